@@ -1,0 +1,272 @@
+//! The checked configuration: what the stages are built from. No text, no positions, nothing left to refuse.
+//!
+//! Made by `config::load` only; every value here is within its limits.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+/// The whole configuration, checked. Names are unique within their section and ordered.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the WAL, the dead letters, the plugin cache and the control socket live. Absolute.
+    pub data_dir: PathBuf,
+    /// How the agent writes about itself.
+    pub log: Log,
+    /// Resource attributes from the configuration and `OTEL_RESOURCE_ATTRIBUTES`; found ones come later.
+    pub resource: BTreeMap<String, String>,
+    /// What is asked on an interval.
+    pub collectors: Vec<Collector>,
+    /// The durable buffer.
+    pub wal: Wal,
+    /// The ways out.
+    pub exporters: Vec<Exporter>,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served; `None`: nowhere.
+    pub health: Option<SocketAddr>,
+    /// The Unix socket of `whimbrel status` and its like. Absolute.
+    pub control_socket: PathBuf,
+}
+
+/// `log:`, how the agent writes about itself, to stderr.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Default info.
+    pub level: LogLevel,
+    /// Default auto.
+    pub format: LogFormat,
+}
+
+/// What is written at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Only what failed.
+    Error,
+    /// And what an operator should look at.
+    Warn,
+    /// And what changed.
+    Info,
+    /// And why.
+    Debug,
+    /// And each step.
+    Trace,
+}
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `collectors.NAME`: a plugin that is asked on an interval.
+#[derive(Debug, Clone)]
+pub struct Collector {
+    /// The key in the configuration; the batch's source is `collectors/NAME`.
+    pub name: String,
+    /// Which component.
+    pub plugin: PluginRef,
+    /// How often `collect` is called. Default 10 s, at least 100 ms.
+    pub interval: Duration,
+    /// The plugin's own configuration, handed over as JSON. Default `{}`.
+    pub config: serde_json::Value,
+    /// What it may reach. Default: nothing.
+    pub grants: Grants,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// Where a component comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PluginRef {
+    /// `builtin:NAME`: shipped inside the agent.
+    Builtin(String),
+    /// A file; absolute.
+    Path(PathBuf),
+}
+
+/// What the configuration grants a plugin.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Parts of the `system` interface.
+    pub system: SystemGrant,
+}
+
+/// Which parts of `system` are granted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum SystemGrant {
+    /// None.
+    #[default]
+    None,
+    /// Every part there is.
+    All,
+    /// These parts.
+    Parts(Vec<String>),
+}
+
+/// What a plugin may use; each is counted when it is met.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Linear memory, bytes. Default 64 MiB, 1 MiB to 4 GiB.
+    pub memory: u64,
+    /// How long one `collect` may take. Default min(interval / 2, 10 s).
+    pub deadline: Duration,
+    /// How long `init` may take. Default 30 s.
+    pub init: Duration,
+    /// Bytes pushed in one collect. Default 8 MiB.
+    pub output: u64,
+    /// Lines of log a second. Default 100.
+    pub log_lines: u32,
+}
+
+/// `wal:`, the durable buffer.
+#[derive(Debug, Clone)]
+pub struct Wal {
+    /// When an append is answered.
+    pub sync: Sync,
+    /// Disk cap, bytes, all included. Default 2 GiB, at least 8 MiB.
+    pub max_size: u64,
+    /// What happens to collectors' batches when it is full. Default drop_oldest.
+    pub on_full_collectors: OnFull,
+    /// zstd level; 0 stores plainly. Default 1, 0 to 19.
+    pub zstd_level: i32,
+    /// How the records are sealed.
+    pub encryption: Encryption,
+}
+
+/// `wal.sync`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// Answer after fdatasync; group commit.
+    Always,
+    /// fdatasync on a timer. Default 200 ms.
+    Interval(Duration),
+    /// fdatasync when a segment is sealed.
+    Never,
+}
+
+/// `wal.on_full.*`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFull {
+    /// The source waits, and is told `unavailable`.
+    Block,
+    /// Lagging exporters lose their oldest, counted.
+    DropOldest,
+}
+
+/// `wal.encryption`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encryption {
+    /// AES-256-GCM under the key in this file; absolute. Made at the first start where it is the default one.
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Whether a missing file may be made: only the default one.
+        create: bool,
+        /// What to do when the WAL is under another key.
+        on_wrong_key: OnWrongKey,
+    },
+    /// The key stands in this environment variable, base64 or hex of 32 bytes.
+    KeyEnv {
+        /// The variable.
+        variable: String,
+        /// What to do when the WAL is under another key.
+        on_wrong_key: OnWrongKey,
+    },
+    /// `encryption: none`
+    None,
+}
+
+/// `wal.encryption.on_wrong_key`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnWrongKey {
+    /// Don't start. Default.
+    Refuse,
+    /// Move the old WAL aside whole, say so, start a new one.
+    SetAside,
+}
+
+/// `exporters.NAME`: one way out, with its own cursor.
+#[derive(Debug, Clone)]
+pub struct Exporter {
+    /// The key in the configuration.
+    pub name: String,
+    /// Base URL, scheme `http` or `https`; `/v1/metrics` and its like are appended.
+    pub endpoint: String,
+    /// Sent with every request. Values are secrets.
+    pub headers: Vec<(String, Secret)>,
+    /// For `https`.
+    pub tls: Tls,
+    /// Default zstd where the receiver is known to take it, else gzip: `auto`.
+    pub compression: Compression,
+    /// One request's time. Default 10 s.
+    pub timeout: Duration,
+    /// Requests in flight a signal: default 1 for metrics, 2 for logs and traces.
+    pub concurrency: Option<usize>,
+    /// Uncompressed bytes of one request. Default 4 MiB less headroom.
+    pub max_request: usize,
+    /// How long the oldest record may wait for others to join it. Default 1 s.
+    pub max_delay: Duration,
+    /// Backoff.
+    pub retry: Retry,
+}
+
+/// `exporters.NAME.compression`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// zstd at first, gzip where the receiver refuses it; remembered for that endpoint.
+    Auto,
+    /// The stored frames, untouched.
+    Zstd,
+    /// Unpacked, joined, compressed.
+    Gzip,
+    /// Unpacked and joined.
+    None,
+}
+
+/// `exporters.NAME.retry`
+#[derive(Debug, Clone, Copy)]
+pub struct Retry {
+    /// First backoff. Default 500 ms.
+    pub initial: Duration,
+    /// Longest backoff. Default 30 s.
+    pub maximum: Duration,
+    /// After which a request is given up and counted as dropped. Default: never.
+    pub give_up_after: Option<Duration>,
+}
+
+/// `exporters.NAME.tls`
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// PEM file of the authorities to trust instead of the system's; absolute.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of the client's certificate chain; absolute.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file of the client's key; absolute.
+    pub key_file: Option<PathBuf>,
+    /// The name to verify instead of the endpoint's host.
+    pub server_name: Option<String>,
+}
+
+/// A text that does not show itself in debug output, logs or errors, and is zeroed when dropped.
+#[derive(Clone, PartialEq, Eq, zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the text over.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself: for the wire only.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}

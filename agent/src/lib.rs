@@ -1,0 +1,3 @@
+//! The agent: collectors -> WAL -> exporters. See `ARCHITECTURE.md`.
+
+pub mod config;

@@ -18,7 +18,7 @@ async fn a_record_goes_out_as_it_is_stored_under_its_own_key() {
     let receiver = Receiver::willing().await;
     let bench = Bench::new(&crate::config::Exporter { compression: Compression::Zstd, ..config(&receiver) });
     bench.push("one");
-    bench.memory.settles(1).await;
+    bench.settles(1).await;
 
     let request = receiver.received().remove(0);
     assert_eq!(request.path, "/v1/metrics");
@@ -53,7 +53,7 @@ async fn an_unavailable_receiver_is_tried_again_with_backoff_under_the_same_key(
         assert!(matches!(bench.metrics().state, State::Waiting { .. }));
         bench.clock.advance(backoff);
     }
-    bench.memory.settles(1).await;
+    bench.settles(1).await;
     let received = receiver.received();
     assert_eq!(received.len(), 4);
     assert!(received.iter().all(|request| request.key() == received[0].key() && request.text() == "one"));
@@ -78,7 +78,7 @@ async fn retry_after_is_waited_for_as_seconds_and_as_a_date() {
     bench.clock.advance(Duration::from_secs(7) + spread);
     in_time(bench.clock.someone_sleeps(Duration::from_millis(60_500) + spread)).await;
     bench.clock.advance(Duration::from_secs(61));
-    bench.memory.settles(1).await;
+    bench.settles(1).await;
     assert_eq!(receiver.received().len(), 3);
 }
 
@@ -104,7 +104,7 @@ async fn an_answer_that_breaks_off_or_never_comes_means_again() {
     in_time(bench.clock.someone_sleeps(4 * FIRST_BACKOFF)).await;
     assert_eq!(bench.metrics().last_error.as_deref(), Some("no answer within 10s"));
     bench.clock.advance(4 * FIRST_BACKOFF);
-    bench.memory.settles(1).await;
+    bench.settles(1).await;
     let keys: Vec<String> = receiver.received().iter().map(|request| request.key().to_owned()).collect();
     assert_eq!(keys, vec![keys[0].clone(); 4]);
 }
@@ -145,7 +145,7 @@ async fn a_refusal_of_the_exporter_holds_it_and_costs_no_data() {
         in_time(bench.clock.someone_sleeps(HOLD)).await;
         assert_eq!(bench.memory.settled(), [], "nothing leaves the WAL");
         bench.exporter.resume();
-        bench.memory.settles(3).await;
+        bench.settles(3).await;
         assert_eq!(receiver.received().len(), 4, "three for the first request, one for the second");
         assert_eq!(bench.letters.kept(), []);
         assert_eq!(bench.metrics().requests.held, 2);
@@ -158,9 +158,9 @@ async fn a_partial_success_is_counted_and_never_sent_again() {
     let receiver = Receiver::new(move |_, _| Reply::ok().saying(&body)).await;
     let bench = Bench::new(&config(&receiver));
     bench.push("one");
-    bench.memory.settles(1).await;
+    bench.settles(1).await;
     bench.push("two");
-    bench.memory.settles(2).await;
+    bench.settles(2).await;
     assert_eq!(receiver.texts(), ["one", "two"]);
     let status = bench.metrics();
     assert_eq!((status.rejected_items, status.last_partial.as_deref()), (4, Some("too old")));
@@ -178,7 +178,7 @@ async fn an_answer_of_garbage_or_without_end_costs_nothing() {
     let bench = Bench::new(&config(&receiver));
     for (number, payload) in ["one", "two", "three"].into_iter().enumerate() {
         bench.push(payload);
-        bench.memory.settles(number + 1).await;
+        bench.settles(number + 1).await;
     }
     assert_eq!(receiver.texts(), ["one", "two", "three"]);
     assert_eq!(bench.metrics().requests.unreadable_answers, 2);
@@ -187,7 +187,8 @@ async fn an_answer_of_garbage_or_without_end_costs_nothing() {
 #[tokio::test]
 async fn a_page_with_200_holds_the_exporter() {
     let receiver =
-        Receiver::new(|_, _| Reply::ok().with("content-type", "text/html").saying("<html>Log in</html>")).await;
+        Receiver::new(|_, _| Reply::ok().with("content-type", "text/html").saying("<html>Log in</html>"))
+            .await;
     let bench = Bench::new(&config(&receiver));
     bench.push("one");
     in_time(bench.clock.someone_sleeps(HOLD)).await;
@@ -209,7 +210,7 @@ async fn a_redirect_is_followed_to_the_same_server_and_to_no_other() {
     .await;
     let bench = Bench::new(&config(&receiver));
     bench.push("one");
-    bench.memory.settles(1).await;
+    bench.settles(1).await;
     bench.push("two");
     in_time(bench.clock.someone_sleeps(HOLD)).await;
     assert!(other.received().is_empty(), "its headers hold a secret");
@@ -233,7 +234,7 @@ async fn a_request_is_given_up_only_after_the_configured_time() {
     bench.clock.advance(FIRST_BACKOFF);
     in_time(bench.clock.someone_sleeps(2 * FIRST_BACKOFF)).await;
     bench.clock.advance(2 * FIRST_BACKOFF);
-    bench.memory.settles(2).await;
+    bench.settles(2).await;
     assert_eq!(bench.memory.settled(), [(0, Settled::Dropped), (1, Settled::Delivered)]);
     assert_eq!(bench.metrics().dropped.items, 3);
 }
@@ -244,7 +245,7 @@ async fn connections_are_kept_between_requests() {
     let bench = Bench::new(&config(&receiver));
     for number in 1..=10 {
         bench.push("x");
-        bench.memory.settles(number).await;
+        bench.settles(number).await;
     }
     assert_eq!(receiver.received().len(), 10);
     assert_eq!(receiver.connections(), 1);

@@ -1,12 +1,14 @@
 //! Which encoding is sent, and what is learned from refusals and probes.
 
+use whimbrel_otlp::Signal;
+
 use super::{
     Bench, HOLD, config, in_time,
     receiver::{Received, Receiver, Reply},
 };
 use crate::{
     config::{Compression, Exporter},
-    export::{State, dialect},
+    export::{State, Stored, dialect},
 };
 
 fn with(compression: Compression, receiver: &Receiver) -> Exporter {
@@ -41,10 +43,10 @@ async fn each_configured_encoding_is_what_is_sent() {
         let receiver = Receiver::willing().await;
         let bench = Bench::new(&with(compression, &receiver));
         bench.push("one");
-        bench.memory.settles(1).await;
-        bench.memory.push_plain(whimbrel_otlp::Signal::Metrics, "two");
+        bench.settles(1).await;
+        bench.memory.push_stored(Signal::Metrics, 3, Stored::Plain("two".into()));
         bench.exporter.wake();
-        bench.memory.settles(2).await;
+        bench.settles(2).await;
         assert_eq!(receiver.texts(), ["one", "two"]);
         assert_eq!(encodings(&receiver), [name, name]);
         assert_eq!(bench.metrics().encoding, name);
@@ -62,7 +64,7 @@ async fn a_receiver_without_zstd_is_sent_gzip_and_that_is_remembered() {
         let bench = Bench::new(&with(Compression::Auto, &receiver));
         for (number, payload) in ["one", "two"].into_iter().enumerate() {
             bench.push(payload);
-            bench.memory.settles(number + 1).await;
+            bench.settles(number + 1).await;
         }
         assert_eq!(encodings(&receiver), ["zstd", "gzip", "gzip"], "{status}");
         let received = receiver.received();
@@ -81,7 +83,7 @@ async fn a_receiver_without_any_compression_is_sent_plain_bytes() {
     .await;
     let bench = Bench::new(&with(Compression::Auto, &receiver));
     bench.push("one");
-    bench.memory.settles(1).await;
+    bench.settles(1).await;
     assert_eq!(encodings(&receiver), ["zstd", "gzip", "identity"]);
 }
 
@@ -102,7 +104,7 @@ async fn frames_are_joined_untouched_for_a_receiver_that_reads_all_of_them() {
     let receiver = Receiver::new(|request, _| thorough(request)).await;
     let bench = Bench::new(&with(Compression::Auto, &receiver));
     bench.push_all(["one", "two", "three"]);
-    bench.memory.settles(3).await;
+    bench.settles(3).await;
     let received = receiver.received();
     assert_eq!(received.len(), 3, "two probes and the request");
     assert_eq!(received[0].raw, [dialect::EMPTY_FRAME, dialect::BROKEN_FRAME].concat());
@@ -113,7 +115,7 @@ async fn frames_are_joined_untouched_for_a_receiver_that_reads_all_of_them() {
     assert_eq!(bench.metrics().frames, "many");
 
     bench.push_all(["four", "five"]);
-    bench.memory.settles(5).await;
+    bench.settles(5).await;
     assert_eq!(receiver.received().len(), 4, "asked once");
 }
 
@@ -130,9 +132,9 @@ async fn a_receiver_that_reads_one_frame_only_is_sent_one_frame_and_loses_nothin
     .await;
     let bench = Bench::new(&with(Compression::Auto, &receiver));
     bench.push_all(["one", "two", "three"]);
-    bench.memory.settles(3).await;
+    bench.settles(3).await;
     bench.push("four");
-    bench.memory.settles(4).await;
+    bench.settles(4).await;
     let received = receiver.received();
     assert_eq!(received.len(), 3, "one probe is enough");
     assert_eq!(first_frame(&received[1].raw), b"onetwothree");
@@ -146,7 +148,7 @@ async fn a_lone_record_needs_no_probe() {
     let bench = Bench::new(&with(Compression::Zstd, &receiver));
     for number in 1..=3 {
         bench.push("x");
-        bench.memory.settles(number).await;
+        bench.settles(number).await;
     }
     assert!(!receiver.received().iter().any(is_probe));
     assert_eq!(bench.metrics().frames, "unknown");
@@ -166,7 +168,7 @@ async fn a_probe_that_meets_an_outage_is_made_again() {
     bench.clock.advance(super::FIRST_BACKOFF);
     in_time(bench.clock.someone_sleeps(HOLD)).await;
     bench.clock.advance(HOLD);
-    bench.memory.settles(2).await;
+    bench.settles(2).await;
     let probes: Vec<bool> = receiver.received().iter().map(is_probe).collect();
     assert_eq!(probes, [true, true, true, true, true, false]);
     assert_eq!(receiver.texts().last().unwrap(), "onetwo");
@@ -180,12 +182,12 @@ async fn another_version_of_the_receiver_is_asked_again() {
     .await;
     let bench = Bench::new(&with(Compression::Zstd, &receiver));
     bench.push_all(["one", "two"]);
-    bench.memory.settles(2).await;
+    bench.settles(2).await;
     bench.push_all(["three", "four"]);
-    bench.memory.settles(4).await;
+    bench.settles(4).await;
     assert_eq!(bench.metrics().frames, "unknown", "the second version was heard");
     bench.push_all(["five", "six"]);
-    bench.memory.settles(6).await;
+    bench.settles(6).await;
     let probes: Vec<bool> = receiver.received().iter().map(is_probe).collect();
     assert_eq!(probes, [true, true, false, false, true, true, false]);
 }

@@ -4,6 +4,7 @@ use whimbrel_otlp::Signal;
 
 use super::{
     Bench, HOLD, config, in_time,
+    memory::Memory,
     receiver::{Receiver, Reply},
 };
 use crate::{
@@ -13,11 +14,7 @@ use crate::{
 
 async fn squeamish() -> Receiver {
     Receiver::new(|request, _| {
-        if request.text().contains("guilty") {
-            Reply::status(400).saying("bad data")
-        } else {
-            Reply::ok()
-        }
+        if request.text().contains("guilty") { Reply::status(400).saying("bad data") } else { Reply::ok() }
     })
     .await
 }
@@ -31,7 +28,7 @@ async fn halving_isolates_the_guilty_record() {
             .map(|number| if number == 11 { "<guilty>".into() } else { format!("<{number}>") })
             .collect();
         bench.push_all(payloads.iter().map(String::as_str));
-        bench.memory.settles(16).await;
+        bench.settles(16).await;
 
         let letters = bench.letters.kept();
         assert_eq!(letters.len(), 1, "{compression:?}");
@@ -57,10 +54,11 @@ async fn halving_isolates_the_guilty_record() {
 #[tokio::test]
 async fn a_request_that_is_too_large_is_halved_until_it_fits() {
     let receiver =
-        Receiver::new(|request, _| if request.raw.len() > 30 { Reply::status(413) } else { Reply::ok() }).await;
+        Receiver::new(|request, _| if request.raw.len() > 30 { Reply::status(413) } else { Reply::ok() })
+            .await;
     let bench = Bench::new(&config(&receiver));
     bench.push_all(["0123456789"; 8]);
-    bench.memory.settles(8).await;
+    bench.settles(8).await;
     assert_eq!(bench.letters.kept(), []);
     assert!(bench.memory.settled().iter().all(|(_, settled)| *settled == Settled::Delivered));
 }
@@ -70,7 +68,7 @@ async fn every_record_may_be_guilty() {
     let receiver = Receiver::new(|_, _| Reply::status(422)).await;
     let bench = Bench::new(&config(&receiver));
     bench.push_all(["a", "b", "c", "d", "e"]);
-    bench.memory.settles(5).await;
+    bench.settles(5).await;
     let sequences: Vec<u64> = bench.letters.kept().iter().map(|(sequence, _)| *sequence).collect();
     assert_eq!(sequences, [0, 1, 2, 3, 4]);
     assert_eq!(bench.metrics().dead_lettered.records, 5);
@@ -88,7 +86,7 @@ async fn a_dead_letter_that_can_t_be_kept_stays_in_the_wal() {
     assert_eq!(bench.memory.settled(), []);
     bench.letters.fail(false);
     bench.exporter.resume();
-    bench.memory.settles(1).await;
+    bench.settles(1).await;
     assert_eq!(bench.letters.kept().len(), 1);
     bench.reaches(Signal::Metrics, |state| *state == State::Idle).await;
 }
@@ -96,12 +94,12 @@ async fn a_dead_letter_that_can_t_be_kept_stays_in_the_wal() {
 #[tokio::test]
 async fn a_record_that_does_not_unpack_goes_to_the_dead_letters_and_the_others_out() {
     let receiver = Receiver::willing().await;
-    let bench = Bench::new(&config(&receiver));
-    bench.memory.push(Signal::Metrics, "one");
-    bench.memory.push_stored(Signal::Metrics, 10, Stored::Frame("no frame".into()));
-    bench.memory.push(Signal::Metrics, "three");
-    bench.exporter.wake();
-    bench.memory.settles(3).await;
+    let memory = Memory::new();
+    memory.push(Signal::Metrics, "one");
+    memory.push_stored(Signal::Metrics, 10, Stored::Frame("no frame".into()));
+    memory.push(Signal::Metrics, "three");
+    let bench = Bench::over(&config(&receiver), memory);
+    bench.settles(3).await;
     assert_eq!(receiver.texts(), ["one", "three"]);
     assert_eq!(bench.letters.kept()[0].0, 1);
 }

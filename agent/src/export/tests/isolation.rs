@@ -24,7 +24,7 @@ async fn an_exporter_without_a_receiver_does_not_delay_another() {
         dead.push("x");
         alive.push("x");
         // Without any time passing on the clock that the dead one waits for.
-        alive.memory.settles(number).await;
+        alive.settles(number).await;
     }
     in_time(dead.clock.someone_sleeps(FIRST_BACKOFF)).await;
     assert_eq!(dead.memory.settled(), []);
@@ -44,7 +44,7 @@ async fn signals_of_one_exporter_don_t_wait_for_each_other() {
     bench.push_as(Signal::Metrics, "hangs");
     bench.push_as(Signal::Logs, "is refused");
     bench.push_as(Signal::Traces, "goes");
-    bench.memory.settles(1).await;
+    bench.settles(1).await;
     receiver.gets(3).await;
     assert_eq!(bench.lane(Signal::Traces).delivered.records, 1);
     in_time(bench.clock.someone_sleeps(HOLD)).await;
@@ -95,6 +95,6 @@ async fn an_outage_is_probed_by_one_request_whatever_the_concurrency() {
     in_time(bench.clock.someone_sleeps(2 * FIRST_BACKOFF)).await;
     assert_eq!(receiver.received().len(), 5, "one probe");
     bench.clock.advance(2 * FIRST_BACKOFF);
-    bench.memory.settles(8).await;
+    bench.settles(8).await;
     assert_eq!(receiver.received().len(), 13);
 }

@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
 use tokio::sync::watch;
 use whimbrel_otlp::Signal;
 
@@ -46,30 +45,19 @@ impl Memory {
 
     /// A record stored as one zstd frame, of three items, that came when the manual clock began.
     pub(super) fn push(&self, signal: Signal, payload: &str) -> RecordId {
-        let frame = zstd::bulk::compress(payload.as_bytes(), 1).unwrap();
-        self.push_stored(signal, payload.len(), Stored::Frame(frame.into()))
+        self.state().push(signal, payload.len(), frame(payload))
     }
 
-    pub(super) fn push_plain(&self, signal: Signal, payload: &str) -> RecordId {
-        let bytes = Bytes::copy_from_slice(payload.as_bytes());
-        self.push_stored(signal, payload.len(), Stored::Plain(bytes))
+    /// Several at once: a read sees all of them or none.
+    pub(super) fn push_all<'a>(&self, signal: Signal, payloads: impl IntoIterator<Item = &'a str>) {
+        let mut state = self.state();
+        for payload in payloads {
+            state.push(signal, payload.len(), frame(payload));
+        }
     }
 
     pub(super) fn push_stored(&self, signal: Signal, length: usize, stored: Stored) -> RecordId {
-        let mut state = self.state();
-        let sequence = state.records.len() as u64;
-        let id = RecordId::from_parts([0xAB; 16], 1, sequence as u32, sequence, sequence);
-        let record = Record {
-            id,
-            source: "collectors/host".into(),
-            label: "".into(),
-            items: 3,
-            ingest_ns: START.as_nanos() as u64,
-            uncompressed_len: length as u32,
-            stored,
-        };
-        state.records.push((signal, record));
-        id
+        self.state().push(signal, length, stored)
     }
 
     /// Makes a step fail until `None`.
@@ -120,6 +108,22 @@ impl Memory {
 }
 
 impl Held {
+    fn push(&mut self, signal: Signal, length: usize, stored: Stored) -> RecordId {
+        let sequence = self.records.len() as u64;
+        let id = RecordId::from_parts([0xAB; 16], 1, sequence as u32, sequence, sequence);
+        let record = Record {
+            id,
+            source: "collectors/host".into(),
+            label: "".into(),
+            items: 3,
+            ingest_ns: START.as_nanos() as u64,
+            uncompressed_len: length as u32,
+            stored,
+        };
+        self.records.push((signal, record));
+        id
+    }
+
     fn pending(&self, signal: Signal) -> impl Iterator<Item = &Record> {
         self.records
             .iter()
@@ -154,11 +158,10 @@ impl Source for Memory {
         if state.gone.contains(&plan.first.sequence()) || state.gone.contains(&plan.last.sequence()) {
             return Err(SourceError::gone("it is not there"));
         }
-        let within = state.pending(signal).filter(|record| (plan.first..=plan.last).contains(&record.id)).count();
+        let within =
+            state.pending(signal).filter(|record| (plan.first..=plan.last).contains(&record.id)).count();
         assert_eq!(within, plan.count as usize, "a plan names pending records: {plan:?}");
-        state.plans.retain(|(of, other)| {
-            *of != signal || other.last < plan.first || plan.last < other.first
-        });
+        state.plans.retain(|(of, other)| *of != signal || other.last < plan.first || plan.last < other.first);
         state.plans.push((signal, plan));
         assert!(state.plans.iter().filter(|(of, _)| *of == signal).count() <= 8, "a cursor keeps eight");
         Ok(())
@@ -187,6 +190,10 @@ impl Source for Memory {
         self.changes.send_modify(|changes| *changes += 1);
         Ok(())
     }
+}
+
+fn frame(payload: &str) -> Stored {
+    Stored::Frame(zstd::bulk::compress(payload.as_bytes(), 1).unwrap().into())
 }
 
 /// Dead letters in memory.

@@ -65,18 +65,38 @@ impl Bench {
 
     /// Makes records of metrics visible all at once.
     fn push_all<'a>(&self, payloads: impl IntoIterator<Item = &'a str>) {
-        for payload in payloads {
-            self.memory.push(Signal::Metrics, payload);
-        }
+        self.memory.push_all(Signal::Metrics, payloads);
         self.exporter.wake();
     }
 
     fn lane(&self, signal: Signal) -> super::LaneStatus {
-        self.exporter.status().lanes.into_iter().find(|lane| lane.signal == signal.name()).expect("all are there")
+        self.exporter
+            .status()
+            .lanes
+            .into_iter()
+            .find(|lane| lane.signal == signal.name())
+            .expect("all are there")
     }
 
     fn metrics(&self) -> super::LaneStatus {
         self.lane(Signal::Metrics)
+    }
+
+    /// Waits until so many records are acknowledged, and counted as that.
+    async fn settles(&self, records: usize) {
+        self.memory.settles(records).await;
+        in_time(async {
+            let counted = || -> u64 {
+                let of = |lane: super::LaneStatus| {
+                    lane.delivered.records + lane.dead_lettered.records + lane.dropped.records
+                };
+                self.exporter.status().lanes.into_iter().map(of).sum()
+            };
+            while counted() < records as u64 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// Waits until a lane's state fits.

@@ -31,11 +31,14 @@ pub(super) struct Receiver {
     _tasks: JoinSet<()>,
 }
 
+/// A request and its number -> what is answered.
+type Answer = dyn Fn(&Received, usize) -> Reply + Send + Sync;
+
 struct Shared {
     received: Mutex<Vec<Received>>,
     connections: Mutex<usize>,
     changes: watch::Sender<usize>,
-    answer: Box<dyn Fn(&Received, usize) -> Reply + Send + Sync>,
+    answer: Box<Answer>,
 }
 
 /// One request.
@@ -75,7 +78,11 @@ impl Received {
 
 /// What the test wants to be answered.
 pub(super) enum Reply {
-    Answer { status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8> },
+    Answer {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: Vec<u8>,
+    },
     /// Closes the connection without a byte.
     Close,
     /// Status 200 and the first half of an answer, then closes.
@@ -228,7 +235,10 @@ async fn answer(
                 tokio::task::yield_now().await;
                 Some((Err(io::Error::other("closed on command")), false))
             });
-            Ok(Response::builder().header("content-length", "20").body(BoxBody::new(StreamBody::new(half))).unwrap())
+            Ok(Response::builder()
+                .header("content-length", "20")
+                .body(BoxBody::new(StreamBody::new(half)))
+                .unwrap())
         }
         Reply::Hang => pending().await,
         Reply::Together(all, status) => {

@@ -98,9 +98,9 @@ async fn an_authority_of_one_s_own_is_trusted_and_h2_used_where_it_is_offered() 
         let receiver = authority.receiver("127.0.0.1", false, alpn).await;
         let bench = Bench::new(&trusting(&authority, &receiver));
         bench.push("one");
-        bench.memory.settles(1).await;
+        bench.settles(1).await;
         bench.push("two");
-        bench.memory.settles(2).await;
+        bench.settles(2).await;
         assert_eq!(receiver.texts(), ["one", "two"]);
         assert_eq!(receiver.received()[0].version, version);
         assert_eq!(receiver.connections(), 1);
@@ -132,7 +132,7 @@ async fn another_server_name_can_be_verified() {
     config.tls.server_name = Some("another.example".to_owned());
     let bench = Bench::new(&config);
     bench.push("one");
-    bench.memory.settles(1).await;
+    bench.settles(1).await;
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn a_client_certificate_is_shown_where_it_is_asked_for() {
     (config.tls.cert_file, config.tls.key_file) = (Some(cert), Some(key));
     let bench = Bench::new(&config);
     bench.push("two");
-    bench.memory.settles(1).await;
+    bench.settles(1).await;
     assert_eq!(receiver.texts(), ["two"]);
 }
 

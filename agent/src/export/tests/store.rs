@@ -25,7 +25,7 @@ async fn a_failing_step_is_tried_again_and_nothing_is_sent_twice() {
         assert_eq!(receiver.received().len(), sent_meanwhile, "{step:?}");
         bench.memory.fail(None);
         bench.exporter.resume();
-        bench.memory.settles(1).await;
+        bench.settles(1).await;
         assert_eq!(receiver.received().len(), 1, "{step:?}");
         assert_eq!(bench.memory.settled(), [(0, Settled::Delivered)]);
     }
@@ -34,7 +34,8 @@ async fn a_failing_step_is_tried_again_and_nothing_is_sent_twice() {
 #[tokio::test]
 async fn records_that_left_the_wal_before_they_were_planned_are_passed_over() {
     // "a" hangs while "b" and "c" wait to be planned; then a full WAL takes "b".
-    let receiver = Receiver::new(|_, number| if number == 0 { Reply::status(503) } else { Reply::ok() }).await;
+    let receiver =
+        Receiver::new(|_, number| if number == 0 { Reply::status(503) } else { Reply::ok() }).await;
     let memory = Memory::new();
     let ids: Vec<_> = ["a", "b", "c"].map(|payload| memory.push(Signal::Metrics, payload)).into();
     memory.fail(Some(Step::Plan));
@@ -45,6 +46,6 @@ async fn records_that_left_the_wal_before_they_were_planned_are_passed_over() {
     bench.clock.advance(FIRST_BACKOFF);
     in_time(bench.clock.someone_sleeps(FIRST_BACKOFF)).await;
     bench.clock.advance(FIRST_BACKOFF);
-    bench.memory.settles(2).await;
+    bench.settles(2).await;
     assert_eq!(receiver.texts(), ["bc", "bc"]);
 }

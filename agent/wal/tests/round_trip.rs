@@ -10,8 +10,8 @@ use std::{
 };
 
 use whimbrel_wal::{
-    Encryption, Key, KeyRing, Lane, NewRecord, Options, Outcome, Plan, ReadLimit, SyncPolicy, Wal, WhenFull, inspect,
-    verify,
+    Encryption, Key, KeyRing, Lane, NewRecord, Options, Outcome, Plan, ReadLimit, SyncPolicy, Wal, WhenFull,
+    inspect, verify,
 };
 
 const ALL: ReadLimit = ReadLimit { records: usize::MAX, uncompressed_bytes: u64::MAX };
@@ -231,8 +231,7 @@ fn many_threads_share_commits_and_every_append_is_answered_once() {
 
 #[test]
 fn nothing_readable_lies_on_disk_unless_it_is_asked_for() {
-    for (encryption, level, found) in
-        [(Encryption::Aes256Gcm(ring()), 0, false), (Encryption::None, 0, true)]
+    for (encryption, level, found) in [(Encryption::Aes256Gcm(ring()), 0, false), (Encryption::None, 0, true)]
     {
         let dir = tempfile::tempdir().unwrap();
         let mut options = Options::new(encryption);

@@ -1,0 +1,113 @@
+//! What a guest's imports are answered with: one object an instance.
+//!
+//! A push is encoded (typed batches only), handed to the store, and answered when it is durable. Nothing here
+//! trusts what a guest says: sizes and rates are bounded by the plugin host before a call gets here.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+};
+
+use whimbrel_otlp::Signal;
+use whimbrel_plugin_host::{Batch, Denied, Entity, GuestError, LogLevel, LogLine, Services};
+
+use super::{encode, status::Board};
+use crate::{
+    clock::{self, Clock},
+    store::{self, Store, StoreError},
+    system::System,
+};
+
+/// The services of one collector's instance.
+pub(super) struct CollectorServices {
+    pub(super) name: String,
+    /// `collectors/NAME`
+    pub(super) source: String,
+    pub(super) store: Store,
+    pub(super) system: Arc<System>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) board: Arc<Board>,
+}
+
+impl CollectorServices {
+    async fn store(&self, batch: Batch, checkpoint: Option<Vec<u8>>) -> Result<(), GuestError> {
+        let now = clock::unix_ns(&*self.clock);
+        let (signal, request) = match batch {
+            Batch::Metrics(groups) => (Signal::Metrics, encode::metrics(&groups, now).map_err(GuestError::Invalid)?),
+            Batch::Logs(groups) => (Signal::Logs, encode::logs(&groups, now).map_err(GuestError::Invalid)?),
+            Batch::Otlp((signal, bytes)) => (encode::signal(signal), bytes),
+        };
+        let batch = store::Batch {
+            signal,
+            request: &request,
+            source: &self.source,
+            checkpoint: checkpoint.as_deref(),
+        };
+        match self.store.append(batch).await {
+            Ok(stored) => {
+                self.board.write(|s| {
+                    s.pushes += 1;
+                    s.items += stored.items;
+                });
+                Ok(())
+            }
+            Err(error) => {
+                self.board.write(|s| {
+                    match &error {
+                        StoreError::Invalid(_) => s.refused.invalid += 1,
+                        StoreError::TooLarge { .. } => s.refused.too_large += 1,
+                        _ => s.refused.unavailable += 1,
+                    }
+                    s.last_problem = Some(format!("push refused: {error}"));
+                });
+                tracing::warn!(collector = self.name, %error, "push refused");
+                Err(match error {
+                    StoreError::Invalid(e) => GuestError::Invalid(e.to_string()),
+                    StoreError::TooLarge { limit, .. } => GuestError::TooLarge(limit as u64),
+                    other => GuestError::Unavailable(other.to_string()),
+                })
+            }
+        }
+    }
+}
+
+impl Services for CollectorServices {
+    fn push(
+        &self,
+        batch: Batch,
+        checkpoint: Option<Vec<u8>>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), GuestError>> + Send + '_>> {
+        Box::pin(self.store(batch, checkpoint))
+    }
+
+    fn snapshot(&self, part: &str) -> Result<Vec<Entity>, GuestError> {
+        self.system.snapshot(part).map(encode::entities).map_err(|e| GuestError::Unavailable(e.to_string()))
+    }
+
+    fn log(&self, line: LogLine) {
+        let collector = self.name.as_str();
+        let fields = line.fields.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
+        let message = line.message;
+        match line.level {
+            LogLevel::Trace => tracing::trace!(collector, fields, "{message}"),
+            LogLevel::Debug => tracing::debug!(collector, fields, "{message}"),
+            LogLevel::Info => tracing::info!(collector, fields, "{message}"),
+            LogLevel::Warn => tracing::warn!(collector, fields, "{message}"),
+            LogLevel::Error => tracing::error!(collector, fields, "{message}"),
+        }
+    }
+
+    fn reveal(&self, name: &str) -> Result<String, GuestError> {
+        Err(GuestError::Denied(format!("the secret {name:?} is not granted: grants.secrets comes with a later version")))
+    }
+
+    fn denied(&self, what: &Denied) {
+        self.board.write(|s| s.last_problem = Some(what.to_string()));
+        tracing::warn!(collector = self.name, "{what}");
+    }
+
+    fn now_ns(&self) -> u64 {
+        clock::unix_ns(&*self.clock)
+    }
+}

@@ -14,9 +14,9 @@ use super::{Entity, Figure, Options, SnapshotError, pace::Paced};
 
 #[derive(Debug)]
 pub(super) struct Host {
-    system: Mutex<sysinfo::System>,
-    disks: Mutex<Disks>,
-    networks: Mutex<Networks>,
+    system: Mutex<Option<sysinfo::System>>,
+    disks: Mutex<Option<Disks>>,
+    networks: Mutex<Option<Networks>>,
     processes: Mutex<Paced<[u64; 4]>>,
 }
 
@@ -33,10 +33,10 @@ impl Host {
 
     pub(super) fn snapshot(&self, part: &str) -> Result<Vec<Entity>, SnapshotError> {
         let figures = match part {
-            "cpu" => self.cpu(),
-            "memory" => self.memory(),
-            "paging" => self.paging(),
-            "filesystem" => self.file_systems(),
+            "cpu" => self.cpu()?,
+            "memory" => self.memory()?,
+            "paging" => self.paging()?,
+            "filesystem" => self.file_systems()?,
             "network" => self.network()?,
             "process" => self.processes()?,
             "host" => host()?,
@@ -47,8 +47,9 @@ impl Host {
         Ok(vec![Entity::host(figures)])
     }
 
-    fn cpu(&self) -> Vec<Figure> {
+    fn cpu(&self) -> Result<Vec<Figure>, SnapshotError> {
         let mut system = lock(&self.system);
+        let system = opened(&mut system, sysinfo::System::new)?;
         system.refresh_cpu_specifics(CpuRefreshKind::nothing().with_frequency());
         let mut figures = vec![Figure::now("system.cpu.logical.count", system.cpus().len() as f64)];
         if let Ok(count) = sysinfo::System::physical_core_count() {
@@ -60,11 +61,12 @@ impl Host {
                 figures.push(Figure::now("system.cpu.frequency", hertz).with("cpu.logical_number", number));
             }
         }
-        figures
+        Ok(figures)
     }
 
-    fn memory(&self) -> Vec<Figure> {
+    fn memory(&self) -> Result<Vec<Figure>, SnapshotError> {
         let mut system = lock(&self.system);
+        let system = opened(&mut system, sysinfo::System::new)?;
         system.refresh_memory();
         let total = system.total_memory();
         let free = system.free_memory().min(total);
@@ -73,30 +75,32 @@ impl Host {
         let state = |state, bytes: u64| {
             Figure::now("system.memory.usage", bytes as f64).with("system.memory.state", state)
         };
-        vec![
+        Ok(vec![
             state("used", used),
             state("free", free),
             state("cached", total - free - used),
             Figure::now("system.memory.limit", total as f64),
-        ]
+        ])
     }
 
-    fn paging(&self) -> Vec<Figure> {
+    fn paging(&self) -> Result<Vec<Figure>, SnapshotError> {
         let mut system = lock(&self.system);
+        let system = opened(&mut system, sysinfo::System::new)?;
         system.refresh_memory();
         let state = |state, bytes: u64| {
             Figure::now("system.paging.usage", bytes as f64).with("system.paging.state", state)
         };
-        vec![state("used", system.used_swap()), state("free", system.free_swap())]
+        Ok(vec![state("used", system.used_swap()), state("free", system.free_swap())])
     }
 
-    fn file_systems(&self) -> Vec<Figure> {
+    fn file_systems(&self) -> Result<Vec<Figure>, SnapshotError> {
         let mut disks = lock(&self.disks);
+        let disks = opened(&mut disks, Disks::new)?;
         disks.refresh(true);
         let mut seen = std::collections::HashSet::new();
         let mut figures = Vec::new();
         let mut limits = Vec::new();
-        for disk in disks.list() {
+        for disk in disks.iter() {
             let point = disk.mount_point().to_string_lossy().into_owned();
             if disk.total_space() == 0 || !seen.insert(point.clone()) {
                 continue;
@@ -115,12 +119,13 @@ impl Host {
             limits.push(named("system.filesystem.limit", disk.total_space()));
         }
         figures.extend(limits);
-        figures
+        Ok(figures)
     }
 
     fn network(&self) -> Result<Vec<Figure>, SnapshotError> {
         let start_ns = boot_ns()?;
         let mut networks = lock(&self.networks);
+        let networks = opened(&mut networks, Networks::new)?;
         networks.refresh(true);
         let mut interfaces: Vec<_> = networks.iter().collect();
         interfaces.sort_unstable_by_key(|(name, _)| *name);
@@ -153,6 +158,7 @@ impl Host {
         let system = &self.system;
         let counts = processes.get(|| {
             let mut system = lock(system);
+            let system = opened(&mut system, sysinfo::System::new)?;
             system.refresh_processes_specifics(
                 ProcessesToUpdate::All,
                 true,
@@ -197,6 +203,17 @@ fn boot_ns() -> Result<u64, SnapshotError> {
 
 fn call(what: &str, error: sysinfo::Error) -> SnapshotError {
     SnapshotError::Read { path: what.into(), source: std::io::Error::other(error.to_string()) }
+}
+
+/// Made when it is first wanted, since that may fail.
+fn opened<T>(
+    slot: &mut Option<T>,
+    make: impl FnOnce() -> Result<T, sysinfo::Error>,
+) -> Result<&mut T, SnapshotError> {
+    match slot {
+        Some(made) => Ok(made),
+        empty => Ok(empty.insert(make().map_err(|error| call("this host", error))?)),
+    }
 }
 
 fn lock<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {

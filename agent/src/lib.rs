@@ -1,3 +1,4 @@
 //! The agent: collectors -> WAL -> exporters. See `ARCHITECTURE.md`.
 
 pub mod config;
+pub mod system;

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use super::{
     dialect::{BROKEN_FRAME, EMPTY_FRAME, Frames, judge_probe},
     encode::{self, Unreadable},
-    gate::Passage,
     lane::{Lane, Stopped, Trouble},
     retry::{self, Attempt, Decision},
     source::{Plan, Record, Settled},
@@ -18,8 +17,22 @@ use super::{
 };
 use crate::clock::unix_ms;
 
-/// Delivers records that make one request, in order. Returns early only when the exporter stops.
-pub(super) async fn deliver(lane: &Arc<Lane>, records: Vec<Record>) {
+/// The generation of the routes that a plan names: there are none yet, so every plan was made under the same.
+const ROUTES: u32 = 0;
+
+/// How a delivery ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Every record is acknowledged.
+    Settled,
+    /// Some records left the WAL meanwhile (it was full); what is left must be read again.
+    Gone,
+    /// The exporter stops.
+    Stopped,
+}
+
+/// Delivers records that make one request, in order.
+pub(super) async fn deliver(lane: &Arc<Lane>, records: Vec<Record>) -> Ended {
     let mut pieces = vec![records];
     // Once the receiver has refused both encodings of a request, its halves need not be tried in both.
     let mut pinned = None;
@@ -28,7 +41,8 @@ pub(super) async fn deliver(lane: &Arc<Lane>, records: Vec<Record>) {
             continue;
         }
         match deliver_piece(lane, &piece, pinned).await {
-            Err(Stopped) => return,
+            Err(Stopped) => return Ended::Stopped,
+            Ok(End::Gone) => return Ended::Gone,
             Ok(End::Settled) => {}
             Ok(End::Refused(encoding)) => {
                 pinned = Some(encoding);
@@ -40,16 +54,18 @@ pub(super) async fn deliver(lane: &Arc<Lane>, records: Vec<Record>) {
                 let guilty: Vec<Record> = piece.drain(index..).collect();
                 pieces.extend([tail, piece]);
                 if bury(lane, guilty, reason).await.is_err() {
-                    return;
+                    return Ended::Stopped;
                 }
             }
         }
     }
+    Ended::Settled
 }
 
 /// How one piece of a request ended.
 enum End {
     Settled,
+    Gone,
     /// Its data is refused in this encoding, and it holds more than one record.
     Refused(Encoding),
     Unreadable(Unreadable),
@@ -57,8 +73,11 @@ enum End {
 
 async fn deliver_piece(lane: &Arc<Lane>, piece: &[Record], pinned: Option<Encoding>) -> Result<End, Stopped> {
     let (first, last) = (piece[0].id, piece[piece.len() - 1].id);
-    let plan = Plan { first, last, count: piece.len() as u32 };
-    lane.persist("planning a request", move |lane| lane.source.plan(lane.signal, plan)).await?;
+    let plan = Plan { first, last, count: piece.len() as u32, generation: ROUTES };
+    let planned = lane.persist("planning a request", move |lane| lane.source.plan(lane.signal, plan));
+    if planned.await?.is_none() {
+        return Ok(End::Gone);
+    }
 
     let mut sending = Sending {
         lane,
@@ -209,10 +228,9 @@ impl Sending<'_> {
         }
         // Bytes are shared, so this copies a few words a record.
         let records = self.piece.to_vec();
-        let made = self
-            .lane
-            .persist("encoding a request", move |_| Ok(encode::recode(&records, encoding)))
-            .await?;
+        let made = tokio::task::spawn_blocking(move || encode::recode(&records, encoding)).await;
+        // A task that panicked takes the delivery with it, whose records are then read again.
+        let made = made.expect("encoding neither panics nor is cancelled");
         if let Ok(body) = &made {
             self.recoded = Some((encoding, body.clone()));
         }
@@ -263,7 +281,7 @@ impl Drop for ProbeGuard<'_> {
 
 /// Gives records to the dead letters, durably, and only then acknowledges them.
 async fn bury(lane: &Arc<Lane>, guilty: Vec<Record>, reason: String) -> Result<(), Stopped> {
-    let mut passage: Passage<'_> = lane.gate.passage();
+    let mut passage = lane.store_gate.passage();
     let now = unix_ms(&*lane.clock);
     lane.count(|status| status.failed(&reason, now));
     for record in guilty {
@@ -279,7 +297,9 @@ async fn bury(lane: &Arc<Lane>, guilty: Vec<Record>, reason: String) -> Result<(
             let reason = format!("writing a dead letter: {error}");
             lane.pause(&mut passage, Trouble::Hold(delay, reason)).await?;
         }
-        lane.mended(&mut passage);
+        if passage.passed() {
+            lane.goes_on();
+        }
         lane.settle(&[record], Settled::DeadLettered).await?;
     }
     Ok(())

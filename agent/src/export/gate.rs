@@ -58,10 +58,18 @@ impl Passage<'_> {
         self.owner
     }
 
-    /// The receiver answers again: lets the others in. Whether this request had closed the gate.
+    /// It works again: lets the others in. Whether this request had closed the gate. A request that was on its way
+    /// when another one closed it changes nothing.
     pub(super) fn passed(&mut self) -> bool {
-        self.gate.failures.store(0, Ordering::Relaxed);
+        if self.owner || self.is_open() {
+            self.gate.failures.store(0, Ordering::Relaxed);
+        }
         self.open()
+    }
+
+    /// Whether nobody probes.
+    pub(super) fn is_open(&self) -> bool {
+        *self.gate.open.borrow()
     }
 
     fn open(&mut self) -> bool {

@@ -16,7 +16,7 @@ use tokio::{
 use whimbrel_otlp::Signal;
 
 use super::{
-    deliver::deliver,
+    deliver::{Ended, deliver},
     dialect::Dialect,
     gate::{Gate, Passage},
     retry,
@@ -44,7 +44,10 @@ pub(super) struct Lane {
     pub(super) dead_letters: Arc<dyn DeadLetters>,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Before the receiver.
     pub(super) gate: Gate,
+    /// Before the WAL and the dead letters: their failure is another one.
+    pub(super) store_gate: Gate,
     /// Records became visible.
     pub(super) wake: Notify,
     /// Whoever pauses should try now.
@@ -121,6 +124,7 @@ impl Lane {
             transport,
             clock,
             gate: Gate::new(),
+            store_gate: Gate::new(),
             wake: Notify::new(),
             resume: Notify::new(),
             phase,
@@ -141,43 +145,39 @@ impl Lane {
         while in_flight.join_next().await.is_some() {}
     }
 
-    async fn step(self: &Arc<Self>, reader: &mut Reader<'_>, in_flight: &mut JoinSet<()>) -> Result<(), Stopped> {
+    async fn step(self: &Arc<Self>, reader: &mut Reader<'_>, in_flight: &mut JoinSet<Ended>) -> Result<(), Stopped> {
         while in_flight.len() >= self.config.concurrency || (reader.lost_track && !in_flight.is_empty()) {
             tokio::select! {
                 ended = in_flight.join_next() => reader.reap(ended),
                 () = self.stopped() => return Err(Stopped),
             }
         }
+        let mut phase = self.phase.clone();
+        // Seen before reading: what is read after a drain was asked for is all there is to drain.
+        let draining = *phase.borrow_and_update() == Phase::Draining;
         let records = reader.next_request().await?;
         if !records.is_empty() {
             self.progress.send_replace(Progress::Busy);
-            let lane = Arc::clone(self);
             self.count(|status| status.in_flight += 1);
-            in_flight.spawn(async move {
-                deliver(&lane, records).await;
-                lane.count(|status| status.in_flight -= 1);
-            });
+            let lane = Arc::clone(self);
+            in_flight.spawn(async move { deliver(&lane, records).await });
             return Ok(());
         }
-        let mut phase = self.phase.clone();
-        let now = *phase.borrow_and_update();
         if in_flight.is_empty() {
             self.idle();
-            // A read that began before the phase changed does not count; the next one will.
-            if now == Phase::Draining && reader.draining {
+            if draining {
                 self.progress.send_replace(Progress::Drained);
             }
         }
-        if now == Phase::Draining && !reader.draining {
-            reader.draining = true;
-            return Ok(());
-        }
         tokio::select! {
-            () = self.wake.notified() => {}
-            ended = in_flight.join_next(), if !in_flight.is_empty() => reader.reap(ended),
-            _ = phase.changed() => {}
+            () = self.wake.notified() => Ok(()),
+            ended = in_flight.join_next(), if !in_flight.is_empty() => {
+                reader.reap(ended);
+                Ok(())
+            }
+            () = self.stopped() => Err(Stopped),
+            changed = phase.changed() => changed.map_err(|_| Stopped),
         }
-        if *phase.borrow() == Phase::Stopping { Err(Stopped) } else { Ok(()) }
     }
 
     /// Ends when the exporter is told to stop. Cancel safe.
@@ -217,23 +217,25 @@ impl Lane {
         }
     }
 
-    /// Does a step until it succeeds, with the lane's backoff between the tries.
+    /// Does a step in the WAL until it succeeds, with the lane's backoff between the tries. `Ok(None)`: the
+    /// records it is about are no longer there.
     pub(super) async fn persist<T: Send + 'static>(
         self: &Arc<Self>,
         what: &str,
         call: impl Fn(&Lane) -> Result<T, SourceError> + Clone + Send + 'static,
-    ) -> Result<T, Stopped> {
-        let mut passage = self.gate.passage();
+    ) -> Result<Option<T>, Stopped> {
+        let mut passage = self.store_gate.passage();
         loop {
             match self.blocking(call.clone()).await {
-                Ok(value) => {
-                    self.mended(&mut passage);
-                    return Ok(value);
-                }
-                Err(error) => {
-                    let delay =
-                        retry::backoff(passage.failures(), &self.config.retry, self.clock.random());
+                Err(error) if !error.is_gone() => {
+                    let delay = retry::backoff(passage.failures(), &self.config.retry, self.clock.random());
                     self.pause(&mut passage, Trouble::Wait(delay, format!("{what}: {error}"))).await?;
+                }
+                ended => {
+                    if passage.passed() {
+                        self.goes_on();
+                    }
+                    return Ok(ended.ok());
                 }
             }
         }
@@ -274,11 +276,17 @@ impl Lane {
         ended
     }
 
-    /// Says that it goes on.
+    /// The receiver answers: nothing more is wrong, unless another request still has to find that out.
     pub(super) fn mended(&self, passage: &mut Passage<'_>) {
         if passage.passed() {
-            tracing::info!(exporter = %self.exporter, signal = %self.signal, "the exporter goes on");
+            self.goes_on();
+        } else if passage.is_open() {
+            self.count(|status| status.state = State::Sending);
         }
+    }
+
+    pub(super) fn goes_on(&self) {
+        tracing::info!(exporter = %self.exporter, signal = %self.signal, "the exporter goes on");
         self.count(|status| status.state = State::Sending);
     }
 
@@ -312,12 +320,9 @@ impl Lane {
         });
     }
 
+    /// Nothing is in flight, and nothing is left to read.
     fn idle(&self) {
-        self.count(|status| {
-            if status.state == State::Sending {
-                status.state = State::Idle;
-            }
-        });
+        self.count(|status| status.state = State::Idle);
     }
 }
 
@@ -332,32 +337,36 @@ struct Reader<'a> {
     after: Option<RecordId>,
     /// What was in flight when the last process died, in order.
     plans: VecDeque<Plan>,
-    /// A request's task ended without settling its records: read them again, once no other is in flight.
+    /// A request ended without settling all its records: read again from the first, once no other is in flight.
     lost_track: bool,
-    /// Whether it has read since the exporter drains.
-    draining: bool,
 }
 
 impl<'a> Reader<'a> {
     fn new(lane: &'a Arc<Lane>) -> Self {
-        Self { lane, after: None, plans: VecDeque::new(), lost_track: false, draining: false }
+        Self { lane, after: None, plans: VecDeque::new(), lost_track: false }
     }
 
     async fn remember(&mut self) -> Result<(), Stopped> {
         let call = |lane: &Lane| Ok(lane.source.plans(lane.signal));
-        let mut plans = self.lane.persist("reading the cursor", call).await?;
-        plans.sort_by_key(|plan| (plan.first.sequence, plan.last.sequence));
+        let mut plans = self.lane.persist("reading the cursor", call).await?.unwrap_or_default();
+        plans.sort_by_key(|plan| (plan.first, plan.last));
         self.plans = plans.into();
         Ok(())
     }
 
-    fn reap(&mut self, ended: Option<Result<(), tokio::task::JoinError>>) {
-        if let Some(Err(error)) = ended {
-            tracing::error!(exporter = %self.lane.exporter, signal = %self.lane.signal, %error,
-                "a request's task failed; its records are read again");
-            self.lane.count(|status| status.in_flight -= 1);
-            self.lost_track = true;
+    fn reap(&mut self, ended: Option<Result<Ended, tokio::task::JoinError>>) {
+        let lane = self.lane;
+        match ended {
+            None => return,
+            Some(Ok(Ended::Settled | Ended::Stopped)) => {}
+            Some(Ok(Ended::Gone)) => self.lost_track = true,
+            Some(Err(error)) => {
+                tracing::error!(exporter = %lane.exporter, signal = %lane.signal, %error,
+                    "a request's task failed; its records are read again");
+                self.lost_track = true;
+            }
         }
+        lane.count(|status| status.in_flight -= 1);
     }
 
     /// The records of the next request; none if there are none.
@@ -365,47 +374,51 @@ impl<'a> Reader<'a> {
         if std::mem::take(&mut self.lost_track) {
             self.after = None;
         }
-        let lane = self.lane;
-        let limit = ReadLimit { records: MAX_RECORDS, uncompressed_bytes: lane.config.max_request };
-        let mut records = self.read(self.after, limit).await?;
-        let Some(first) = records.first() else { return Ok(records) };
-        let (first, oldest_ns) = (first.id, first.ingest_ns);
-        while self.plans.front().is_some_and(|plan| plan.last.sequence < first.sequence) {
-            self.plans.pop_front();
-        }
-        if let Some(plan) = self.plans.front().copied() {
-            if plan.first.sequence <= first.sequence {
-                // As it was, whatever the limits say now: the same records make the same key.
+        let max_request = self.lane.config.max_request;
+        loop {
+            let mut records = self.read(self.after, MAX_RECORDS, max_request).await?;
+            let Some(first) = records.first() else { return Ok(records) };
+            let (first, oldest_ns) = (first.id, first.ingest_ns);
+            while self.plans.front().is_some_and(|plan| plan.last < first) {
                 self.plans.pop_front();
-                let limit = ReadLimit { records: plan.count as usize, uncompressed_bytes: usize::MAX };
-                records = self.read(self.after, limit).await?;
-                records.retain(|record| record.id.sequence <= plan.last.sequence);
-            } else {
-                records.retain(|record| record.id.sequence < plan.first.sequence);
             }
-        } else if !self.is_backlog(&records) && self.wait_for_more(oldest_ns).await? {
-            let taken = bytes(&records);
-            let limit = ReadLimit {
-                records: MAX_RECORDS - records.len(),
-                uncompressed_bytes: lane.config.max_request.saturating_sub(taken),
-            };
-            let more = self.read(records.last().map(|record| record.id), limit).await?;
-            let room = limit.uncompressed_bytes;
-            let mut added = 0;
-            // A read gives at least one record, even one that does not fit any more.
-            records.extend(more.into_iter().take_while(|record| {
-                added += record.uncompressed_len as usize;
-                added <= room
-            }));
+            if let Some(plan) = self.plans.front().copied() {
+                if plan.first <= first {
+                    self.plans.pop_front();
+                    // As it was, whatever the limits say now: the same records make the same key.
+                    let call = move |lane: &Lane| lane.source.read_plan(lane.signal, &plan);
+                    records = self.lane.persist("reading the WAL", call).await?.unwrap_or_default();
+                    if records.is_empty() {
+                        continue;
+                    }
+                } else {
+                    records.retain(|record| record.id < plan.first);
+                }
+            } else if !self.is_backlog(&records) && self.wait_for_more(oldest_ns).await? {
+                let room = max_request.saturating_sub(bytes(&records));
+                let after = records.last().map(|record| record.id);
+                let more = self.read(after, MAX_RECORDS - records.len(), room).await?;
+                let mut added = 0;
+                // A read gives at least one record, even one that does not fit any more.
+                records.extend(more.into_iter().take_while(|record| {
+                    added += record.uncompressed_len as usize;
+                    added <= room
+                }));
+            }
+            self.after = records.last().map(|record| record.id).or(self.after);
+            return Ok(records);
         }
-        self.after = records.last().map(|record| record.id).or(self.after);
-        Ok(records)
     }
 
-    async fn read(&self, after: Option<RecordId>, limit: ReadLimit) -> Result<Vec<Record>, Stopped> {
-        self.lane
-            .persist("reading the WAL", move |lane| lane.source.read(lane.signal, after, limit))
-            .await
+    async fn read(
+        &self,
+        after: Option<RecordId>,
+        records: usize,
+        uncompressed_bytes: usize,
+    ) -> Result<Vec<Record>, Stopped> {
+        let limit = ReadLimit { records, uncompressed_bytes: uncompressed_bytes as u64 };
+        let call = move |lane: &Lane| lane.source.read(lane.signal, after, limit);
+        Ok(self.lane.persist("reading the WAL", call).await?.unwrap_or_default())
     }
 
     /// So much that waiting for more would only delay it.

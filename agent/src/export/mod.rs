@@ -22,6 +22,7 @@
 mod exporter;
 
 mod source;
+mod wal_source;
 
 mod lane;
 
@@ -42,6 +43,7 @@ mod status;
 
 pub use exporter::{Drained, ExportError, ExporterHandle, start};
 pub use source::{DeadLetters, Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored};
+pub use wal_source::lane;
 pub use status::{Amount, ExporterStatus, LaneStatus, Requests, State};
 
 #[cfg(test)]

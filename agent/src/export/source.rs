@@ -7,6 +7,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use whimbrel_otlp::Signal;
+pub use whimbrel_wal::{Plan, ReadLimit, RecordId};
 
 /// One exporter's view of the durable records, with its own cursor for each signal.
 pub trait Source: Send + Sync + 'static {
@@ -26,11 +27,17 @@ pub trait Source: Send + Sync + 'static {
     /// the plans that it overlaps.
     ///
     /// # Errors
-    /// If it can't be written; nothing is sent then.
+    /// If it can't be written; nothing is sent then. [`SourceError::is_gone`] if its records are no longer there.
     fn plan(&self, signal: Signal, plan: Plan) -> Result<(), SourceError>;
 
-    /// The requests that were in flight when the last process died, in any order.
+    /// The requests that were in flight when the last process died.
     fn plans(&self, signal: Signal) -> Vec<Plan>;
+
+    /// The unacknowledged records of such a request.
+    ///
+    /// # Errors
+    /// As [`read`](Source::read).
+    fn read_plan(&self, signal: Signal, plan: &Plan) -> Result<Vec<Record>, SourceError>;
 
     /// Ends the source's responsibility for these records, and with it the plan that names them. Records that
     /// are no longer there (dropped when the disk was full) are passed over.
@@ -73,48 +80,6 @@ pub enum Stored {
     Plain(Bytes),
 }
 
-/// Names one record for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RecordId {
-    /// The segment's uid.
-    pub segment_uid: [u8; 16],
-    /// The segment.
-    pub segment: u64,
-    /// The record's index in it.
-    pub index: u32,
-    /// The record's place in the whole WAL: later records have higher ones.
-    pub sequence: u64,
-}
-
-impl fmt::Display for RecordId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.segment_uid {
-            write!(f, "{byte:02x}")?;
-        }
-        write!(f, "-{}", self.index)
-    }
-}
-
-/// How much one read may return.
-#[derive(Debug, Clone, Copy)]
-pub struct ReadLimit {
-    /// Records.
-    pub records: usize,
-    /// The sum of their uncompressed lengths.
-    pub uncompressed_bytes: usize,
-}
-
-/// A request in flight: what is needed to send it again as it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
-    /// The first record.
-    pub first: RecordId,
-    /// The last record.
-    pub last: RecordId,
-    /// How many records, both included; those between that were acknowledged before don't count.
-    pub count: u32,
-}
-
 /// How a record's way ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Settled {
@@ -131,11 +96,22 @@ pub enum Settled {
 #[error("{message}")]
 pub struct SourceError {
     message: String,
+    gone: bool,
 }
 
 impl SourceError {
-    /// Says what failed, where, and why.
+    /// Says what failed, where, and why. Trying again may help.
     pub fn new(message: impl fmt::Display) -> Self {
-        Self { message: message.to_string() }
+        Self { message: message.to_string(), gone: false }
+    }
+
+    /// The records that were named are no longer there: read again, don't try again.
+    pub fn gone(message: impl fmt::Display) -> Self {
+        Self { message: message.to_string(), gone: true }
+    }
+
+    /// Whether it is about records that are no longer there.
+    pub fn is_gone(&self) -> bool {
+        self.gone
     }
 }

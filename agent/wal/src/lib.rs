@@ -4,11 +4,14 @@
 
 mod compress;
 mod consumer;
+mod cursor;
 mod error;
 mod key;
 mod options;
 mod record;
+mod segment;
 mod status;
+mod storage;
 mod verify;
 mod wal;
 

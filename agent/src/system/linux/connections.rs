@@ -8,6 +8,7 @@ use std::{
     fs::File,
     io::{BufRead, BufReader, ErrorKind},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::system::{Figure, SnapshotError, pace::Paced};
@@ -39,7 +40,7 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) fn new(proc: &Path) -> Self {
-        Self { files: [proc.join("net/tcp"), proc.join("net/tcp6")], counts: Paced::new() }
+        Self { files: [proc.join("net/tcp"), proc.join("net/tcp6")], counts: Paced::new(Duration::ZERO) }
     }
 
     /// Nothing where the kernel tells nothing of TCP.

@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
@@ -12,6 +13,9 @@ use super::{
     stat::{Reading, Times},
 };
 use crate::system::{Figure, pace::Paced};
+
+/// How often frequencies are read at most: a sample of what changes a thousand times a second is as good.
+const FREQUENCIES: Duration = Duration::from_secs(10);
 
 /// A mode's time may go back by this much without its CPU having been away; seconds.
 const HICCUP: u64 = 3;
@@ -32,7 +36,7 @@ impl Cpu {
         Self {
             last: Times::default(),
             physical: None,
-            frequencies: Paced::new(),
+            frequencies: Paced::new(FREQUENCIES),
             sys: sys.join("devices/system/cpu"),
             info: ProcFile::new(proc.join("cpuinfo")),
         }

@@ -7,6 +7,7 @@ mod host;
 mod proc_file;
 mod starts;
 mod stat;
+mod table;
 
 mod cpu;
 mod memory;

@@ -4,88 +4,118 @@
 //! else the shortest path. Left out are what holds no data of its own (overlay, tmpfs, the kernel's own), what
 //! is always full (squashfs, CD images), and what another machine holds: those are that machine's to tell.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use procfs::process::MountInfo;
 
 use super::proc_file::ProcFile;
-use crate::system::SnapshotError;
+use crate::system::{SnapshotError, pace::Paced};
+
+/// How often the table is read at most. What is gone or covered before is noticed where it is asked.
+const FLOOR: Duration = Duration::from_secs(10);
 
 /// A mounted file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
-    /// Such as `/dev/sda1`, or `tank/home` of ZFS.
+    /// The kernel's number of the mount, until it is gone.
+    pub(super) id: u64,
+    /// Such as `/dev/sda1`, or `tank` of ZFS.
     pub(super) source: String,
-    pub(super) point: String,
+    pub(super) point: PathBuf,
     pub(super) kind: String,
     pub(super) read_only: bool,
+    /// Its room is in the kernel's memory, and so is the way there: asking can't be held up.
+    pub(super) prompt: bool,
 }
 
-/// Read every time, parsed when it changed.
 #[derive(Debug)]
 pub(super) struct Mounts {
     file: ProcFile,
-    raw: Vec<u8>,
-    mounts: Vec<Mount>,
+    mounts: Paced<Vec<Mount>>,
 }
 
 impl Mounts {
-    pub(super) fn new(file: ProcFile) -> Self {
-        Self { file, raw: Vec::new(), mounts: Vec::new() }
+    pub(super) fn new(proc: &Path) -> Self {
+        Self { file: ProcFile::new(proc.join("self/mountinfo")), mounts: Paced::new(FLOOR) }
     }
 
-    /// Ordered as they were mounted; no mount point twice.
+    /// Ordered as they were mounted; no mount point twice. May be seconds old.
     pub(super) fn read(&mut self) -> Result<&[Mount], SnapshotError> {
-        let raw = self.file.read()?;
-        if raw != self.raw {
-            self.raw.clear();
-            let mounts = reportable(&String::from_utf8_lossy(raw));
-            self.mounts = mounts.map_err(|what| self.file.malformed(what))?;
-            // Remembered only once it is understood. Read again, as the line above had to let go of it.
-            self.raw.extend_from_slice(self.file.read()?);
-        }
-        Ok(&self.mounts)
+        let Self { file, mounts } = self;
+        let mounts = mounts.get(|| {
+            let parsed = reportable(&file.text()?);
+            parsed.map_err(|what| file.malformed(what))
+        });
+        mounts.map(Vec::as_slice)
+    }
+
+    /// It is known to have changed.
+    pub(super) fn forget(&mut self) {
+        self.mounts.forget();
     }
 }
 
 fn reportable(mountinfo: &str) -> Result<Vec<Mount>, String> {
     // By mount point first, since a mount hides what was mounted there before.
-    let mut visible: Vec<MountInfo> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut visible: Vec<(PathBuf, MountInfo)> = Vec::new();
+    let mut places: HashMap<PathBuf, usize> = HashMap::new();
     for line in mountinfo.lines() {
         let info = MountInfo::from_line(line).map_err(|error| format!("{error} in {line:?}"))?;
-        let point = info.mount_point.to_string_lossy().into_owned();
+        let point = PathBuf::from(unescape(&info.mount_point.to_string_lossy()));
         match places.get(&point) {
-            Some(&place) => visible[place] = info,
+            Some(&place) => visible[place].1 = info,
             None => {
-                places.insert(point, visible.len());
-                visible.push(info);
+                places.insert(point.clone(), visible.len());
+                visible.push((point, info));
             }
         }
     }
-    let mut mounts: Vec<(String, bool, Mount)> = Vec::new();
-    for info in visible {
+    let mut mounts: Vec<(&str, bool, Mount)> = Vec::new();
+    for (point, info) in &visible {
         let Some(source) = info.mount_source.as_deref().map(unescape) else { continue };
         if !is_local(&info.fs_type, &source) {
             continue;
         }
         let whole = info.root == "/";
+        let way = visible.iter().filter(|(other, _)| point.starts_with(other));
         let mount = Mount {
+            id: info.mnt_id.unsigned_abs().into(),
             source,
-            point: unescape(&info.mount_point.to_string_lossy()),
+            point: point.clone(),
             read_only: info.mount_options.contains_key("ro") || info.super_options.contains_key("ro"),
-            kind: info.fs_type,
+            prompt: is_prompt(&info.fs_type) && way.into_iter().all(|(_, info)| is_quick(&info.fs_type)),
+            kind: info.fs_type.clone(),
         };
         match mounts.iter_mut().find(|(device, ..)| *device == info.majmin) {
             Some((_, kept_whole, kept)) => {
-                if (whole, kept.point.len()) > (*kept_whole, mount.point.len()) {
+                let rank = |whole: bool, mount: &Mount| (!whole, mount.point.as_os_str().len());
+                if rank(whole, &mount) < rank(*kept_whole, kept) {
                     (*kept_whole, *kept) = (whole, mount);
                 }
             }
-            None => mounts.push((info.majmin, whole, mount)),
+            None => mounts.push((&info.majmin, whole, mount)),
         }
     }
     Ok(mounts.into_iter().map(|(_, _, mount)| mount).collect())
+}
+
+/// File systems that count their free blocks in memory. (FAT may read its whole table to count them, ZFS waits
+/// for a pool that is suspended.)
+fn is_prompt(kind: &str) -> bool {
+    matches!(kind, "ext2" | "ext3" | "ext4" | "xfs" | "f2fs" | "btrfs")
+}
+
+/// File systems through which a path leads without waiting for anything but a disk of this machine.
+fn is_quick(kind: &str) -> bool {
+    is_prompt(kind)
+        || matches!(
+            kind,
+            "overlay" | "tmpfs" | "ramfs" | "rootfs" | "devtmpfs" | "squashfs" | "erofs" | "zfs"
+        )
 }
 
 /// On a device of this machine, and with room that can run out.
@@ -140,34 +170,50 @@ mod tests {
 38 27 0:43 / /mnt/s rw - fuse.sshfs me@host:/ rw
 39 27 8:65 / /ntfs rw - fuseblk /dev/sdf1 rw
 40 27 0:44 / /none rw - tmpfs none rw
+41 32 8:81 / /net/disk rw - ext4 /dev/sdg1 rw
 ";
 
     #[test]
     fn one_mount_a_local_device_and_nothing_that_holds_no_data() {
         let mounts = reportable(TABLE).unwrap();
-        let told: Vec<_> =
-            mounts.iter().map(|m| (m.source.as_str(), m.point.as_str(), m.read_only)).collect();
+        let told: Vec<_> = mounts
+            .iter()
+            .map(|m| (m.id, m.source.as_str(), m.point.to_str().unwrap(), m.read_only, m.prompt))
+            .collect();
         assert_eq!(
             told,
             [
-                ("/dev/vda", "/", false),
-                ("/dev/sdb1", "/data disk", true),
-                ("/dev/sdc1", "/etc/hosts", false),
-                ("tank", "/tank", false),
-                ("/dev/sde1", "/hidden", false),
-                ("/dev/sdf1", "/ntfs", false),
+                (27, "/dev/vda", "/", false, true),
+                (29, "/dev/sdb1", "/data disk", true, true),
+                (30, "/dev/sdc1", "/etc/hosts", false, true),
+                (35, "tank", "/tank", false, false),
+                (37, "/dev/sde1", "/hidden", false, true),
+                (39, "/dev/sdf1", "/ntfs", false, false),
+                (41, "/dev/sdg1", "/net/disk", false, false),
             ]
         );
     }
 
     #[test]
-    fn a_changed_table_is_seen_and_a_broken_one_is_an_error_until_it_is_whole() {
+    fn a_bind_mount_stands_for_its_device_until_the_root_is_found() {
+        let lines: Vec<&str> = TABLE.lines().collect();
+        let bind_first = format!("{}\n{}\n", lines[2], lines[1]);
+        let mounts = reportable(&bind_first).unwrap();
+        assert_eq!(mounts.len(), 1);
+        assert_eq!(mounts[0].point, Path::new("/"));
+    }
+
+    #[test]
+    fn a_changed_table_is_seen_when_told_and_a_broken_one_is_an_error_until_it_is_whole() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("mountinfo");
+        fs::create_dir(folder.path().join("self")).unwrap();
+        let path = folder.path().join("self/mountinfo");
         fs::write(&path, TABLE).unwrap();
-        let mut mounts = Mounts::new(ProcFile::new(path.clone()));
-        assert_eq!(mounts.read().unwrap().len(), 6);
+        let mut mounts = Mounts::new(folder.path());
+        assert_eq!(mounts.read().unwrap().len(), 7);
         fs::write(&path, "27 1 254:0 / /\n").unwrap();
+        assert_eq!(mounts.read().unwrap().len(), 7, "the table is not read every time");
+        mounts.forget();
         for _ in 0..2 {
             let error = mounts.read().unwrap_err();
             assert!(error.to_string().contains("mountinfo"), "{error}");

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{mounts::unescape, proc_file::ProcFile};
+use super::{mounts::unescape, proc_file::ProcFile, table::pick};
 use crate::system::{Figure, SnapshotError};
 
 #[derive(Debug)]
@@ -20,13 +20,14 @@ impl Paging {
     }
 
     pub(super) fn figures(&mut self, boot_ns: u64) -> Result<Vec<Figure>, SnapshotError> {
-        let events = events(&self.vmstat.text()?);
+        // Absent where the kernel is built without swap.
+        let [faults, major, swapped_in, swapped_out] =
+            pick(&self.vmstat.text()?, ["pgfault", "pgmajfault", "pswpin", "pswpout"]);
         let mut figures = Vec::with_capacity(8);
         // A kernel without swap has no such file.
         if let Ok(text) = self.swaps.text() {
             figures.extend(swaps(&text));
         }
-        let Events { faults, major, swapped_in, swapped_out } = events;
         let fault = |kind, count: u64| {
             Figure::since("system.paging.faults", boot_ns, count as f64)
                 .with("system.paging.fault.type", kind)
@@ -47,31 +48,6 @@ impl Paging {
         }
         Ok(figures)
     }
-}
-
-/// The four of some two hundred lines that are wanted; absent where the kernel is built without swap.
-#[derive(Debug, Default, PartialEq)]
-struct Events {
-    faults: Option<u64>,
-    major: Option<u64>,
-    swapped_in: Option<u64>,
-    swapped_out: Option<u64>,
-}
-
-fn events(vmstat: &str) -> Events {
-    let mut events = Events::default();
-    for line in vmstat.lines().filter(|line| line.starts_with('p')) {
-        let Some((key, count)) = line.split_once(' ') else { continue };
-        let wanted = match key {
-            "pgfault" => &mut events.faults,
-            "pgmajfault" => &mut events.major,
-            "pswpin" => &mut events.swapped_in,
-            "pswpout" => &mut events.swapped_out,
-            _ => continue,
-        };
-        *wanted = count.trim().parse().ok();
-    }
-    events
 }
 
 /// `Filename Type Size Used Priority`, sizes in KiB.
@@ -119,14 +95,5 @@ mod tests {
                 (10.0 * 1024.0, of("free", "/swap file")),
             ]
         );
-    }
-
-    #[test]
-    fn faults_that_swap_are_told_from_those_that_do_not() {
-        let text = "nr_free_pages 5\npgpgin 7\npswpin 1\npswpout 2\npgfault 100\npgmajfault 30\n";
-        let expected =
-            Events { faults: Some(100), major: Some(30), swapped_in: Some(1), swapped_out: Some(2) };
-        assert_eq!(events(text), expected);
-        assert_eq!(events("pgfault x\n"), Events::default());
     }
 }

@@ -1,14 +1,15 @@
 //! Asks file systems for their room without ever being held up by one that does not answer.
 //!
-//! `statfs` of a dead mount sleeps in the kernel and can't be called off. So a thread of its own asks; who
-//! waits gives up after [`PATIENCE`], leaves the thread to its mount, and lets another thread ask the rest. A
-//! mount that was given up is not asked again before its thread comes back; the late answer is then told, so
-//! that a slow mount is seen a snapshot late rather than never. At most [`MOST_STUCK`] threads are ever left.
+//! `statfs` of a dead mount sleeps in the kernel and can't be called off. So for all but those that answer from
+//! memory a thread of its own asks; who waits gives up after [`PATIENCE`], leaves the thread to its mount, and
+//! lets another thread ask the rest. A mount that was given up is not asked again before its thread comes back;
+//! the late answer is then told, so that a slow mount is seen a snapshot late rather than never. At most
+//! [`MOST_STUCK`] threads are ever left.
 
 use std::{
     collections::HashMap,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -39,14 +40,36 @@ pub(super) struct Space {
     pub(super) available: u64,
 }
 
+/// What a mount has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Room(Space),
+    /// Its path leads to another mount: it is gone, or covered.
+    Another,
+    /// Nothing in time, an error, or it has no blocks to count.
+    None,
+}
+
 /// What is asked: [`statvfs`], or a test's.
-pub(super) type Ask = dyn Fn(&Path) -> io::Result<Space> + Send + Sync;
+pub(super) type Ask = dyn Fn(&Mount) -> io::Result<Answer> + Send + Sync;
 
 /// The real question.
-pub(super) fn statvfs(point: &Path) -> io::Result<Space> {
-    let stat = rustix::fs::statvfs(point)?;
+pub(super) fn statvfs(mount: &Mount) -> io::Result<Answer> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    match statx(CWD, &mount.point, AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID) {
+        // Told since Linux 5.8; older ones may tell the room of what lies under a mount that is just gone.
+        Ok(seen) if seen.stx_mask & StatxFlags::MNT_ID.bits() != 0 && seen.stx_mnt_id != mount.id => {
+            return Ok(Answer::Another);
+        }
+        Ok(_) | Err(rustix::io::Errno::NOSYS) => {}
+        Err(rustix::io::Errno::NOENT) => return Ok(Answer::Another),
+        Err(error) => return Err(error.into()),
+    }
+    let stat = rustix::fs::statvfs(&mount.point)?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    Ok(Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bfree), available: bytes(stat.f_bavail) })
+    let space =
+        Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bfree), available: bytes(stat.f_bavail) };
+    Ok(if space.total > 0 { Answer::Room(space) } else { Answer::None })
 }
 
 pub(super) struct Prober {
@@ -59,8 +82,8 @@ pub(super) struct Prober {
 
 #[derive(Debug)]
 struct Worker {
-    batches: Sender<Vec<PathBuf>>,
-    answers: Receiver<io::Result<Space>>,
+    batches: Sender<Vec<Mount>>,
+    answers: Receiver<io::Result<Answer>>,
     /// Set when nobody waits any more: the thread ends after the question it is at.
     left: Arc<AtomicBool>,
 }
@@ -86,73 +109,77 @@ impl Prober {
         Self { ask, worker: None, stuck: HashMap::new(), crowded: false }
     }
 
-    /// The room of each, in their order; none for what fails or does not answer in time. Takes at most
-    /// [`PATIENCE`].
+    /// What each has to say, in their order. Takes at most [`PATIENCE`].
     ///
     /// # Errors
     /// No thread can be started.
-    pub(super) fn ask(&mut self, mounts: &[Mount]) -> Result<Vec<Option<Space>>, SnapshotError> {
-        let give_up = Instant::now() + PATIENCE;
-        let mut spaces = vec![None; mounts.len()];
+    pub(super) fn ask(&mut self, mounts: &[Mount]) -> Result<Vec<Answer>, SnapshotError> {
         let late = self.late_answers();
-        let mut asked = Vec::with_capacity(mounts.len());
+        let mut answers = vec![Answer::None; mounts.len()];
+        let mut slow = Vec::new();
         for (index, mount) in mounts.iter().enumerate() {
-            let point = Path::new(&mount.point);
-            if let Some(answer) = late.get(point) {
-                spaces[index] = room(&mount.point, answer.as_ref());
-            } else if !self.stuck.contains_key(point) {
-                asked.push(index);
+            if let Some(answer) = late.get(&mount.point) {
+                answers[index] = heard(mount, answer);
+            } else if mount.prompt {
+                answers[index] = heard(mount, &(self.ask)(mount));
+            } else if !self.stuck.contains_key(&mount.point) {
+                slow.push(index);
             }
         }
-        let mut rest = asked.as_slice();
+        let give_up = Instant::now() + PATIENCE;
+        let mut rest = slow.as_slice();
         while !rest.is_empty() {
-            let worker = match self.worker.take() {
-                Some(worker) => worker,
-                None if self.stuck.len() >= MOST_STUCK => {
-                    if !std::mem::replace(&mut self.crowded, true) {
-                        tracing::warn!(
-                            dead = self.stuck.len(),
-                            "file systems are left out until some of the mounts that don't answer come back"
-                        );
-                    }
-                    break;
-                }
-                None => Worker::start(Arc::clone(&self.ask))?,
-            };
-            let points = rest.iter().map(|&index| PathBuf::from(&mounts[index].point)).collect();
+            let Some(worker) = self.worker()? else { break };
             // It fails only when the thread is gone; then there is no answer either.
-            let _ = worker.batches.send(points);
+            let _ = worker.batches.send(rest.iter().map(|&index| mounts[index].clone()).collect());
             let mut done = 0;
-            let silent = loop {
-                let Some(&index) = rest.get(done) else { break None };
-                let wait = give_up.saturating_duration_since(Instant::now());
-                match worker.answers.recv_timeout(wait) {
-                    Ok(answer) => spaces[index] = room(&mounts[index].point, answer.as_ref()),
-                    Err(RecvTimeoutError::Timeout) => break Some(index),
+            while done < rest.len() {
+                let mount = &mounts[rest[done]];
+                match worker.answers.recv_timeout(give_up.saturating_duration_since(Instant::now())) {
+                    Ok(answer) => answers[rest[done]] = heard(mount, &answer),
+                    Err(RecvTimeoutError::Timeout) => {
+                        worker.left.store(true, Ordering::Relaxed);
+                        let stuck = Stuck { worker, since: Instant::now(), said: false };
+                        self.stuck.insert(mount.point.clone(), stuck);
+                        done += 1;
+                        break;
+                    }
                     // The question itself panicked: no answer, and a new thread for the next.
-                    Err(RecvTimeoutError::Disconnected) => break None,
+                    Err(RecvTimeoutError::Disconnected) => {
+                        done += 1;
+                        break;
+                    }
                 }
                 done += 1;
-            };
-            match silent {
-                Some(index) => {
-                    worker.left.store(true, Ordering::Relaxed);
-                    let stuck = Stuck { worker, since: Instant::now(), said: false };
-                    self.stuck.insert(PathBuf::from(&mounts[index].point), stuck);
-                    rest = &rest[done + 1..];
-                }
-                None if done == rest.len() => {
+                if done == rest.len() {
                     self.worker = Some(worker);
-                    rest = &[];
+                    break;
                 }
-                None => rest = &rest[done + 1..],
             }
+            rest = &rest[done..];
         }
-        Ok(spaces)
+        Ok(answers)
+    }
+
+    /// The thread that waits for work, or a new one; none if too many are stuck already.
+    fn worker(&mut self) -> Result<Option<Worker>, SnapshotError> {
+        if let Some(worker) = self.worker.take() {
+            return Ok(Some(worker));
+        }
+        if self.stuck.len() < MOST_STUCK {
+            return Worker::start(Arc::clone(&self.ask)).map(Some);
+        }
+        if !std::mem::replace(&mut self.crowded, true) {
+            tracing::warn!(
+                dead = self.stuck.len(),
+                "file systems are left out until some of the mounts that don't answer come back"
+            );
+        }
+        Ok(None)
     }
 
     /// Takes back those that answered after all, and says what has been silent for long.
-    fn late_answers(&mut self) -> HashMap<PathBuf, io::Result<Space>> {
+    fn late_answers(&mut self) -> HashMap<PathBuf, io::Result<Answer>> {
         let mut late = HashMap::new();
         self.stuck.retain(|point, stuck| match stuck.worker.answers.try_recv() {
             Err(TryRecvError::Empty) => {
@@ -181,20 +208,19 @@ impl Prober {
     }
 }
 
-/// A file system without blocks (a pseudo file system by another name) has no room to tell of.
-fn room(point: &str, answer: Result<&Space, &io::Error>) -> Option<Space> {
+fn heard(mount: &Mount, answer: &io::Result<Answer>) -> Answer {
     match answer {
-        Ok(space) => (space.total > 0).then_some(*space),
+        Ok(answer) => *answer,
         Err(error) => {
-            tracing::debug!(mount = point, %error, "the file system does not tell its room");
-            None
+            tracing::debug!(mount = %mount.point.display(), %error, "the file system does not tell its room");
+            Answer::None
         }
     }
 }
 
 impl Worker {
     fn start(ask: Arc<Ask>) -> Result<Self, SnapshotError> {
-        let (batches, questions) = channel::<Vec<PathBuf>>();
+        let (batches, questions) = channel::<Vec<Mount>>();
         let (replies, answers) = channel();
         let left = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&left);
@@ -202,9 +228,9 @@ impl Worker {
             .name("statfs".to_owned())
             .stack_size(64 << 10)
             .spawn(move || {
-                for points in questions {
-                    for point in points {
-                        if replies.send(ask(&point)).is_err() || flag.load(Ordering::Relaxed) {
+                for mounts in questions {
+                    for mount in mounts {
+                        if replies.send(ask(&mount)).is_err() || flag.load(Ordering::Relaxed) {
                             return;
                         }
                     }
@@ -217,11 +243,15 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Condvar, Mutex};
+    use std::{
+        path::Path,
+        sync::{Condvar, Mutex},
+    };
 
     use super::*;
 
     const SPACE: Space = Space { total: 9, free: 5, available: 4 };
+    const ROOM: Answer = Answer::Room(SPACE);
 
     /// Mounts whose path starts with `/dead` answer when the gate opens.
     #[derive(Default)]
@@ -232,15 +262,15 @@ mod tests {
     }
 
     impl Gate {
-        fn ask(&self, point: &Path) -> io::Result<Space> {
-            self.asked.lock().unwrap().push(point.to_owned());
-            if point.starts_with("/dead") {
+        fn ask(&self, mount: &Mount) -> io::Result<Answer> {
+            self.asked.lock().unwrap().push(mount.point.clone());
+            if mount.point.starts_with("/dead") {
                 let open = self.open.lock().unwrap();
                 drop(self.opened.wait_while(open, |open| !*open).unwrap());
             }
-            match point.starts_with("/fails") {
+            match mount.point.starts_with("/fails") {
                 true => Err(io::ErrorKind::PermissionDenied.into()),
-                false => Ok(SPACE),
+                false => Ok(ROOM),
             }
         }
 
@@ -250,20 +280,25 @@ mod tests {
         }
     }
 
-    fn mounts(points: &[&str]) -> Vec<Mount> {
-        let mount = |point: &&str| Mount {
+    fn mount(point: &str) -> Mount {
+        Mount {
+            id: 0,
             source: "/dev/sda".to_owned(),
-            point: (*point).to_owned(),
+            point: point.into(),
             kind: "ext4".to_owned(),
             read_only: false,
-        };
-        points.iter().map(mount).collect()
+            prompt: point.starts_with("/prompt"),
+        }
+    }
+
+    fn mounts(points: &[&str]) -> Vec<Mount> {
+        points.iter().map(|point| mount(point)).collect()
     }
 
     fn prober() -> (Arc<Gate>, Prober) {
         let gate = Arc::new(Gate::default());
         let asked = Arc::clone(&gate);
-        (gate, Prober::new(Arc::new(move |point: &Path| asked.ask(point))))
+        (gate, Prober::new(Arc::new(move |mount: &Mount| asked.ask(mount))))
     }
 
     #[test]
@@ -271,22 +306,28 @@ mod tests {
         let (gate, mut prober) = prober();
         let mounts = mounts(&["/a", "/dead", "/b", "/fails"]);
         let begun = Instant::now();
-        let first = prober.ask(&mounts).unwrap();
+        prober.ask(&mounts).unwrap();
         assert!(begun.elapsed() >= PATIENCE, "it was waited for");
-        assert_eq!((first[0], first[1], first[3]), (Some(SPACE), None, None));
 
         // From now on it is known, and the others are all asked. On a busy machine a healthy one may come late.
-        while prober.ask(&mounts).unwrap() != [Some(SPACE), None, Some(SPACE), None] {}
+        while prober.ask(&mounts).unwrap() != [ROOM, Answer::None, ROOM, Answer::None] {}
         let asked = gate.asked.lock().unwrap().clone();
         let times = |point: &str| asked.iter().filter(|asked| **asked == Path::new(point)).count();
         assert_eq!(times("/dead"), 1, "a dead mount is not asked again while it is dead");
 
         gate.open();
-        while prober.ask(&mounts).unwrap()[1].is_none() {
+        while prober.ask(&mounts).unwrap()[1] != ROOM {
             thread::yield_now();
         }
-        while prober.ask(&mounts).unwrap() != [Some(SPACE), Some(SPACE), Some(SPACE), None] {}
+        while prober.ask(&mounts).unwrap() != [ROOM, ROOM, ROOM, Answer::None] {}
         assert!(prober.stuck.is_empty());
+    }
+
+    #[test]
+    fn what_answers_from_memory_needs_no_thread() {
+        let (_, mut prober) = prober();
+        assert_eq!(prober.ask(&mounts(&["/prompt/a", "/prompt/b"])).unwrap(), [ROOM, ROOM]);
+        assert!(prober.worker.is_none());
     }
 
     #[test]
@@ -296,31 +337,36 @@ mod tests {
         let mounts = mounts(&points.iter().map(String::as_str).collect::<Vec<_>>());
         for _ in 0..40 {
             let begun = Instant::now();
-            assert!(prober.ask(&mounts).unwrap().iter().all(Option::is_none));
+            assert!(prober.ask(&mounts).unwrap().iter().all(|answer| *answer == Answer::None));
             assert!(begun.elapsed() < Duration::from_secs(5));
         }
         assert_eq!(prober.stuck.len(), MOST_STUCK);
         assert!(prober.crowded);
         gate.open();
-        while prober.ask(&mounts).unwrap().iter().any(Option::is_none) {
+        while prober.ask(&mounts).unwrap().contains(&Answer::None) {
             thread::yield_now();
         }
     }
 
     #[test]
     fn a_question_that_panics_costs_its_own_mount_only() {
-        let ask = |point: &Path| match point.starts_with("/panics") {
+        let ask = |mount: &Mount| match mount.point.starts_with("/panics") {
             true => panic!("a test's"),
-            false => Ok(SPACE),
+            false => Ok(ROOM),
         };
         let mut prober = Prober::new(Arc::new(ask));
         let mounts = mounts(&["/a", "/panics", "/b"]);
-        while prober.ask(&mounts).unwrap() != [Some(SPACE), None, Some(SPACE)] {}
+        while prober.ask(&mounts).unwrap() != [ROOM, Answer::None, ROOM] {}
     }
 
     #[test]
-    fn the_root_has_room() {
-        let space = statvfs(Path::new("/")).unwrap();
+    fn the_root_has_room_and_a_number_of_its_own() {
+        use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+        let id = statx(CWD, "/", AtFlags::empty(), StatxFlags::MNT_ID).unwrap().stx_mnt_id;
+        let root = Mount { id, ..mount("/") };
+        let Answer::Room(space) = statvfs(&root).unwrap() else { panic!("no room at the root") };
         assert!(space.total > 0 && space.free <= space.total && space.available <= space.free);
+        assert_eq!(statvfs(&Mount { id: id + 1_000_000, ..root }).unwrap(), Answer::Another);
+        assert_eq!(statvfs(&mount("/nowhere")).unwrap(), Answer::Another);
     }
 }

@@ -6,6 +6,7 @@ use std::{
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::system::{Figure, SnapshotError, pace::Paced};
@@ -22,7 +23,7 @@ pub(super) struct Processes {
 
 impl Processes {
     pub(super) fn new(proc: &Path) -> Self {
-        Self { proc: proc.to_owned(), counts: Paced::new() }
+        Self { proc: proc.to_owned(), counts: Paced::new(Duration::ZERO) }
     }
 
     pub(super) fn figures(&mut self, created: u64, boot_ns: u64) -> Result<Vec<Figure>, SnapshotError> {

@@ -229,8 +229,12 @@ impl Sending<'_> {
         // Bytes are shared, so this copies a few words a record.
         let records = self.piece.to_vec();
         let made = tokio::task::spawn_blocking(move || encode::recode(&records, encoding)).await;
-        // A task that panicked takes the delivery with it, whose records are then read again.
-        let made = made.expect("encoding neither panics nor is cancelled");
+        let made = match made {
+            Ok(made) => made,
+            // It takes the delivery with it, whose records are then read again.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_the_runtime_ends) => return Err(Stopped),
+        };
         if let Ok(body) = &made {
             self.recoded = Some((encoding, body.clone()));
         }

@@ -101,8 +101,8 @@ mod tests {
     use crate::export::RecordId;
 
     fn record(stored: Stored, uncompressed_len: usize) -> Record {
-        let id = RecordId { segment_uid: [0; 16], segment: 0, index: 0, sequence: 0 };
-        Record { id, items: 1, ingest_ns: 0, uncompressed_len: uncompressed_len as u32, stored }
+        let id = RecordId::from_parts([0; 16], 0, 0, 0, 0);
+        Record { id, source: "".into(), label: "".into(), items: 1, ingest_ns: 0, uncompressed_len: uncompressed_len as u32, stored }
     }
 
     fn frame(bytes: &[u8]) -> Record {

@@ -3,7 +3,7 @@
 //!
 //! Both traits are synchronous, because the WAL is; the lanes call them where blocking is allowed.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use whimbrel_otlp::Signal;
@@ -61,6 +61,10 @@ pub trait DeadLetters: Send + Sync + 'static {
 pub struct Record {
     /// Its name for ever.
     pub id: RecordId,
+    /// Who made it: a configured name.
+    pub source: Arc<str>,
+    /// What the routes said when it was stored.
+    pub label: Arc<str>,
     /// Data points, log records or spans.
     pub items: u32,
     /// When it entered, ns since 1970.

@@ -56,6 +56,8 @@ fn records(read: Vec<whimbrel_wal::Record>) -> Result<Vec<Record>, SourceError> 
             };
             Ok(Record {
                 id: record.id,
+                source: record.source,
+                label: record.label,
                 items: record.items,
                 ingest_ns: record.ingest_ns,
                 uncompressed_len: record.uncompressed_len,

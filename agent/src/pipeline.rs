@@ -58,13 +58,8 @@ pub enum StartError {
     #[error(transparent)]
     Wal(#[from] OpenError),
     /// An exporter cannot be set up.
-    #[error("exporters.{name}: {source}")]
-    Exporter {
-        /// Its name.
-        name: String,
-        /// Why not.
-        source: export::ExportError,
-    },
+    #[error(transparent)]
+    Exporter(#[from] export::ExportError),
     /// Plugins cannot be run at all.
     #[error("plugins cannot be run: {0}")]
     Host(#[from] whimbrel_plugin_host::HostError),
@@ -155,7 +150,7 @@ impl Pipeline {
         for exporter in &config.exporters {
             exporters.push(start_exporter(exporter, &wal, &dead_letters, &clock)?);
         }
-        let host = Arc::new(Host::new(HostOptions::new(places.plugin_cache))?);
+        let host = Host::new(HostOptions::new(places.plugin_cache))?;
         let ground = Ground {
             host,
             store: store.clone(),
@@ -258,11 +253,10 @@ fn start_exporter(
     dead_letters: &Arc<DeadLetterBox>,
     clock: &Arc<dyn Clock>,
 ) -> Result<export::ExporterHandle, StartError> {
-    let failed = |source| StartError::Exporter { name: config.name.clone(), source };
     let consumer = wal.consumer(&config.name).expect("the WAL was opened with every configured exporter");
-    let handle = export::start(config, Arc::new(consumer.clone()), dead_letters.clone(), clock.clone()).map_err(failed)?;
-    let wake = handle.waker();
-    consumer.on_visible(move || wake.wake());
+    let handle = export::start(config, Arc::new(consumer.clone()), dead_letters.clone(), clock.clone())?;
+    let exporter = handle.clone();
+    consumer.on_visible(move || exporter.wake());
     Ok(handle)
 }
 

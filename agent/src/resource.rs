@@ -23,12 +23,12 @@ pub fn attributes(configured: &BTreeMap<String, String>) -> BTreeMap<String, Str
 
 fn found() -> BTreeMap<String, String> {
     [
-        ("host.name", sysinfo::System::host_name()),
+        ("host.name", sysinfo::System::host_name().ok()),
         ("host.id", machine_id()),
         ("host.arch", Some(architecture(std::env::consts::ARCH).to_owned())),
         ("os.type", Some(operating_system(std::env::consts::OS).to_owned())),
-        ("os.version", sysinfo::System::os_version()),
-        ("os.description", sysinfo::System::long_os_version()),
+        ("os.version", sysinfo::System::os_version().ok()),
+        ("os.description", sysinfo::System::long_os_version().ok()),
     ]
     .into_iter()
     .filter_map(|(key, value)| Some((key.to_owned(), value.filter(|v| !v.is_empty())?)))

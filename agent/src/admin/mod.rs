@@ -9,5 +9,5 @@ mod health;
 mod prometheus;
 mod serve;
 
-pub use control::{ControlError, ask, listen as control};
+pub use control::{Control, ControlError, ask, listen as control};
 pub use health::listen as health;

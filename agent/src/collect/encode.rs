@@ -8,7 +8,7 @@ use whimbrel_otlp::{
     Signal,
     write::{self, Attributes, Logs, Metrics, Severity},
 };
-use whimbrel_plugin_host as guest;
+use whimbrel_plugin_host::services as guest;
 
 use crate::system;
 

@@ -14,6 +14,5 @@ mod services;
 mod status;
 mod supervise;
 
-pub use run::{Collector, start};
-pub use services::{ReadSystem, SystemSource};
-pub use status::{CollectorState, CollectorStatus};
+pub use run::{Collector, Ground, start};
+pub use status::{CollectorState, CollectorStatus, Refused};

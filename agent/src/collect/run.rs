@@ -28,7 +28,7 @@ const RECYCLE_ABOVE: f64 = 0.75;
 #[derive(Clone)]
 pub struct Ground {
     /// Compiles, caches, instantiates.
-    pub host: Arc<Host>,
+    pub host: Host,
     /// Where batches go.
     pub store: Store,
     /// The host's figures.
@@ -108,7 +108,7 @@ impl Task {
         };
         match self.ground.host.load(&origin, &bytes).await {
             Ok(plugin) => {
-                self.board.write(|s| s.identity = Some(plugin.description().identity()));
+                self.board.write(|s| s.identity = Some(plugin.description().title()));
                 Some(plugin)
             }
             Err(error) => self.set_aside(error.to_string()),
@@ -156,6 +156,7 @@ impl Task {
                 ..Limits::default()
             },
             grants: Grants {
+                secrets: Vec::new(),
                 system: match &config.grants.system {
                     config::SystemGrant::None => SystemGrant::None,
                     config::SystemGrant::All => SystemGrant::All,
@@ -181,7 +182,7 @@ impl Task {
             tokio::select! {
                 () = clock.sleep(pause) => {}
                 () = stop_asked(&mut self.stopped) => {
-                    instance.shutdown(SHUTDOWN_DEADLINE).await;
+                    self.shut_down(instance).await;
                     return Ok(Next::Stop);
                 }
             }
@@ -197,7 +198,7 @@ impl Task {
                     "linear memory above {:.0} % of its limit: a new instance takes over",
                     RECYCLE_ABOVE * 100.0
                 );
-                instance.shutdown(SHUTDOWN_DEADLINE).await;
+                self.shut_down(instance).await;
                 self.board.write(|s| s.restarts += 1);
                 return Ok(Next::Again);
             }
@@ -211,7 +212,8 @@ impl Task {
                 self.board.write(|s| {
                     s.collects += 1;
                     s.memory_bytes = collected.memory;
-                    s.last_collect_us = u64::try_from(collected.took.as_micros()).unwrap_or(u64::MAX);
+                    s.log_lines_dropped += collected.lines_dropped;
+                    s.last_collect_us = micros(collected.took + collected.waited);
                 });
                 Ok(collected.more)
             }
@@ -228,8 +230,19 @@ impl Task {
         }
     }
 
+    async fn shut_down(&self, instance: Instance) {
+        if let Err(fault) = instance.shutdown(SHUTDOWN_DEADLINE).await {
+            tracing::warn!(collector = self.config.name, %fault, "the plugin's shutdown failed");
+        }
+    }
+
     async fn after(&mut self, fault: Fault) -> Next {
         let clock = self.ground.clock.clone();
+        if fault.is_permanent() {
+            self.board.write(|s| s.faults += 1);
+            self.set_aside(fault.to_string());
+            return Next::Stop;
+        }
         let verdict = self.supervisor.fault(clock.monotonic(), clock::chance(&*clock));
         self.board.write(|s| {
             s.faults += 1;
@@ -253,6 +266,10 @@ impl Task {
             }
         }
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What follows an instance's life.

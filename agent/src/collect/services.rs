@@ -10,7 +10,7 @@ use std::{
 };
 
 use whimbrel_otlp::Signal;
-use whimbrel_plugin_host::{Batch, Denied, Entity, GuestError, LogLevel, LogLine, Services};
+use whimbrel_plugin_host::services::{Batch, Denied, Entity, GuestError, Level, LogLine, Services};
 
 use super::{encode, status::Board};
 use crate::{
@@ -36,7 +36,7 @@ impl CollectorServices {
         let (signal, request) = match batch {
             Batch::Metrics(groups) => (Signal::Metrics, encode::metrics(&groups, now).map_err(GuestError::Invalid)?),
             Batch::Logs(groups) => (Signal::Logs, encode::logs(&groups, now).map_err(GuestError::Invalid)?),
-            Batch::Otlp((signal, bytes)) => (encode::signal(signal), bytes),
+            Batch::Otlp(signal, bytes) => (encode::signal(signal), bytes),
         };
         let batch = store::Batch {
             signal,
@@ -56,7 +56,7 @@ impl CollectorServices {
                 self.board.write(|s| {
                     match &error {
                         StoreError::Invalid(_) => s.refused.invalid += 1,
-                        StoreError::TooLarge { .. } => s.refused.too_large += 1,
+                        StoreError::TooLarge(_) => s.refused.too_large += 1,
                         _ => s.refused.unavailable += 1,
                     }
                     s.last_problem = Some(format!("push refused: {error}"));
@@ -64,7 +64,7 @@ impl CollectorServices {
                 tracing::warn!(collector = self.name, %error, "push refused");
                 Err(match error {
                     StoreError::Invalid(e) => GuestError::Invalid(e.to_string()),
-                    StoreError::TooLarge { limit, .. } => GuestError::TooLarge(limit as u64),
+                    StoreError::TooLarge(_) => GuestError::TooLarge(whimbrel_wal::MAX_RECORD as u64),
                     other => GuestError::Unavailable(other.to_string()),
                 })
             }
@@ -87,14 +87,18 @@ impl Services for CollectorServices {
 
     fn log(&self, line: LogLine) {
         let collector = self.name.as_str();
+        let dropped_before = line.dropped_before;
+        if dropped_before > 0 {
+            self.board.write(|s| s.log_lines_dropped += dropped_before);
+        }
         let fields = line.fields.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
         let message = line.message;
         match line.level {
-            LogLevel::Trace => tracing::trace!(collector, fields, "{message}"),
-            LogLevel::Debug => tracing::debug!(collector, fields, "{message}"),
-            LogLevel::Info => tracing::info!(collector, fields, "{message}"),
-            LogLevel::Warn => tracing::warn!(collector, fields, "{message}"),
-            LogLevel::Error => tracing::error!(collector, fields, "{message}"),
+            Level::Trace => tracing::trace!(collector, fields, "{message}"),
+            Level::Debug => tracing::debug!(collector, fields, "{message}"),
+            Level::Info => tracing::info!(collector, fields, "{message}"),
+            Level::Warn => tracing::warn!(collector, fields, "{message}"),
+            Level::Error => tracing::error!(collector, fields, "{message}"),
         }
     }
 

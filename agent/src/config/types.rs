@@ -107,6 +107,15 @@ pub enum PluginRef {
     Path(PathBuf),
 }
 
+impl std::fmt::Display for PluginRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Builtin(name) => write!(f, "builtin:{name}"),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
 /// What the configuration grants a plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {

@@ -86,7 +86,11 @@ impl Overview {
     /// Lets all exporters send what waits, side by side, until `end`; then stops them.
     pub(crate) async fn drain_exporters(&self, end: Instant) {
         let left = end.saturating_duration_since(Instant::now());
-        futures_util::future::join_all(self.exporters.iter().map(|e| e.drain(left))).await;
+        futures_util::future::join_all(self.exporters.iter().map(|exporter| async move {
+            exporter.drain(left).await;
+            exporter.stop().await;
+        }))
+        .await;
     }
 }
 

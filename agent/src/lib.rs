@@ -2,6 +2,7 @@
 //!
 //! Modules in the order of the path.
 
+pub mod cli;
 pub mod config;
 
 pub mod pipeline;
@@ -21,3 +22,4 @@ pub mod admin;
 pub mod status;
 
 pub mod clock;
+pub mod telemetry;

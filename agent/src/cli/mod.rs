@@ -18,6 +18,7 @@ mod wal;
 mod exit;
 mod print;
 mod source;
+mod words;
 
 pub use exit::{Exit, Failure, Outcome};
 pub use program::main;

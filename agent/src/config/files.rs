@@ -55,7 +55,7 @@ impl Loaded {
         let problem = Problem::new(&self.texts, at, &keys.join("."), what, remedy);
         match node {
             Some(_) => problem.showing_value(&self.texts, at),
-            None if self.implicit => problem.from_variables("OTEL_EXPORTER_OTLP_*"),
+            None if self.implicit => problem.at_variables("OTEL_EXPORTER_OTLP_*"),
             None => problem,
         }
     }

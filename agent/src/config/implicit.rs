@@ -82,10 +82,8 @@ impl Variables<'_> {
     /// The settings that are named alike for all signals and for each.
     fn settings(&mut self, signal: &str) -> SignalSettings {
         let name = |setting: &str| format!("OTEL_EXPORTER_OTLP_{signal}{setting}");
-        let headers = match self.get(&name("HEADERS")) {
-            Some(variable) => Some(self.parse_secret(&variable, parse_headers).unwrap_or_default()),
-            None => None,
-        };
+        let headers = self.get(&name("HEADERS"));
+        let headers = headers.map(|variable| self.parse_secret(&variable, parse_headers).unwrap_or_default());
         let timeout = match self.get(&name("TIMEOUT")) {
             Some(variable) => {
                 let remedy = "set it to milliseconds, at least 1";

@@ -50,3 +50,4 @@ pub use problem::{Problem, Problems};
 pub use show::Shown;
 pub use text::Location;
 pub use types::*;
+pub use units::{show_duration, show_size};

@@ -55,7 +55,7 @@ impl Problem {
     }
 
     /// The same, said to come from variables whose names begin so.
-    pub(super) fn from_variables(mut self, names: &str) -> Self {
+    pub(super) fn at_variables(mut self, names: &str) -> Self {
         self.location = Location { file: format!("${names}"), line: 0, column: 0 };
         self.excerpt = None;
         self

@@ -1,8 +1,8 @@
 //! A configuration as YAML or JSON, without its secrets.
 //!
-//! Values of headers are never shown. What `${env:...}` and `${file:...}` put in is shown as it is written, in
-//! endpoints, resource attributes and plugins' configurations; in the latter, so are texts under keys that commonly
-//! hold secrets, and URLs with a password.
+//! Values of headers are never shown. What `${env:...}` and `${file:...}` put into resource attributes and plugins'
+//! configurations is shown as it is written; in the latter, texts under keys that commonly hold secrets and URLs with
+//! a password are not shown either. Endpoints are shown: they can't hold user names, queries or `${file:...}`.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
@@ -115,7 +115,7 @@ impl Loaded {
                     ("encryption", encryption(&wal.encryption)),
                 ]),
             ),
-            ("exporters", named(exporters, |one| (one.name.clone(), self.exporter(one)))),
+            ("exporters", named(exporters, |one| (one.name.clone(), Self::exporter(one)))),
             ("health", health.as_ref().map_or_else(|| text("none"), listen)),
             ("control", map([("socket", text(control_socket.display()))])),
         ])
@@ -148,9 +148,9 @@ impl Loaded {
         ])
     }
 
-    fn exporter(&self, exporter: &Exporter) -> Shown {
+    fn exporter(exporter: &Exporter) -> Shown {
         let Exporter {
-            name,
+            name: _,
             endpoint,
             headers,
             tls,
@@ -162,9 +162,8 @@ impl Loaded {
             retry,
             signals,
         } = exporter;
-        let written = self.root.get("exporters").and_then(|section| section.get(name)?.get("endpoint"));
         let mut shown = vec![
-            ("endpoint", written.and_then(put_in).unwrap_or_else(|| text(endpoint))),
+            ("endpoint", text(endpoint)),
             ("protocol", text("http/protobuf")),
             ("compression", text(compression_name(*compression))),
             ("headers", Shown::Map(headers.iter().map(|(name, _)| (name.clone(), text(REDACTED))).collect())),

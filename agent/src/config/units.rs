@@ -83,7 +83,7 @@ pub(super) fn parse_share(text: &str) -> Result<u64, Wrong> {
 }
 
 /// As [`parse_duration`] reads it, in its largest units.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub fn show_duration(duration: Duration) -> String {
     let mut rest = duration.as_nanos();
     let mut text = String::new();
     for (unit, nanoseconds) in DURATION_UNITS {
@@ -96,7 +96,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 /// As [`parse_size`] reads it, in the largest unit that says it exactly.
-pub(super) fn show_size(bytes: u64) -> String {
+pub fn show_size(bytes: u64) -> String {
     let exact = |(_, size): &&(&str, u128)| u128::from(bytes).is_multiple_of(*size);
     let (unit, size) = SIZE_UNITS[..4].iter().find(exact).filter(|_| bytes > 0).unwrap_or(&("B", 1));
     format!("{}{unit}", u128::from(bytes) / size)

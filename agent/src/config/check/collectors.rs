@@ -252,7 +252,8 @@ fn json_scalar(checker: &mut Checker<'_>, place: &Place<'_>, scalar: &Scalar) ->
         (None, None) => return plain(),
     };
     let given = scalar.literal || scalar.may_interpolate();
-    if given && value.to_string() != *text { plain() } else { value }
+    let reads_back = || value.to_string().as_str() == text.as_ref();
+    if given && !reads_back() { plain() } else { value }
 }
 
 impl Checker<'_> {

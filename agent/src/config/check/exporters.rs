@@ -172,6 +172,11 @@ impl Checker<'_> {
         // A password or token in a URL is refused, and not shown.
         let telling = |text: &str| text.contains(['@', '?', '#']);
         let place = match &place.node.value {
+            Value::Scalar(scalar) if scalar.may_interpolate() && scalar.text.contains("${file:") => {
+                let what = "an endpoint is shown in `status` and logs, so no file can be put into it";
+                self.problem(place.node.at, &place.key, what, "put keys and tokens into `headers`");
+                return None;
+            }
             Value::Scalar(scalar) if telling(&scalar.text) => place.secret(),
             _ => place,
         };

@@ -9,7 +9,12 @@
 //! compiles for `wasm32-unknown-unknown`, where the plugin SDK uses [`write`]. Deliberately absent: generated
 //! protobuf types (`prost` is the tests' oracle only), JSON encoding, compression.
 
+mod plain;
+mod schema;
 mod signal;
+mod walk;
+mod wire;
 pub mod write;
 
 pub use signal::Signal;
+pub use walk::{Flaw, MAX_DEPTH, WalkError, Walked, walk};

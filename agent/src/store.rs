@@ -17,6 +17,8 @@ use crate::{
     config::OnFull,
 };
 
+/// What the agent's resource usually adds to a batch of one resource, bytes; more only costs a reallocation.
+const RESOURCE_ROOM: usize = 512;
 /// How long a source under `block` waits for room before it is told "not now".
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -98,7 +100,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; a caller may try again later unless it is `Invalid` or `TooLarge`.
     pub async fn append(&self, batch: Batch<'_>) -> Result<Stored, StoreError> {
-        let mut merged = Vec::with_capacity(batch.request.len() + self.resource.encoded_len() + 64);
+        let mut merged = Vec::with_capacity(batch.request.len() + RESOURCE_ROOM);
         let walked = whimbrel_otlp::merge_resource(batch.signal, batch.request, &self.resource, &mut merged)?;
         if walked.items == 0 && batch.checkpoint.is_none() {
             return Ok(Stored::default());

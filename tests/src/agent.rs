@@ -64,7 +64,8 @@ impl Home {
 
     /// Starts `whimbrel run`; its log goes to `agent.log`.
     pub fn start(&self) -> Agent {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("the log opens");
+        let log =
+            fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("the log opens");
         let child = self
             .command(&["run"])
             .stdin(Stdio::null())
@@ -112,7 +113,11 @@ impl Agent {
     /// `whimbrel status --json`; `None` where it does not answer.
     pub fn status(&mut self) -> Option<Value> {
         let output = self.status.stdin(Stdio::null()).output().expect("whimbrel starts");
-        let running = output.status.success().then(|| serde_json::from_slice::<Value>(&output.stdout).ok()).flatten()?;
+        let running = output
+            .status
+            .success()
+            .then(|| serde_json::from_slice::<Value>(&output.stdout).ok())
+            .flatten()?;
         running["pid"].is_number().then_some(running)
     }
 
@@ -132,7 +137,9 @@ impl Agent {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill starts");
         assert!(sent.success(), "SIGTERM could not be sent");
-        wait::until("the agent ends", PATIENCE, || self.child.try_wait().expect("a child can be asked").ok_or(()))
+        wait::until("the agent ends", PATIENCE, || {
+            self.child.try_wait().expect("a child can be asked").ok_or(())
+        })
     }
 }
 

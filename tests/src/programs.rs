@@ -17,7 +17,8 @@ pub fn program(name: &str) -> PathBuf {
 fn build() -> PathBuf {
     let this = env::current_exe().expect("a running program knows where it is");
     // target/PROFILE/deps/this
-    let folder = this.parent().and_then(|deps| deps.parent()).expect("cargo puts tests into PROFILE/deps").to_owned();
+    let folder =
+        this.parent().and_then(|deps| deps.parent()).expect("cargo puts tests into PROFILE/deps").to_owned();
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.arg("build").current_dir(env!("CARGO_MANIFEST_DIR"));
     if !cfg!(debug_assertions) {
@@ -27,6 +28,10 @@ fn build() -> PathBuf {
         command.args(["--package", package]);
     }
     let output = command.output().expect("cargo starts");
-    assert!(output.status.success(), "the programs do not build: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "the programs do not build: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     folder
 }

@@ -40,7 +40,8 @@ impl Stub {
         let mut line = String::new();
         let stdout = child.stdout.take().expect("its output is piped");
         BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
-        let said: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("the stub said {line:?}: {e}"));
+        let said: Value =
+            serde_json::from_str(&line).unwrap_or_else(|e| panic!("the stub said {line:?}: {e}"));
         let address = |key: &str| {
             said[key].as_str().and_then(|a| a.parse().ok()).unwrap_or_else(|| panic!("no {key} in {line}"))
         };

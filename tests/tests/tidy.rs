@@ -97,7 +97,8 @@ fn stages_do_not_import_each_other() {
     let mut broken = Vec::new();
     for file in files {
         let inside = file.strip_prefix(&source).expect("the file lies in the agent");
-        let module = inside.iter().next().and_then(|n| n.to_str()).unwrap_or_default().trim_end_matches(".rs");
+        let module =
+            inside.iter().next().and_then(|n| n.to_str()).unwrap_or_default().trim_end_matches(".rs");
         let Some(allowed) = rules.get(module) else {
             assert!(["main", "lib"].contains(&module), "give `{module}` its line in MAY_IMPORT");
             continue;
@@ -153,7 +154,8 @@ fn crate_imports(text: &str) -> Vec<String> {
 
 #[test]
 fn imports_are_found_in_every_form() {
-    let text = "use crate::alpha::X; use crate::{beta, gamma::{A, B}, Delta}; crate::eps::f(); $crate::no::g()";
+    let text =
+        "use crate::alpha::X; use crate::{beta, gamma::{A, B}, Delta}; crate::eps::f(); $crate::no::g()";
     assert_eq!(crate_imports(text), ["alpha", "beta", "gamma", "eps"]);
 }
 
@@ -165,7 +167,8 @@ fn the_three_crates_stand_alone() {
         ("agent/plugin-host", &["whimbrel-wal", "whimbrel-otlp"][..]),
     ];
     for (folder, names) in forbidden {
-        let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("the manifest is there");
+        let manifest =
+            fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("the manifest is there");
         let normal = manifest.split("[dev-dependencies]").next().unwrap_or_default();
         for name in names {
             let found = normal.lines().any(|l| l.split(['.', ' ', '=']).next() == Some(name));

@@ -43,7 +43,8 @@ fn build_and_start() -> Result<ExitCode, String> {
 
 /// Where cargo put this program, and so the others.
 fn programs_folder() -> Result<PathBuf, String> {
-    let this = env::current_exe().map_err(|e| format!("cannot find the folder of the built programs: {e}"))?;
+    let this =
+        env::current_exe().map_err(|e| format!("cannot find the folder of the built programs: {e}"))?;
     this.parent().map(PathBuf::from).ok_or_else(|| format!("{} has no folder", this.display()))
 }
 

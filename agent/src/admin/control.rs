@@ -2,19 +2,12 @@
 
 use std::{io, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 
 use super::serve::{Answer, Places, connection, text, typed};
 use crate::status::Overview;
 
-/// The longest answer the client takes.
-const LARGEST_ANSWER: usize = 64 << 20;
-/// How long the client waits.
-const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -81,54 +74,4 @@ fn answer<B>(request: &Request<B>, overview: &Overview) -> Answer {
         },
         _ => text(StatusCode::NOT_FOUND, "there is GET /status\n"),
     }
-}
-
-/// Why a running agent could not be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// Nothing listens: no agent runs on this data directory.
-    #[error("no agent answers at {path}: {source}")]
-    NotRunning {
-        /// The socket.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// It listens, and the answer is none.
-    #[error("the agent at {path} did not answer: {reason}")]
-    NoAnswer {
-        /// The socket.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
-}
-
-/// Asks a running agent: `GET target` over its control socket.
-///
-/// # Errors
-/// [`ControlError`]; with `NotRunning` a caller may look at the data directory itself.
-pub async fn ask(path: &Path, target: &str) -> Result<Bytes, ControlError> {
-    let stream = UnixStream::connect(path)
-        .await
-        .map_err(|source| ControlError::NotRunning { path: path.to_owned(), source })?;
-    let no_answer = |reason: String| ControlError::NoAnswer { path: path.to_owned(), reason };
-    tokio::time::timeout(ASK_TIMEOUT, exchange(stream, target))
-        .await
-        .map_err(|_| no_answer(format!("nothing within {} s", ASK_TIMEOUT.as_secs())))?
-        .map_err(no_answer)
-}
-
-async fn exchange(stream: UnixStream, target: &str) -> Result<Bytes, String> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-    tokio::spawn(connection);
-    let request = Request::get(target)
-        .header(http::header::HOST, "localhost")
-        .body(Empty::<Bytes>::new())
-        .map_err(|e| e.to_string())?;
-    let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await.map_err(|e| e.to_string())?.to_bytes();
-    if status.is_success() { Ok(body) } else { Err(format!("{status}: {}", String::from_utf8_lossy(&body).trim())) }
 }

@@ -4,10 +4,12 @@
 //! (`health`), and sees nothing that shows data or configuration; who may open the socket (`control`, mode 0600)
 //! sees everything but secrets.
 
+mod ask;
 mod control;
 mod health;
 mod prometheus;
 mod serve;
 
-pub use control::{Control, ControlError, ask, listen as control};
+pub use ask::{AskError, ask, get};
+pub use control::{Control, listen as control};
 pub use health::listen as health;

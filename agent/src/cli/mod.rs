@@ -17,6 +17,7 @@ mod wal;
 
 mod exit;
 mod print;
+mod screen;
 mod source;
 mod words;
 

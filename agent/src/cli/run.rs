@@ -29,7 +29,7 @@ pub(super) struct Args {
 /// Runs until told to end.
 pub(super) fn run(args: &Args) -> Outcome {
     let loaded = args.source.load()?;
-    telemetry::log::init(&loaded.config.log)?;
+    let _log = telemetry::log::init(loaded.config.log)?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
@@ -39,9 +39,8 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 async fn until_told(loaded: Loaded) -> Outcome {
-    for line in loaded.notes.iter().chain(&loaded.warnings) {
-        tracing::info!("{line}");
-    }
+    loaded.notes.iter().for_each(|note| tracing::info!("{note}"));
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let mut signals = Signals::new()?;
     let data_dir = loaded.config.data_dir.clone();
     let (collectors, exporters) = (loaded.config.collectors.len(), loaded.config.exporters.len());

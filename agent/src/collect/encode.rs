@@ -15,7 +15,20 @@ use crate::system;
 /// A guest's nested value may be no deeper; OTLP receivers refuse what is nested much deeper.
 const JSON_DEPTH: usize = 16;
 
-pub(super) fn signal(signal: guest::Signal) -> Signal {
+/// The export request that a push comes to.
+///
+/// # Errors
+/// `invalid`, with what is wrong with typed data; the bytes of an `otlp` batch are walked by the store.
+pub(super) fn request(batch: guest::Batch, now_ns: u64) -> Result<(Signal, Vec<u8>), guest::GuestError> {
+    match batch {
+        guest::Batch::Metrics(groups) => metrics(&groups, now_ns).map(|bytes| (Signal::Metrics, bytes)),
+        guest::Batch::Logs(groups) => logs(&groups, now_ns).map(|bytes| (Signal::Logs, bytes)),
+        guest::Batch::Otlp(kind, bytes) => Ok((signal(kind), bytes)),
+    }
+    .map_err(guest::GuestError::Invalid)
+}
+
+fn signal(signal: guest::Signal) -> Signal {
     match signal {
         guest::Signal::Metrics => Signal::Metrics,
         guest::Signal::Logs => Signal::Logs,
@@ -27,7 +40,7 @@ pub(super) fn signal(signal: guest::Signal) -> Signal {
 ///
 /// # Errors
 /// What is wrong, and with which attribute or metric.
-pub(super) fn metrics(groups: &[guest::ResourceMetrics], now_ns: u64) -> Result<Vec<u8>, String> {
+fn metrics(groups: &[guest::ResourceMetrics], now_ns: u64) -> Result<Vec<u8>, String> {
     let mut request = Metrics::new();
     for group in groups {
         request.resource(&attributes(&group.resource)?);
@@ -110,7 +123,7 @@ fn check_buckets(point: &guest::HistogramPoint) -> Result<(), String> {
 ///
 /// # Errors
 /// What is wrong, and with which record.
-pub(super) fn logs(groups: &[guest::ResourceLogs], now_ns: u64) -> Result<Vec<u8>, String> {
+fn logs(groups: &[guest::ResourceLogs], now_ns: u64) -> Result<Vec<u8>, String> {
     let mut request = Logs::new();
     for group in groups {
         request.resource(&attributes(&group.resource)?);

@@ -13,6 +13,7 @@ mod schedule;
 mod services;
 mod status;
 mod supervise;
+pub mod trial;
 
 pub use run::{Collector, Ground, start};
 pub use status::{CollectorState, CollectorStatus, Refused};

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
-use whimbrel_plugin_host::{CollectError, Fault, Grants, Host, Instance, Limits, Plugin, Setup, SystemGrant};
+use whimbrel_plugin_host::{CollectError, Fault, Grants, Host, Instance, Limits, Plugin, Services, Setup, SystemGrant};
 
 use super::{
     builtin,
@@ -127,7 +127,8 @@ impl Task {
     /// One instance's life.
     async fn attempt(&mut self, plugin: &Plugin) -> Next {
         self.board.write(|s| s.state = CollectorState::Starting);
-        let fault = match plugin.instantiate(self.setup()).await {
+        let checkpoint = self.ground.store.checkpoint(&self.source);
+        let fault = match plugin.instantiate(setup(&self.config, checkpoint, self.services())).await {
             Ok(instance) => {
                 self.supervisor.started(self.ground.clock.monotonic());
                 self.board.write(|s| s.state = CollectorState::Running);
@@ -141,37 +142,15 @@ impl Task {
         self.after(fault).await
     }
 
-    fn setup(&self) -> Setup {
-        let config = &self.config;
-        Setup {
-            instance: config.name.clone(),
-            config_json: config.config.to_string(),
-            checkpoint: self.ground.store.checkpoint(&self.source),
-            interval: config.interval,
-            limits: Limits {
-                memory: config.limits.memory,
-                init: config.limits.init,
-                output: config.limits.output,
-                log_lines_per_second: config.limits.log_lines,
-                ..Limits::default()
-            },
-            grants: Grants {
-                secrets: Vec::new(),
-                system: match &config.grants.system {
-                    config::SystemGrant::None => SystemGrant::None,
-                    config::SystemGrant::All => SystemGrant::All,
-                    config::SystemGrant::Parts(parts) => SystemGrant::Parts(parts.clone()),
-                },
-            },
-            services: Arc::new(CollectorServices {
-                name: config.name.clone(),
-                source: self.source.clone(),
-                store: self.ground.store.clone(),
-                system: self.ground.system.clone(),
-                clock: self.ground.clock.clone(),
-                board: self.board.clone(),
-            }),
-        }
+    fn services(&self) -> Arc<CollectorServices> {
+        Arc::new(CollectorServices {
+            name: self.config.name.clone(),
+            source: self.source.clone(),
+            store: self.ground.store.clone(),
+            system: self.ground.system.clone(),
+            clock: self.ground.clock.clone(),
+            board: self.board.clone(),
+        })
     }
 
     async fn collect_on_schedule(&mut self, mut instance: Instance) -> Result<Next, Fault> {
@@ -265,6 +244,32 @@ impl Task {
                 Next::Stop
             }
         }
+    }
+}
+
+/// What an instance of a configured collector is made with.
+pub(super) fn setup(config: &config::Collector, checkpoint: Option<Vec<u8>>, services: Arc<dyn Services>) -> Setup {
+    Setup {
+        instance: config.name.clone(),
+        config_json: config.config.to_string(),
+        checkpoint,
+        interval: config.interval,
+        limits: Limits {
+            memory: config.limits.memory,
+            init: config.limits.init,
+            output: config.limits.output,
+            log_lines_per_second: config.limits.log_lines,
+            ..Limits::default()
+        },
+        grants: Grants {
+            secrets: Vec::new(),
+            system: match &config.grants.system {
+                config::SystemGrant::None => SystemGrant::None,
+                config::SystemGrant::All => SystemGrant::All,
+                config::SystemGrant::Parts(parts) => SystemGrant::Parts(parts.clone()),
+            },
+        },
+        services,
     }
 }
 

@@ -9,7 +9,6 @@ use std::{
     sync::Arc,
 };
 
-use whimbrel_otlp::Signal;
 use whimbrel_plugin_host::services::{Batch, Denied, Entity, GuestError, Level, LogLine, Services};
 
 use super::{encode, status::Board};
@@ -33,11 +32,7 @@ pub(super) struct CollectorServices {
 impl CollectorServices {
     async fn store(&self, batch: Batch, checkpoint: Option<Vec<u8>>) -> Result<(), GuestError> {
         let now = clock::unix_ns(&*self.clock);
-        let (signal, request) = match batch {
-            Batch::Metrics(groups) => (Signal::Metrics, encode::metrics(&groups, now).map_err(GuestError::Invalid)?),
-            Batch::Logs(groups) => (Signal::Logs, encode::logs(&groups, now).map_err(GuestError::Invalid)?),
-            Batch::Otlp(signal, bytes) => (encode::signal(signal), bytes),
-        };
+        let (signal, request) = encode::request(batch, now)?;
         let batch = store::Batch {
             signal,
             request: &request,

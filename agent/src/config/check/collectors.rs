@@ -147,13 +147,7 @@ impl Checker<'_> {
     }
 
     fn limits(&mut self, place: Option<&Place<'_>>, interval: Duration) -> Limits {
-        let mut limits = Limits {
-            memory: DEFAULT_MEMORY,
-            deadline: (interval / 2).min(DEFAULT_MOST_DEADLINE),
-            init: DEFAULT_INIT,
-            output: DEFAULT_OUTPUT,
-            log_lines: DEFAULT_LOG_LINES,
-        };
+        let mut limits = Limits::for_interval(interval);
         let Some(section) = place.and_then(|place| self.section(place, &LIMITS)) else {
             return limits;
         };
@@ -182,6 +176,19 @@ impl Checker<'_> {
     ) {
         if let Some(value) = section.get(name).and_then(|place| read(self, &place)) {
             *target = value;
+        }
+    }
+}
+
+impl Limits {
+    /// The defaults, for a collector that is called this often.
+    pub fn for_interval(interval: Duration) -> Self {
+        Self {
+            memory: DEFAULT_MEMORY,
+            deadline: (interval / 2).min(DEFAULT_MOST_DEADLINE),
+            init: DEFAULT_INIT,
+            output: DEFAULT_OUTPUT,
+            log_lines: DEFAULT_LOG_LINES,
         }
     }
 }

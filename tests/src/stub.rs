@@ -37,13 +37,17 @@ impl Stub {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the stub starts");
-        let mut line = String::new();
         let stdout = child.stdout.take().expect("its output is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
-        let said: Value =
-            serde_json::from_str(&line).unwrap_or_else(|e| panic!("the stub said {line:?}: {e}"));
-        let address = |key: &str| {
-            said[key].as_str().and_then(|a| a.parse().ok()).unwrap_or_else(|| panic!("no {key} in {line}"))
+        let mut listening = std::collections::BTreeMap::new();
+        for line in BufReader::new(stdout).lines().take(2) {
+            let line = line.expect("the stub's output is text");
+            let said: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("the stub said {line:?}: {e}"));
+            let address = said["address"].as_str().and_then(|a| a.parse().ok());
+            listening.insert(said["listener"].to_string(), address.unwrap_or_else(|| panic!("no address in {line}")));
+        }
+        let address = |listener: &str| {
+            let quoted = format!("\"{listener}\"");
+            *listening.get(&quoted).unwrap_or_else(|| panic!("the stub says no {listener}: {listening:?}"))
         };
         Self { otlp: address("http"), ui: address("ui"), child }
     }

@@ -1,15 +1,14 @@
 //! `whimbrel check`: what would run, or everything that is wrong. Opens no data, and makes no file.
 
-use crate::config::{
-    Collector, Compression, Config, Encryption, Exporter, Loaded, PluginRef, Problems, Sync, SystemGrant,
-};
-
 use super::{
     exit::{Exit, Outcome},
     print,
     source::Source,
 };
-use crate::config::{show_duration, show_size};
+use crate::config::{
+    Collector, Compression, Config, Encryption, Exporter, Loaded, PluginRef, Problems, Shown, Sync,
+    SystemGrant, show_duration, show_size,
+};
 
 /// What `check` takes.
 #[derive(Debug, clap::Args)]
@@ -28,7 +27,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         if problems.is_empty() { Ok(loaded) } else { Err(problems) }
     });
     if args.json {
-        print::json(&report(&checked)?)?;
+        print::json(&report(&checked))?;
         return Ok(if checked.is_ok() { Exit::Done } else { Exit::Configuration });
     }
     let loaded = checked?;
@@ -37,33 +36,48 @@ pub(super) fn run(args: &Args) -> Outcome {
 }
 
 /// What `--json` prints.
-fn report(checked: &Result<Loaded, Problems>) -> Result<serde_json::Value, serde_json::Error> {
-    Ok(match checked {
-        Ok(loaded) => serde_json::json!({
-            "ok": true,
-            "problems": [],
-            "warnings": loaded.warnings.to_json(),
-            "notes": loaded.notes,
-            "read": loaded.names,
-            "configuration": serde_json::to_value(loaded.effective())?,
-        }),
-        Err(problems) => serde_json::json!({
-            "ok": false,
-            "problems": problems.to_json(),
-            "warnings": [],
-            "notes": [],
-            "read": [],
-            "configuration": null,
-        }),
-    })
+#[derive(serde::Serialize)]
+struct Report<'r> {
+    ok: bool,
+    problems: serde_json::Value,
+    warnings: serde_json::Value,
+    notes: &'r [String],
+    read: &'r [String],
+    /// As `config show --effective` has it; null where anything is wrong.
+    configuration: Option<Shown>,
+}
+
+fn report(checked: &Result<Loaded, Problems>) -> Report<'_> {
+    let none = Problems::default().to_json();
+    match checked {
+        Ok(loaded) => Report {
+            ok: true,
+            problems: none,
+            warnings: loaded.warnings.to_json(),
+            notes: &loaded.notes,
+            read: &loaded.names,
+            configuration: Some(loaded.effective()),
+        },
+        Err(problems) => Report {
+            ok: false,
+            problems: problems.to_json(),
+            warnings: none,
+            notes: &[],
+            read: &[],
+            configuration: None,
+        },
+    }
 }
 
 /// What would run, as a person reads it.
 fn summary(loaded: &Loaded) -> String {
-    let mut rows = Vec::new();
-    let mut section = |title: &str, cells: Vec<Vec<String>>| {
-        let titles = std::iter::once(title.to_owned()).chain(std::iter::repeat(String::new()));
-        rows.extend(titles.zip(cells).map(|(title, cells)| std::iter::once(title).chain(cells).collect()));
+    let mut text = format!("{}: good\n\n", loaded.names.join(", "));
+    let mut section = |title: &str, rows: Vec<Vec<String>>| {
+        let titles = std::iter::once(title).chain(std::iter::repeat(""));
+        let lines = print::table(&rows);
+        for (title, line) in titles.zip(lines.lines()) {
+            text.push_str(&format!("{title:12}{line}\n"));
+        }
     };
     let Config { data_dir, collectors, wal, exporters, health, control_socket, .. } = &loaded.config;
     section("collectors", or_none(collectors.iter().map(collector).collect()));
@@ -83,8 +97,6 @@ fn summary(loaded: &Loaded) -> String {
         vec![vec![health.map_or_else(|| "not served".to_owned(), |at| format!("http://{at}/healthz"))]],
     );
     section("control", vec![vec![control_socket.display().to_string()]]);
-
-    let mut text = format!("{}: good\n\n{}", loaded.names.join(", "), print::table(&rows));
     for note in &loaded.notes {
         text.push_str(&format!("\nnote: {note}\n"));
     }

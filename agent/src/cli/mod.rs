@@ -1,6 +1,6 @@
 //! The command line: one file a command.
 //!
-//! Each command has its `Args` and a function from them to an [`Outcome`](exit::Outcome); `program` holds the
+//! Each command has its `Args` and a function from them to an [`Outcome`]; `program` holds the
 //! structure of the whole and turns an outcome into messages and an exit code. What is printed goes through `print`,
 //! so that a closed pipe ends a command quietly.
 

@@ -61,11 +61,14 @@ impl Loaded {
     }
 }
 
+/// What is no plain file, such as a pipe, is not opened: that might wait, or take what it holds.
 fn open(path: &Path) -> Result<(), String> {
-    let file = std::fs::File::open(path).map_err(|error| describe(&error))?;
-    match file.metadata() {
-        Ok(metadata) if metadata.is_dir() => Err("it is a folder".to_owned()),
-        Ok(_) => Ok(()),
-        Err(error) => Err(describe(&error)),
+    let metadata = std::fs::metadata(path).map_err(|error| describe(&error))?;
+    if metadata.is_dir() {
+        return Err("it is a folder".to_owned());
     }
+    if metadata.is_file() {
+        std::fs::File::open(path).map_err(|error| describe(&error))?;
+    }
+    Ok(())
 }

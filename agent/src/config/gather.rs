@@ -13,7 +13,7 @@ use super::{
     check::Checker,
     environment::Environment,
     interpolate::{ReadError, absolute, describe, read_bounded, read_variable},
-    problem::{Problem, Problems, quote},
+    problem::{Problem, Problems, join, quote},
     text::{Position, TextId, Texts},
     tree::{Entry, Node, Value},
     yaml,
@@ -160,6 +160,11 @@ impl Gatherer<'_> {
             (Given::Variable(name), _) => return self.variable(name),
         };
         let Given::Path(path) = given else { return };
+        if path.as_os_str().is_empty() {
+            // Joined with the current folder, it would be that folder: never what an unset variable was to say.
+            let at = self.whole(by);
+            return self.fail(at, "names nothing", remedy);
+        }
         let path = self.current_dir.join(path);
         let asked = Asked { at: self.whole(&name), remedy };
         match path.is_dir() {
@@ -390,7 +395,7 @@ impl Gatherer<'_> {
                             section.push(inner);
                             continue;
                         };
-                        let key = format!("{}.{}", entry.key, inner.key);
+                        let key = join(&join("", &entry.key), &inner.key);
                         self.problems.push(twice(self.texts, &key, inner.key_at, first.key_at));
                     }
                 }
@@ -398,13 +403,13 @@ impl Gatherer<'_> {
                     first.key_at = entry.key_at;
                     first.value = Node { at: entry.value.at, value };
                 }
-                _ => self.problems.push(twice(self.texts, &entry.key, entry.key_at, first.key_at)),
+                _ => self.problems.push(twice(self.texts, &join("", &entry.key), entry.key_at, first.key_at)),
             }
         }
     }
 }
 
 fn twice(texts: &Texts, key: &str, at: Position, first: Position) -> Problem {
-    let what = format!("{} is given twice", quote(key));
+    let what = format!("`{key}` is given twice");
     Problem::new(texts, at, key, what, "keep one of the two").and_at(texts, first)
 }

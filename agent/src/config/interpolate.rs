@@ -122,8 +122,8 @@ pub(super) fn check_variable_name(name: &str) -> Result<(), Wrong> {
     match good {
         true => Ok(()),
         false => Err(Wrong::new(
-            format!("names the environment variable {}, and no variable can be called that", quote(name)),
-            "use letters, digits and `_`, not beginning with a digit",
+            "names no environment variable",
+            "use the name of one: letters, digits and `_`, not beginning with a digit",
         )),
     }
 }
@@ -134,6 +134,18 @@ pub(super) fn read_variable(name: &str, environment: &dyn Environment) -> Result
     value.into_string().map(Some).map_err(|_| {
         Wrong::new(format!("asks for ${name}, which is not UTF-8"), format!("set ${name} to a text in UTF-8"))
     })
+}
+
+/// The value of a variable that a key names, which has to be set. A name that is not in capitals is not shown: it may
+/// well be the secret itself, put where its variable's name belongs.
+pub(super) fn read_named_variable(name: &str, environment: &dyn Environment) -> Result<String, Wrong> {
+    check_variable_name(name)?;
+    let capitals = !name.contains(|letter: char| letter.is_ascii_lowercase());
+    let shown = if capitals { format!("${name}") } else { "a variable".to_owned() };
+    let missing = || Wrong::new(format!("asks for {shown}, which is not set"), "set it, or name another");
+    let Some(value) = environment.variable(name) else { return Err(missing()) };
+    let remedy = "set it to a text in UTF-8";
+    value.into_string().map_err(|_| Wrong::new(format!("asks for {shown}, which is not UTF-8"), remedy))
 }
 
 /// The text of a file that holds one value: a token, say. Line breaks at its end are left out.

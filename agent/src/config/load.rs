@@ -15,7 +15,6 @@ use super::{
 };
 
 /// A configuration that can be run with, and what is worth saying about it.
-#[derive(Debug)]
 pub struct Loaded {
     /// What the stages are built from.
     pub config: Config,
@@ -30,6 +29,18 @@ pub struct Loaded {
     pub(super) root: Node,
     pub(super) texts: Texts,
     pub(super) implicit: bool,
+}
+
+impl std::fmt::Debug for Loaded {
+    /// Without the texts, which may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded")
+            .field("config", &self.config)
+            .field("notes", &self.notes)
+            .field("warnings", &self.warnings)
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Reads, joins and checks the configuration. Reads files, and writes nothing.
@@ -80,6 +91,8 @@ pub fn load(sources: &Sources, environment: &dyn Environment) -> Result<Loaded, 
         let remedy = "add one: `collectors: {host: {plugin: \"builtin:host\", grants: {system: true}}}`";
         warnings.push(Problem::new(&texts, root.at, "collectors", what, remedy));
     }
+    problems.sort();
+    warnings.sort();
     match problems.is_empty() {
         true => Ok(Loaded { config, notes, warnings, files, names, root, texts, implicit }),
         false => Err(problems),

@@ -21,6 +21,7 @@ pub struct Problem {
     /// Another place that belongs to it, such as the first of two equal keys.
     pub also: Option<Location>,
     excerpt: Option<Excerpt>,
+    at: Position,
 }
 
 impl Problem {
@@ -39,6 +40,7 @@ impl Problem {
             remedy: remedy.into(),
             also: None,
             excerpt: texts.excerpt(at, false),
+            at,
         }
     }
 
@@ -121,6 +123,11 @@ impl Problems {
         other.problems.into_iter().for_each(|problem| self.push(problem));
     }
 
+    /// In the order in which they are read: by text, line and column.
+    pub(super) fn sort(&mut self) {
+        self.problems.sort_by_key(|problem| (problem.at.text, problem.at.line, problem.at.column));
+    }
+
     /// Whether there is nothing wrong.
     pub fn is_empty(&self) -> bool {
         self.problems.is_empty()
@@ -131,7 +138,7 @@ impl Problems {
         self.problems.len() + self.more
     }
 
-    /// The first hundred, in the order in which they were found.
+    /// The first hundred that were found, by file, line and column.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter()
     }
@@ -192,4 +199,38 @@ pub(super) fn quote(text: &str) -> String {
     }
     quoted.push('`');
     quoted
+}
+
+/// Whether a text looks like a key and nothing else. Where a colon or the space behind it is missing, the value, which
+/// may be a secret, is read as a part of the key: `authorization "Bearer x"`, `{password:x}`.
+pub(super) fn is_key_like(key: &str) -> bool {
+    key_like_end(key) == key.len()
+}
+
+/// A key as messages quote it: as far as it looks like one.
+pub(super) fn quote_key(key: &str) -> String {
+    format!("`{}`", show_key(key))
+}
+
+/// A dotted key; names with dots in them are quoted.
+pub(super) fn join(section: &str, key: &str) -> String {
+    let shown = show_key(key);
+    match (section.is_empty(), key.contains('.') || key.is_empty()) {
+        (true, _) => shown,
+        (false, false) => format!("{section}.{shown}"),
+        (false, true) => format!("{section}.\"{shown}\""),
+    }
+}
+
+fn show_key(key: &str) -> String {
+    let (shown, rest) = key.split_at(key_like_end(key));
+    if rest.is_empty() { shown.to_owned() } else { format!("{shown}…") }
+}
+
+/// Longest key that is shown, bytes.
+const LONGEST_KEY: usize = 64;
+
+fn key_like_end(key: &str) -> usize {
+    let end = key.find(|next: char| !next.is_alphanumeric() && !"_-./".contains(next)).unwrap_or(key.len());
+    key.floor_char_boundary(end.min(LONGEST_KEY))
 }

@@ -2,12 +2,15 @@
 //!
 //! An excerpt goes to terminals and journals, and any line of a configuration may hold a secret: under `headers`,
 //! under a plugin's `config`, under a key that is misspelt, in a comment. So an excerpt shows keys and
-//! punctuation; values are masked, but for the one that the message itself quotes.
+//! punctuation; values are masked, but for the one that the message itself quotes. Of a text that is no YAML, it shows
+//! the words that are names of keys, and punctuation.
 
 use std::{fmt, ops::Range, path::PathBuf};
 
+use super::check::is_known;
+
 /// Which text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TextId(u32);
 
 /// A place in a text.
@@ -132,7 +135,9 @@ impl Texts {
         } else {
             mask_words(line, place)
         };
-        Some(excerpt).filter(|excerpt| !excerpt.line.trim().is_empty()).map(shorten)
+        let Excerpt { line, caret } = shorten(excerpt);
+        let line = line.trim_end().to_owned();
+        Some(Excerpt { line, caret }).filter(|excerpt| !excerpt.line.is_empty())
     }
 }
 
@@ -171,24 +176,27 @@ fn mask_values(line: &str, start: usize, place: usize, show: bool, values: &[Ran
     shown
 }
 
-/// Masks every word behind the first colon: for a text that could not be parsed to its end.
+/// Masks every word that is not the name of a key: for a text that could not be parsed to its end.
 fn mask_words(line: &str, place: usize) -> Excerpt {
-    let word = |character: char| character.is_alphanumeric() || "_-./+=@%$~^&\\".contains(character);
+    let is_word = |character: char| character.is_alphanumeric() || "_-./+=@%$~^&\\".contains(character);
     let mut shown = Excerpt { line: String::new(), caret: 0 };
     let mut caret = None;
-    let mut masking = !line.contains(':');
-    let mut in_word = false;
-    for (byte, character) in line.char_indices() {
-        if byte == place {
-            caret = Some(shown.line.chars().count().saturating_sub(usize::from(masking && in_word)));
+    let mut byte = 0;
+    while let Some(first) = line[byte..].chars().next() {
+        let rest = &line[byte..];
+        let length = match is_word(first) {
+            true => rest.find(|next: char| !is_word(next)).unwrap_or(rest.len()),
+            false => first.len_utf8(),
+        };
+        if (byte..byte + length).contains(&place) {
+            caret = Some(shown.line.chars().count());
         }
-        match masking && word(character) {
-            true if in_word => {}
-            true => shown.line.push_str(MASK),
-            false => shown.line.push(printable(character)),
+        match &rest[..length] {
+            "-" => shown.line.push('-'),
+            word if is_word(first) => shown.line.push_str(if is_known(word) { word } else { MASK }),
+            _ => shown.line.push(printable(first)),
         }
-        in_word = word(character);
-        masking |= character == ':';
+        byte += length;
     }
     shown.caret = caret.unwrap_or_else(|| shown.line.chars().count());
     shown

@@ -82,7 +82,7 @@ pub(super) fn parse_share(text: &str) -> Result<u64, Wrong> {
     u64::try_from(millionths).map_err(|_| refuse())
 }
 
-/// As [`parse_duration`] reads it, in its largest units.
+/// A duration as the configuration writes it, in its largest units: `1h30m`.
 pub fn show_duration(duration: Duration) -> String {
     let mut rest = duration.as_nanos();
     let mut text = String::new();
@@ -95,7 +95,7 @@ pub fn show_duration(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
-/// As [`parse_size`] reads it, in the largest unit that says it exactly.
+/// A size as the configuration writes it, in the largest unit that says it exactly: `64MiB`.
 pub fn show_size(bytes: u64) -> String {
     let exact = |(_, size): &&(&str, u128)| u128::from(bytes).is_multiple_of(*size);
     let (unit, size) = SIZE_UNITS[..4].iter().find(exact).filter(|_| bytes > 0).unwrap_or(&("B", 1));

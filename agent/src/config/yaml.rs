@@ -11,7 +11,7 @@ use std::{collections::HashMap, ops::Range};
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, Span, Tag};
 
 use super::{
-    problem::{Problem, Problems, quote},
+    problem::{Problem, Problems, is_key_like, join, quote_key},
     text::{Position, TextId, Texts},
     tree::{Entry, Node, Scalar, Value, is_typed},
 };
@@ -166,7 +166,7 @@ impl Builder {
             block_nesting_limit: MAX_DEPTH,
         };
         for event in Parser::new_from_str_with_options(text, options) {
-            let (event, span) = event.map_err(|error| self.syntax(error.marker(), error.kind()))?;
+            let (event, span) = event.map_err(|error| self.syntax(text, error.marker(), error.kind()))?;
             self.take(event, span)?;
         }
         Ok(self.root.take())
@@ -282,6 +282,7 @@ impl Builder {
 
     /// Puts a finished node where it belongs.
     fn place(&mut self, node: Node, range: Option<Range<usize>>, levels: usize) -> Result<(), Fault> {
+        let path = if self.is_repeated() { self.path() } else { String::new() };
         let Some(frame) = self.stack.last_mut() else {
             self.values.extend(range);
             self.root = Some(node);
@@ -295,7 +296,10 @@ impl Builder {
             }
             Content::Map { entries, index, key } => match std::mem::replace(key, Pending::None) {
                 Pending::None => match check_key(node) {
-                    Ok((text, at)) => *key = Pending::Key(text, at),
+                    Ok((text, at)) => {
+                        self.values.extend(range.filter(|_| !is_key_like(&text)));
+                        *key = Pending::Key(text, at);
+                    }
                     Err(fault) => {
                         // It is masked in excerpts, since nobody knows what it was meant to be.
                         self.values.extend(range);
@@ -306,11 +310,9 @@ impl Builder {
                 Pending::Key(text, at) => {
                     self.values.extend(range);
                     if let Some(first) = index.get(&text) {
-                        let mut fault = Fault::new(
-                            at,
-                            format!("the key {} is given twice", quote(&text)),
-                            "keep one of the two",
-                        );
+                        let what = format!("the key {} is given twice", quote_key(&text));
+                        let mut fault = Fault::new(at, what, "keep one of the two");
+                        fault.key = path;
                         fault.also = Some(entries[*first].key_at);
                         self.faults.push(fault);
                     } else {
@@ -324,6 +326,27 @@ impl Builder {
         Ok(())
     }
 
+    /// Whether the innermost map has the key already that waits for its value.
+    fn is_repeated(&self) -> bool {
+        match self.stack.last().map(|frame| &frame.content) {
+            Some(Content::Map { index, key: Pending::Key(text, _), .. }) => index.contains_key(text),
+            _ => false,
+        }
+    }
+
+    /// The dotted key of what is being read.
+    fn path(&self) -> String {
+        let mut path = String::new();
+        for frame in &self.stack {
+            match &frame.content {
+                Content::List(items) => path.push_str(&format!("[{}]", items.len())),
+                Content::Map { key: Pending::Key(text, _), .. } => path = join(&path, text),
+                Content::Map { .. } => {}
+            }
+        }
+        path
+    }
+
     /// Whether the node is tagged as text; refuses tags that YAML's core schema does not have.
     fn check_tag(&self, at: Position, tag: Option<&Tag>) -> Result<bool, Fault> {
         let Some(tag) = tag else { return Ok(false) };
@@ -331,8 +354,8 @@ impl Builder {
             Some(name) => Ok(name == "str"),
             None if tag.original() == "!" => Ok(true),
             None => {
-                let what = format!("the tag {} is not known", quote(&tag.original()));
-                Err(Fault::new(at, what, "remove it"))
+                let what = "a tag stands here (`!...`) that is not known";
+                Err(Fault::new(at, what, "remove it, or put the value in quotes if it begins with `!`"))
             }
         }
     }
@@ -341,8 +364,13 @@ impl Builder {
         Position { text: self.id, line: narrow(marker.line()), column: narrow(marker.col() + 1) }
     }
 
-    fn syntax(&self, marker: &Marker, kind: &ErrorKind) -> Fault {
+    fn syntax(&self, text: &str, marker: &Marker, kind: &ErrorKind) -> Fault {
         let at = self.position(marker);
+        let around = marker.byte_offset().and_then(|byte| text.split_at_checked(byte));
+        if around.is_some_and(|(before, after)| before.ends_with('$') && after.starts_with('{')) {
+            let what = "`${...}` stands without quotes inside `{...}` or `[...]`";
+            return Fault::new(at, what, "put it in quotes: \"${...}\"");
+        }
         let (what, remedy) = match kind {
             ErrorKind::RecursionLimitExceeded => {
                 (format!("the configuration is nested deeper than {MAX_DEPTH} levels"), "make it flatter")

@@ -6,7 +6,7 @@ use super::keys::{Keys, SECTIONS, nearest};
 use crate::config::{
     environment::Environment,
     interpolate::{absolute, interpolate},
-    problem::{Problem, Problems, Wrong, quote},
+    problem::{Problem, Problems, Wrong, is_key_like, join, quote, quote_key},
     text::{Position, Texts},
     tree::{Entry, Node, Scalar, Value},
     units,
@@ -37,6 +37,9 @@ pub(in crate::config) struct Section<'t> {
     secret: bool,
 }
 
+/// `key:value` is one text in YAML.
+const COLON: &str = "put a space behind the colon: `key: value`";
+
 impl<'t> Place<'t> {
     pub(in crate::config) fn new(key: &str, node: &'t Node) -> Self {
         Self { key: key.to_owned(), node, secret: false }
@@ -64,17 +67,6 @@ impl<'t> Section<'t> {
     pub(in crate::config) fn place(&self, entry: &'t Entry) -> Place<'t> {
         let key = join(&self.key, &entry.key);
         Place { key, node: &entry.value, secret: self.secret }
-    }
-}
-
-/// A dotted key; names with dots in them are quoted.
-pub(in crate::config) fn join(section: &str, key: &str) -> String {
-    let shown = quote(key);
-    let shown = shown.trim_matches('`');
-    match (section.is_empty(), key.contains('.') || key.is_empty()) {
-        (true, _) => shown.to_owned(),
-        (false, false) => format!("{section}.{shown}"),
-        (false, true) => format!("{section}.\"{shown}\""),
     }
 }
 
@@ -131,7 +123,7 @@ impl<'c> Checker<'c> {
                 continue;
             }
             let key = join(&section.key, &entry.key);
-            let name = quote(&entry.key);
+            let name = quote_key(&entry.key);
             if let Some((_, instead)) = keys.later.iter().find(|(later, _)| *later == entry.key) {
                 self.problem(
                     entry.key_at,
@@ -149,6 +141,9 @@ impl<'c> Checker<'c> {
 
     /// What to do about an unknown key.
     fn suggest(&self, key: &str, keys: &Keys) -> String {
+        if !is_key_like(key) && key.contains(':') {
+            return COLON.to_owned();
+        }
         if let Some(near) = nearest(key, keys.all()) {
             return match keys.later.iter().find(|(later, _)| *later == near) {
                 Some((_, instead)) => format!("`{near}` is not in this version: {instead}"),
@@ -170,7 +165,14 @@ impl<'c> Checker<'c> {
             _ if place.node.is_null() => &[],
             Value::Scalar(_) | Value::List(_) => {
                 let what = format!("a map is needed here, and this is {}", place.node.kind());
-                self.problem(place.node.at, &place.key, what, example);
+                let glued = |scalar: &Scalar| {
+                    scalar.plain && scalar.text.contains(':') && !scalar.text.contains("://")
+                };
+                let remedy = match &place.node.value {
+                    Value::Scalar(scalar) if glued(scalar) => COLON,
+                    _ => example,
+                };
+                self.problem(place.node.at, &place.key, what, remedy);
                 return None;
             }
         };

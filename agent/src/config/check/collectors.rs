@@ -9,7 +9,7 @@ use super::{
 use crate::config::{
     BUILTIN_PLUGINS, Collector, Grants, Limits, PluginRef, SYSTEM_PARTS, SystemGrant,
     interpolate::absolute,
-    problem::{Wrong, quote},
+    problem::{Wrong, join, quote_key},
     tree::{Node, Number, Scalar, Value, parse_boolean, parse_number},
 };
 
@@ -219,7 +219,7 @@ fn json(checker: &mut Checker<'_>, place: &Place<'_>) -> serde_json::Value {
         Value::Map(entries) => {
             let entries = entries.iter();
             let pairs = entries.map(|entry| {
-                let place = child(super::checker::join(&place.key, &entry.key), &entry.value);
+                let place = child(join(&place.key, &entry.key), &entry.value);
                 (entry.key.clone(), json(checker, &place))
             });
             serde_json::Value::Object(pairs.collect())
@@ -270,7 +270,7 @@ impl Checker<'_> {
             && name.starts_with(|first: char| first.is_ascii_alphanumeric())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
         if !good {
-            let what = format!("{} can't be a name", quote(name));
+            let what = format!("{} can't be a name", quote_key(name));
             let remedy = "use letters, digits, `_` and `-`, beginning with a letter or digit, at most 64";
             self.problem(at, key, what, remedy);
         }

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::config::{
     Compression, Exporter, Retry, Secret, Signals, Tls,
-    interpolate::{absolute, check_variable_name, read_value, read_variable},
-    problem::{Wrong, quote},
+    interpolate::{absolute, read_named_variable, read_value},
+    problem::{Wrong, quote_key},
     tree::Value,
     units,
 };
@@ -190,7 +190,7 @@ impl Checker<'_> {
             let place = section.place(entry);
             let name = entry.key.to_ascii_lowercase();
             if headers.iter().any(|(other, _)| *other == name) {
-                let what = format!("the header {} is given twice, in upper and lower case", quote(&name));
+                let what = format!("the header {} is given twice, in upper and lower case", quote_key(&name));
                 self.problem(entry.key_at, &place.key, what, "keep one of the two");
                 continue;
             }
@@ -198,7 +198,7 @@ impl Checker<'_> {
                 self.problem(
                     entry.key_at,
                     &place.key,
-                    format!("{} {}", quote(&name), wrong.what),
+                    format!("{} {}", quote_key(&name), wrong.what),
                     wrong.remedy,
                 );
                 continue;
@@ -227,12 +227,10 @@ impl Checker<'_> {
                 let folder = &self.texts.get(file.node.at.text).folder;
                 self.value(&file, |path| read_value(&absolute(folder, path)))
             }
-            (None, Some(env)) => self.value(&env, |name| {
-                check_variable_name(name)?;
-                let missing =
-                    || Wrong::new(format!("asks for ${name}, which is not set"), format!("set ${name}"));
-                read_variable(name, self.environment)?.ok_or_else(missing)
-            }),
+            (None, Some(env)) => {
+                let environment = self.environment;
+                self.value(&env, |name| read_named_variable(name, environment))
+            }
             (Some(_), Some(_)) => {
                 self.problem(section.at, &section.key, "has both `file` and `env`", "keep one of the two");
                 None

@@ -175,6 +175,11 @@ impl Keys {
     }
 }
 
+/// Whether any section has this key: such a word is no secret.
+pub(in crate::config) fn is_known(word: &str) -> bool {
+    SECTIONS.iter().any(|keys| keys.all().any(|key| key == word))
+}
+
 /// The name nearest to `text`, where it is near enough to have been meant: at most one edit in three characters.
 pub(in crate::config) fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let plain = |name: &str| name.to_lowercase().replace(['-', '.', ' '], "_");

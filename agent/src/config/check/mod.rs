@@ -13,5 +13,5 @@ pub(super) use checker::{Checker, Place};
 pub(super) use collectors::written_config;
 pub(super) use endpoint::parse_endpoint;
 pub(super) use exporters::{COMPRESSIONS, check_header};
-pub(super) use keys::{Keys, SECTIONS};
+pub(super) use keys::{Keys, SECTIONS, is_known};
 pub(super) use root::check;

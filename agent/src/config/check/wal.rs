@@ -10,10 +10,7 @@ use super::{
     keys::{ENCRYPTION, ON_FULL, SYNC, WAL},
 };
 use crate::config::{
-    Encryption, OnFull, OnWrongKey, Sync, Wal,
-    interpolate::{check_variable_name, read_variable},
-    problem::Wrong,
-    tree::Value,
+    Encryption, OnFull, OnWrongKey, Sync, Wal, interpolate::read_named_variable, problem::Wrong, tree::Value,
     units,
 };
 
@@ -109,7 +106,8 @@ impl Checker<'_> {
     }
 
     fn on_full(&mut self, place: &Place<'_>) -> Option<OnFull> {
-        let later = [("drop_newest", "this is what a full WAL does to collectors in this version")];
+        let later =
+            [("drop_newest", "in this version a full WAL drops its oldest, or holds collectors back")];
         if let Value::Scalar(scalar) = &place.node.value
             && choose(&scalar.text, ON_FULL_CHOICES, &later).is_ok()
         {
@@ -143,13 +141,8 @@ impl Checker<'_> {
             }
             (None, Some(name)) => {
                 let environment = self.environment;
-                let variable = self.value(&name, |name| {
-                    check_variable_name(name)?;
-                    let remedy = format!("set ${name} to 32 bytes in base64 or hex");
-                    match read_variable(name, environment)? {
-                        Some(_) => Ok(name.to_owned()),
-                        None => Err(Wrong::new(format!("asks for ${name}, which is not set"), remedy)),
-                    }
+                let variable = self.value(&name.secret(), |name| {
+                    read_named_variable(name, environment).map(|_| name.to_owned())
                 })?;
                 Some(Encryption::KeyEnv { variable, on_wrong_key })
             }

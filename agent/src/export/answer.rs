@@ -94,7 +94,9 @@ pub(super) fn classify(
             // Only the place is shown: a query may hold a secret.
             let place = headers.get(header::LOCATION).and_then(|place| place.to_str().ok()).unwrap_or("?");
             let place = secrets.one_line(place.split(['?', '#']).next().unwrap_or("?"));
-            Outcome::Held { reason: format!("{status} to {place}, which is not followed: set the endpoint to it") }
+            Outcome::Held {
+                reason: format!("{status} to {place}, which is not followed: set the endpoint to it"),
+            }
         }
         _ => Outcome::Held { reason },
     }
@@ -103,9 +105,7 @@ pub(super) fn classify(
 fn accepted(status: StatusCode, headers: &HeaderMap, body: &Body, secrets: &Secrets) -> Outcome {
     if is(headers, "text/html") {
         // A captive portal or a wrong address would otherwise swallow everything with a smile.
-        return Outcome::Held {
-            reason: format!("{status} with an HTML page: this is no OTLP receiver"),
-        };
+        return Outcome::Held { reason: format!("{status} with an HTML page: this is no OTLP receiver") };
     }
     let read = match body {
         Body::Broken(error) => {
@@ -235,8 +235,7 @@ mod tests {
     fn a_secret_that_the_receiver_sends_back_is_not_shown() {
         let secrets = Secrets::new(["Bearer s3cr3t-token".to_owned(), "a b".to_owned()].into_iter());
         let body = Body::Whole(Bytes::from_static(b"bad token s3cr3t-token in `Bearer s3cr3t-token`, a b"));
-        let outcome =
-            classify(StatusCode::UNAUTHORIZED, &HeaderMap::new(), &body, UNIX_EPOCH, &secrets);
+        let outcome = classify(StatusCode::UNAUTHORIZED, &HeaderMap::new(), &body, UNIX_EPOCH, &secrets);
         let Outcome::Held { reason } = outcome else { panic!() };
         assert_eq!(reason, "401 Unauthorized: bad token [redacted] in `[redacted]`, a b");
     }

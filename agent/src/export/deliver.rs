@@ -183,8 +183,7 @@ impl Sending<'_> {
                 Err(unreadable) => return Ok(Err(unreadable)),
             },
         };
-        let request =
-            Request { signal: self.lane.signal, encoding, body, key: Some(Arc::clone(&self.key)) };
+        let request = Request { signal: self.lane.signal, encoding, body, key: Some(Arc::clone(&self.key)) };
         let sent = request.len();
         let outcome = self.exchange(request).await?;
         if let Outcome::Accepted { .. } = outcome {
@@ -293,9 +292,8 @@ async fn bury(lane: &Arc<Lane>, guilty: Vec<Record>, reason: String) -> Result<(
             "a record goes to the dead letters");
         loop {
             let (copy, reason) = (record.clone(), reason.clone());
-            let put = lane.blocking(move |lane| {
-                lane.dead_letters.put(&lane.exporter, lane.signal, &copy, &reason)
-            });
+            let put =
+                lane.blocking(move |lane| lane.dead_letters.put(&lane.exporter, lane.signal, &copy, &reason));
             let Err(error) = put.await else { break };
             let delay = retry::spread(retry::HOLD, lane.clock.random());
             let reason = format!("writing a dead letter: {error}");

@@ -128,9 +128,7 @@ impl Dialect {
 
 /// What the answers to the probe mean; `None`: neither answers the question, and what came is an outcome like any.
 pub(super) fn judge_probe(joined: &Outcome, empty: Option<&Outcome>) -> Option<Frames> {
-    let settles = |outcome: &Outcome| {
-        !matches!(outcome, Outcome::Unavailable { .. } | Outcome::Held { .. })
-    };
+    let settles = |outcome: &Outcome| !matches!(outcome, Outcome::Unavailable { .. } | Outcome::Held { .. });
     match (joined, empty) {
         (Outcome::DataRefused { suspect_encoding: true, .. }, Some(Outcome::Accepted { .. })) => {
             Some(Frames::Many)
@@ -164,8 +162,7 @@ mod tests {
         let refused = Outcome::DataRefused { reason: String::new(), suspect_encoding: true };
         let too_large = Outcome::DataRefused { reason: String::new(), suspect_encoding: false };
         let no_zstd = Outcome::EncodingRefused { reason: String::new() };
-        let away =
-            Outcome::Unavailable { reason: String::new(), retry_after: None, disconnected: true };
+        let away = Outcome::Unavailable { reason: String::new(), retry_after: None, disconnected: true };
         let held = Outcome::Held { reason: String::new() };
         for (joined, empty, expected) in [
             (&refused, Some(&accepted), Some(Frames::Many)),

@@ -102,7 +102,15 @@ mod tests {
 
     fn record(stored: Stored, uncompressed_len: usize) -> Record {
         let id = RecordId::from_parts([0; 16], 0, 0, 0, 0);
-        Record { id, source: "".into(), label: "".into(), items: 1, ingest_ns: 0, uncompressed_len: uncompressed_len as u32, stored }
+        Record {
+            id,
+            source: "".into(),
+            label: "".into(),
+            items: 1,
+            ingest_ns: 0,
+            uncompressed_len: uncompressed_len as u32,
+            stored,
+        }
     }
 
     fn frame(bytes: &[u8]) -> Record {

@@ -74,7 +74,8 @@ pub(super) fn start_over(
         ))
     });
     let tasks = lanes.iter().map(|lane| tokio::spawn(Arc::clone(lane).run())).collect();
-    let exporter = Exporter { name, endpoint: config.endpoint.clone(), lanes, phase, tasks: Mutex::new(tasks), clock };
+    let exporter =
+        Exporter { name, endpoint: config.endpoint.clone(), lanes, phase, tasks: Mutex::new(tasks), clock };
     ExporterHandle { exporter: Arc::new(exporter) }
 }
 

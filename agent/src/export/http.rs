@@ -109,11 +109,8 @@ impl HttpTransport {
                 uri = next;
                 continue;
             }
-            let server = head
-                .headers
-                .get(header::SERVER)
-                .and_then(|server| server.to_str().ok())
-                .map(one_line);
+            let server =
+                head.headers.get(header::SERVER).and_then(|server| server.to_str().ok()).map(one_line);
             let body = read(body).await;
             let outcome = classify(head.status, &head.headers, &body, self.clock.now(), &self.secrets);
             return Answer { outcome, server };
@@ -206,7 +203,8 @@ fn index(signal: Signal) -> usize {
 /// The three addresses under a base URL.
 fn endpoint_uris(endpoint: &str) -> Result<[Uri; 3], Problem> {
     let problem = |problem: &str| Problem::Endpoint(problem.to_owned());
-    let base: Uri = endpoint.parse().map_err(|error: uri::InvalidUri| Problem::Endpoint(error.to_string()))?;
+    let base: Uri =
+        endpoint.parse().map_err(|error: uri::InvalidUri| Problem::Endpoint(error.to_string()))?;
     if !matches!(base.scheme_str(), Some("http" | "https")) {
         return Err(problem("begins neither with http:// nor with https://"));
     }
@@ -260,9 +258,14 @@ fn redirect(status: StatusCode, headers: &HeaderMap, from: &Uri) -> Option<Uri> 
         return None;
     }
     let place = headers.get(header::LOCATION)?.to_str().ok()?;
+    if place.starts_with("//") {
+        // Another host, which `Uri` would take for a path.
+        return None;
+    }
     let to: Uri = place.parse().ok()?;
     let mut parts = from.clone().into_parts();
-    if to.authority().is_some() && (to.scheme() != from.scheme() || host_and_port(&to) != host_and_port(from)) {
+    if to.authority().is_some() && (to.scheme() != from.scheme() || host_and_port(&to) != host_and_port(from))
+    {
         return None;
     }
     parts.path_and_query = to.into_parts().path_and_query;
@@ -306,9 +309,7 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
     }
     // An I/O error that wraps another is not its source; it has it inside.
     let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    inside
-        .and_then(|inside| tls_error(inside))
-        .or_else(|| error.source().and_then(tls_error))
+    inside.and_then(|inside| tls_error(inside)).or_else(|| error.source().and_then(tls_error))
 }
 
 /// An error and what caused it, in one line.
@@ -365,9 +366,12 @@ mod tests {
         assert!(!format!("{made:?}").contains("s3cr3t"));
         assert_eq!(made["content-type"], "application/x-protobuf");
         assert!(made["user-agent"].to_str().unwrap().starts_with("whimbrel/0."));
-        for (name, value) in
-            [("bad name", "x"), ("x-a", "s3cr3t\r\nx-b: y"), ("Content-Encoding", "gzip"), ("idempotency-key", "1")]
-        {
+        for (name, value) in [
+            ("bad name", "x"),
+            ("x-a", "s3cr3t\r\nx-b: y"),
+            ("Content-Encoding", "gzip"),
+            ("idempotency-key", "1"),
+        ] {
             let error = set(name, value).expect_err(name).to_string();
             assert!(error.contains(name) && !error.contains("s3cr3t"), "{error}");
         }
@@ -383,7 +387,7 @@ mod tests {
         };
         let expected = Some("http://otlp.example:4318/otlp/v1/metrics".to_owned());
         assert_eq!(follow(307, "/otlp/v1/metrics"), expected);
-        assert_eq!(follow(308, "http://OTLP.example:4318/otlp/v1/metrics"), expected.map(|uri| uri));
+        assert_eq!(follow(308, "http://OTLP.example:4318/otlp/v1/metrics"), expected);
         for (status, location) in [
             (301, "/otlp/v1/metrics"),
             (303, "/otlp/v1/metrics"),

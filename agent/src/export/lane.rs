@@ -145,7 +145,11 @@ impl Lane {
         while in_flight.join_next().await.is_some() {}
     }
 
-    async fn step(self: &Arc<Self>, reader: &mut Reader<'_>, in_flight: &mut JoinSet<Ended>) -> Result<(), Stopped> {
+    async fn step(
+        self: &Arc<Self>,
+        reader: &mut Reader<'_>,
+        in_flight: &mut JoinSet<Ended>,
+    ) -> Result<(), Stopped> {
         while in_flight.len() >= self.config.concurrency || (reader.lost_track && !in_flight.is_empty()) {
             tokio::select! {
                 ended = in_flight.join_next() => reader.reap(ended),
@@ -242,7 +246,11 @@ impl Lane {
     }
 
     /// Acknowledges records, and counts them.
-    pub(super) async fn settle(self: &Arc<Self>, records: &[Record], settled: Settled) -> Result<(), Stopped> {
+    pub(super) async fn settle(
+        self: &Arc<Self>,
+        records: &[Record],
+        settled: Settled,
+    ) -> Result<(), Stopped> {
         let ids: Arc<[RecordId]> = records.iter().map(|record| record.id).collect();
         self.persist("acknowledging in the WAL", move |lane| {
             lane.source.acknowledge(lane.signal, &ids, settled)

@@ -43,8 +43,8 @@ mod status;
 
 pub use exporter::{Drained, ExportError, ExporterHandle, start};
 pub use source::{DeadLetters, Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored};
-pub use wal_source::lane;
 pub use status::{Amount, ExporterStatus, LaneStatus, Requests, State};
+pub use wal_source::lane;
 
 #[cfg(test)]
 mod tests;

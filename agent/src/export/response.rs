@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use prost::Message as _;
 use serde::Deserialize;
+use whimbrel_otlp::response;
 
 /// What an answer of status 200 says about the items that were not kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,9 +36,16 @@ pub(super) fn partial(body: &[u8], json: bool) -> Option<Partial> {
         let rejected = partial.rejected.map_or(Some(0), Count::value)?;
         return Some(Partial { rejected, message: partial.error_message });
     }
-    let partial = proto::ExportResponse::decode(body).ok()?.partial_success.unwrap_or_default();
-    // Negative counts are nonsense, and no reason to send anything again.
-    Some(Partial { rejected: u64::try_from(partial.rejected).unwrap_or(0), message: partial.error_message })
+    if let Some(partial) = response::partial_success(body) {
+        return Some(Partial { rejected: partial.rejected, message: partial.message });
+    }
+    // Nothing to say is nothing, or the one field filling the answer and saying nothing.
+    let empty = match body {
+        [] => true,
+        [0x0A, length, content @ ..] => usize::from(*length) == content.len(),
+        _ => false,
+    };
+    empty.then(Partial::default)
 }
 
 /// `google.rpc.Status`, or else the text that the receiver sent instead. Never fails: it is for people.
@@ -51,17 +58,8 @@ pub(super) fn problem(body: &[u8], json: bool) -> Problem {
         if let Ok(status) = serde_json::from_slice::<Status>(body) {
             return Problem { message: status.message, retry_after: None };
         }
-    } else if let Ok(status) = proto::Status::decode(body) {
-        let retry_after = status
-            .details
-            .iter()
-            .filter(|detail| detail.type_url.ends_with("/google.rpc.RetryInfo"))
-            .find_map(|detail| proto::RetryInfo::decode(&*detail.value).ok()?.retry_delay)
-            .and_then(|delay| {
-                let seconds = u64::try_from(delay.seconds).ok()?;
-                Some(Duration::new(seconds, u32::try_from(delay.nanos).ok().filter(|n| *n < 1_000_000_000)?))
-            });
-        return Problem { message: status.message, retry_after };
+    } else if let Some(status) = response::status(body) {
+        return Problem { message: status.message, retry_after: status.retry_delay };
     }
     Problem { message: String::from_utf8_lossy(body).into_owned(), retry_after: None }
 }
@@ -92,53 +90,6 @@ impl Count {
     }
 }
 
-/// The few messages of `opentelemetry/proto/collector/*/v1` and `google/rpc` that answers consist of.
-mod proto {
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct ExportResponse {
-        #[prost(message, optional, tag = "1")]
-        pub(super) partial_success: Option<PartialSuccess>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct PartialSuccess {
-        #[prost(int64, tag = "1")]
-        pub(super) rejected: i64,
-        #[prost(string, tag = "2")]
-        pub(super) error_message: String,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Status {
-        #[prost(string, tag = "2")]
-        pub(super) message: String,
-        #[prost(message, repeated, tag = "3")]
-        pub(super) details: Vec<Any>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Any {
-        #[prost(string, tag = "1")]
-        pub(super) type_url: String,
-        #[prost(bytes = "vec", tag = "2")]
-        pub(super) value: Vec<u8>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct RetryInfo {
-        #[prost(message, optional, tag = "1")]
-        pub(super) retry_delay: Option<Delay>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Delay {
-        #[prost(int64, tag = "1")]
-        pub(super) seconds: i64,
-        #[prost(int32, tag = "2")]
-        pub(super) nanos: i32,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +105,9 @@ mod tests {
         ] {
             assert_eq!(partial(body.as_bytes(), true), expected, "{body}");
         }
-        assert_eq!(partial(b"", false), Some(Partial::default()));
+        for nothing in [&b""[..], &[0x0A, 0], &[0x0A, 2, 0x08, 0]] {
+            assert_eq!(partial(nothing, false), Some(Partial::default()));
+        }
         assert_eq!(partial(b"{}", true), Some(Partial::default()));
     }
 

@@ -98,11 +98,8 @@ fn fraction(whole: Duration, random: u64) -> Duration {
 mod tests {
     use super::*;
 
-    const POLICY: Retry = Retry {
-        initial: Duration::from_millis(500),
-        maximum: Duration::from_secs(30),
-        give_up_after: None,
-    };
+    const POLICY: Retry =
+        Retry { initial: Duration::from_millis(500), maximum: Duration::from_secs(30), give_up_after: None };
 
     fn attempt(compression: Compression, encoding: Encoding, records: usize) -> Attempt {
         Attempt { records, encoding, compression, failures: 0, unavailable_for: Duration::ZERO }

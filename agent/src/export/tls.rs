@@ -27,9 +27,9 @@ pub(super) fn client_config(tls: &config::Tls, https: bool) -> Result<ClientConf
         (Some(cert), Some(key)) => {
             let chain = certificates(cert)?;
             let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| file(key, error))?;
-            builder
-                .with_client_auth_cert(chain, secret)
-                .map_err(|error| file(cert, format_args!("does not fit the key in {}: {error}", key.display())))
+            builder.with_client_auth_cert(chain, secret).map_err(|error| {
+                file(cert, format_args!("does not fit the key in {}: {error}", key.display()))
+            })
         }
         (Some(_), None) => Err(Problem::Tls("tls.cert_file needs tls.key_file".to_owned())),
         (None, Some(_)) => Err(Problem::Tls("tls.key_file needs tls.cert_file".to_owned())),
@@ -69,9 +69,8 @@ fn system_roots() -> Result<RootCertStore, Problem> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| file(path, error))?;
+    let found: Vec<_> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| file(path, error))?;
     if found.is_empty() {
         return Err(file(path, "holds no PEM certificate"));
     }

@@ -9,11 +9,16 @@ mod error;
 mod key;
 mod options;
 mod record;
+mod recover;
+mod scan;
 mod segment;
+mod shared;
 mod status;
 mod storage;
+mod survey;
 mod verify;
 mod wal;
+mod writer;
 
 pub use consumer::{Consumer, Outcome, Plan, Read, ReadLimit};
 pub use error::{AppendError, CloseError, CursorError, OpenError, ReadError, VerifyError};

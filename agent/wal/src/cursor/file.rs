@@ -8,7 +8,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::slot::{self, MAX_CONSUMER_NAME, SLOT_LEN, SLOTS, Slot};
+use super::slot::{MAX_CONSUMER_NAME, SLOT_LEN, SLOTS, Slot};
 use crate::storage::{Access, Storage, StoredFile, read_full_at, write_all_at};
 
 /// Length of a cursor's file, bytes.

@@ -99,6 +99,12 @@ impl LaneCursor {
         Self { first, low: first, ..Self::default() }
     }
 
+    /// Whether both would be written as the same bytes.
+    pub(crate) fn is_written_as(&self, other: &Self) -> bool {
+        let written = |lane: &Self| (lane.first, lane.low, lane.tally);
+        written(self) == written(other) && self.ranges == other.ranges && self.plans == other.plans
+    }
+
     /// Whether an ordinal is acknowledged.
     pub(crate) fn is_taken(&self, ordinal: u64) -> bool {
         if ordinal < self.low {
@@ -125,9 +131,19 @@ impl LaneCursor {
         tally
     }
 
-    /// Ordinals below `end` that are not acknowledged.
+    /// Ordinals below `end` that are not acknowledged. Counted by place, not by subtracting the tally, so that the sum of
+    /// the status is a check.
     pub(crate) fn pending(&self, end: u64) -> u64 {
-        end.saturating_sub(self.first).saturating_sub(self.tally().total())
+        let below = |start: u64, stop: u64| stop.min(end).saturating_sub(start);
+        let ranges: u64 = self.ranges.iter().map(|(start, stop)| below(*start, *stop)).sum();
+        let deferred: u64 = self.deferred.iter().map(|(start, (stop, _))| below(*start, *stop)).sum();
+        below(self.low, end) - ranges - deferred
+    }
+
+    /// The first ordinal below `end` that is not acknowledged.
+    pub(crate) fn first_pending(&self, end: u64) -> Option<u64> {
+        // The mark stands there: what touches it lifts it.
+        (self.low < end).then_some(self.low)
     }
 
     /// Acknowledges spans; what was acknowledged before keeps its fate. Returns how many ordinals were new.

@@ -9,7 +9,7 @@ use super::{
     encrypt::SegmentCipher,
     frame::{ALIGN, Kind, RECORD_HEADER_LEN, RecordHeader, may_begin, reencode},
 };
-use crate::storage::{StoredFile, read_full_at};
+use crate::storage::{StoredFile, read_around_damage};
 
 /// Bytes read ahead.
 const CHUNK: usize = 32 * 1024;
@@ -124,7 +124,7 @@ impl<'a> Walker<'a> {
             let want = (self.end - offset).min(CHUNK as u64) as usize;
             self.chunk.resize(want, 0);
             self.chunk_at = offset;
-            let read = read_full_at(self.file, &mut self.chunk, offset);
+            let read = read_around_damage(self.file, &mut self.chunk, offset);
             self.chunk.truncate(*read.as_ref().unwrap_or(&0));
             read?;
         }
@@ -141,12 +141,12 @@ impl<'a> Walker<'a> {
             let have = len.min(self.chunk.len() - start);
             let mut body = vec![0; len];
             body[..have].copy_from_slice(&self.chunk[start..start + have]);
-            let read = read_full_at(self.file, &mut body[have..], at + have as u64)?;
+            let read = read_around_damage(self.file, &mut body[have..], at + have as u64)?;
             body.truncate(have + read);
             return Ok(body);
         }
         let mut body = vec![0; len];
-        let read = read_full_at(self.file, &mut body, at)?;
+        let read = read_around_damage(self.file, &mut body, at)?;
         body.truncate(read);
         Ok(body)
     }

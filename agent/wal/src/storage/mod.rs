@@ -103,6 +103,27 @@ pub(crate) fn read_full_at(file: &dyn StoredFile, buffer: &mut [u8], offset: u64
     Ok(done)
 }
 
+/// As `read_full_at`, but sectors that the device can't read become zeros, so that damage costs only the records that
+/// touch it: their CRCs are wrong then.
+pub(crate) fn read_around_damage(file: &dyn StoredFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    /// `EIO`, the same on every Unix.
+    const EIO: i32 = 5;
+    const SECTOR: usize = 512;
+    let is_damage = |e: &io::Error| e.raw_os_error() == Some(EIO);
+    match read_full_at(file, buffer, offset) {
+        Err(e) if is_damage(&e) => {}
+        result => return result,
+    }
+    let len = (file.len()?.saturating_sub(offset)).min(buffer.len() as u64) as usize;
+    for (n, sector) in buffer[..len].chunks_mut(SECTOR).enumerate() {
+        match read_full_at(file, sector, offset + (n * SECTOR) as u64) {
+            Err(e) if is_damage(&e) => sector.fill(0),
+            result => drop(result?),
+        }
+    }
+    Ok(len)
+}
+
 /// Writes zeros to `from..to`.
 pub(crate) fn write_zeros(file: &dyn StoredFile, from: u64, to: u64) -> io::Result<()> {
     static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];

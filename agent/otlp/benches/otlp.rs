@@ -15,6 +15,9 @@ const POINTS: usize = 1000;
 const TIME_NS: u64 = 1_767_225_600_000_000_000;
 
 fn main() {
+    if std::env::args().any(|argument| argument == "--profile") {
+        return profile();
+    }
     println!("{:<52} {:>9} {:>9} {:>9}", "ns an item, 1000 items a request", "measured", "limit", "prost");
     for attributes in [0, 2, 6] {
         let series = series(attributes);
@@ -60,6 +63,15 @@ fn main() {
             Some(11.0),
             Some(prost),
         );
+    }
+}
+
+/// The walk alone for a while, for a profiler.
+fn profile() {
+    let (points, logs) = (metrics(&series(6)), logs());
+    for _ in 0..20_000 {
+        black_box(walk(Signal::Metrics, black_box(&points)).expect("well-formed"));
+        black_box(walk(Signal::Logs, black_box(&logs)).expect("well-formed"));
     }
 }
 

@@ -9,12 +9,20 @@
 //! compiles for `wasm32-unknown-unknown`, where the plugin SDK uses [`write`]. Deliberately absent: generated
 //! protobuf types (`prost` is the tests' oracle only), JSON encoding, compression.
 
+mod join;
+mod part;
 mod plain;
+pub mod read;
+mod resource;
+pub mod response;
 mod schema;
 mod signal;
 mod walk;
 mod wire;
 pub mod write;
 
+pub use join::join;
+pub use part::{PartError, part};
+pub use resource::{Resource, merge_resource};
 pub use signal::Signal;
 pub use walk::{Flaw, MAX_DEPTH, WalkError, Walked, walk};

@@ -49,6 +49,8 @@ pub(crate) enum Kind {
     Item(&'static Message),
     /// A `NumberDataPoint`; an item.
     NumberPoint,
+    /// A `LogRecord`; an item.
+    LogRecord,
     /// One of the fields of a metric that hold its points; only one of them may be there.
     Data(&'static Message),
     /// A `KeyValue`; kept apart because most fields of most requests are one.
@@ -70,6 +72,7 @@ impl Kind {
             Kind::Message(message) | Kind::Item(message) | Kind::Data(message) => Some(message),
             Kind::Attribute => Some(&KEY_VALUE),
             Kind::NumberPoint => Some(&NUMBER_POINT),
+            Kind::LogRecord => Some(&LOG_RECORD),
             _ => None,
         }
     }
@@ -83,6 +86,11 @@ pub(crate) const fn key_value() -> &'static Message {
 /// `NumberDataPoint`.
 pub(crate) const fn number_point() -> &'static Message {
     &NUMBER_POINT
+}
+
+/// `LogRecord`.
+pub(crate) const fn log_record() -> &'static Message {
+    &LOG_RECORD
 }
 
 static UNKNOWN: Field = Field { kind: Kind::Unknown, repeated: false, name: "an unknown field" };
@@ -118,7 +126,7 @@ const fn message<const N: usize>(named: [(usize, Field); N]) -> Message {
 }
 
 use Kind::{
-    Attribute, Bytes, Data, Fixed32, Fixed64, Item, Message as Nested, NumberPoint, PackedFixed64,
+    Attribute, Bytes, Data, Fixed32, Fixed64, Item, LogRecord, Message as Nested, NumberPoint, PackedFixed64,
     PackedVarint, SpanId, Text, TraceId, Varint,
 };
 
@@ -150,11 +158,8 @@ static SCOPE_METRICS: Message = message([
     one(3, "schema_url", Text),
 ]);
 
-static SCOPE_LOGS: Message = message([
-    one(1, "scope", Nested(&SCOPE)),
-    many(2, "log_records", Item(&LOG_RECORD)),
-    one(3, "schema_url", Text),
-]);
+static SCOPE_LOGS: Message =
+    message([one(1, "scope", Nested(&SCOPE)), many(2, "log_records", LogRecord), one(3, "schema_url", Text)]);
 
 static SCOPE_SPANS: Message =
     message([one(1, "scope", Nested(&SCOPE)), many(2, "spans", Item(&SPAN)), one(3, "schema_url", Text)]);

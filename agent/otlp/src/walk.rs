@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use crate::Signal;
 use crate::plain;
-use crate::schema::{Kind, Message, key_value, number_point};
+use crate::schema::{Kind, Message, key_value, log_record, number_point};
 use crate::wire::{Fields, Wire, Wrong, delimited, fixed, tag, varint, wrong};
 
 /// So many messages may enclose each other, the request itself included. Decoders commonly stop at 100
@@ -191,8 +191,17 @@ impl Walk {
         mut rest: &'a [u8],
         depth: u32,
     ) -> Result<(), Wrong<'a>> {
+        let takes_points = matches!(message.field(1).kind, Kind::NumberPoint);
         let mut data = 0;
         while !rest.is_empty() {
+            if takes_points {
+                let (points, after) = plain::skip_number_points(rest);
+                self.items += points;
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+            }
             let (number, wire, after_tag) = tag(rest)?;
             // Errors point to the field that is at fault, tag included.
             let at = |wrong: Wrong<'a>| Wrong { rest, ..wrong };
@@ -205,7 +214,8 @@ impl Walk {
                     }
                     match kind {
                         Kind::Attribute => {
-                            if !plain::is_attribute(content) {
+                            // Its value is a message, too: the short cut must not reach deeper than allowed.
+                            if depth + 2 > MAX_DEPTH || !plain::is_attribute(content) {
                                 self.message(key_value(), content, depth + 1)?;
                             }
                         }
@@ -217,8 +227,12 @@ impl Walk {
                         }
                         Kind::NumberPoint => {
                             self.items += 1;
-                            if !plain::is_number_point(content) {
-                                self.message(number_point(), content, depth + 1)?;
+                            self.message(number_point(), content, depth + 1)?;
+                        }
+                        Kind::LogRecord => {
+                            self.items += 1;
+                            if !plain::is_log_record(content) {
+                                self.message(log_record(), content, depth + 1)?;
                             }
                         }
                         Kind::Data(message) => {
@@ -263,7 +277,7 @@ impl Walk {
 
 #[inline]
 fn check_text(text: &[u8]) -> Result<(), Wrong<'_>> {
-    if text.is_ascii() {
+    if plain::is_ascii(text) {
         return Ok(());
     }
     match std::str::from_utf8(text) {

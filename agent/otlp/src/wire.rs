@@ -63,6 +63,11 @@ impl Field<'_> {
     pub(crate) fn fixed64(&self) -> u64 {
         self.content.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
+
+    /// The number of a 4-byte field.
+    pub(crate) fn fixed32(&self) -> u32 {
+        self.content.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    }
 }
 
 /// Reads a varint; returns it and what follows.

@@ -38,11 +38,6 @@ pub(crate) const fn varint_len(value: u64) -> usize {
     (70 - (value | 1).leading_zeros() as usize) / 7
 }
 
-/// How many bytes a length-delimited field takes, its one-byte tag included.
-pub(crate) const fn field_len(content: usize) -> usize {
-    1 + varint_len(content as u64) + content
-}
-
 #[inline]
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {

@@ -11,7 +11,7 @@
 //! protobuf parser must accept. Moving a batch to close such gaps would cost more than writing its points.
 
 mod attributes;
-mod buffer;
+pub(crate) mod buffer;
 mod envelope;
 mod logs;
 mod metrics;

@@ -135,11 +135,15 @@ impl Collector for Host {
 impl Part {
     /// Its figures, or none; why is said when it begins and when it ends.
     fn ask(&mut self) -> Vec<Entity> {
-        let Self { name, state } = self;
-        if *state == PartState::Denied {
+        if self.state == PartState::Denied {
             return Vec::new();
         }
-        match system::snapshot(name) {
+        self.hear(system::snapshot(self.name))
+    }
+
+    fn hear(&mut self, answer: Result<Vec<Entity>, Error>) -> Vec<Entity> {
+        let Self { name, state } = self;
+        match answer {
             Ok(entities) => {
                 if std::mem::replace(state, PartState::Asked) == PartState::Failing {
                     info!("the host's figures of {name} are there again"; "part" => name);
@@ -330,3 +334,35 @@ collector!(Host {
     description: "CPU, memory, paging, disks, file systems, network, processes and uptime of the host.",
     config_schema: include_str!("../config.schema.json"),
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_fails_is_asked_on_and_one_that_is_denied_is_not() {
+        let unavailable = || Err(Error::Unavailable("cannot read /proc/diskstats".to_owned()));
+        let mut part = Part { name: "disk", state: PartState::Asked };
+        assert_eq!(part.hear(unavailable()), []);
+        assert_eq!(part.state, PartState::Failing);
+        assert_eq!(part.hear(unavailable()), []);
+        let entity = Entity { resource: Vec::new(), figures: Vec::new() };
+        assert_eq!(part.hear(Ok(vec![entity.clone()])), [entity]);
+        assert_eq!(part.state, PartState::Asked);
+        part.hear(Err(Error::Denied("disk is not granted".to_owned())));
+        assert_eq!(part.state, PartState::Denied);
+        assert_eq!(part.ask(), []);
+    }
+
+    #[test]
+    fn growth_is_since_the_last_durable_point_or_since_the_counter_began() {
+        let reading = |value, start_ns| Reading { value, start_ns };
+        let durable = |value, start_ns| Some(Pushed { reading: reading(value, start_ns), time_ns: 100 });
+        assert_eq!(grown(durable(5.0, 1), reading(8.0, 1), 100), Some((100, 3.0)));
+        assert_eq!(grown(durable(5.0, 1), reading(2.0, 120), 100), Some((120, 2.0)), "began anew");
+        assert_eq!(grown(durable(5.0, 1), reading(2.0, 1), 100), Some((100, 2.0)), "without saying so");
+        assert_eq!(grown(None, reading(8.0, 1), 0), None, "the first collect");
+        assert_eq!(grown(None, reading(8.0, 1), 100), None, "was there before");
+        assert_eq!(grown(None, reading(8.0, 150), 100), Some((150, 8.0)), "came since");
+    }
+}

@@ -83,6 +83,19 @@ fn no_figure_comes_twice_and_names_stand_together() {
 }
 
 #[test]
+fn every_figure_has_a_unit_and_a_kind_and_counters_alone_have_a_start() {
+    use whimbrel_collector_host::table::{TABLE, find};
+    let system = System::default();
+    for part in PARTS {
+        for figure in snapshot(&system, part) {
+            let entry = find(figure.name).map(|place| TABLE[place]);
+            let entry = entry.unwrap_or_else(|| panic!("the host collector does not know {}", figure.name));
+            assert_eq!(figure.start_ns > 0, entry.is_counter(), "{figure:?}");
+        }
+    }
+}
+
+#[test]
 fn cpu_times_are_those_of_proc_stat() {
     let before = proc_stat();
     let system = System::default();

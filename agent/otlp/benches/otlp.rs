@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p whimbrel-otlp`
 
+#![allow(clippy::print_stdout, reason = "the figures are what it is for")]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

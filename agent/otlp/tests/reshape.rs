@@ -1,5 +1,7 @@
 //! Merging, parting and joining against prost: what comes out holds what went in, nothing more, nothing less.
 
+#![allow(clippy::unwrap_used, reason = "what a test relies on is true, or the test fails")]
+
 mod oracle;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;

@@ -1,5 +1,7 @@
 //! Receivers' answers, encoded by prost, and what is no answer at all.
 
+#![allow(clippy::unwrap_used, reason = "what a test relies on is true, or the test fails")]
+
 mod oracle;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The walk against prost: it takes what prost takes, counts what prost counts, and refuses by name.
 
+#![allow(clippy::unwrap_used, reason = "what a test relies on is true, or the test fails")]
+
 mod oracle;
 
 use oracle::{Random, count};

@@ -1,5 +1,7 @@
 //! The builders and the reader against prost.
 
+#![allow(clippy::unwrap_used, reason = "what a test relies on is true, or the test fails")]
+
 mod oracle;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;

@@ -35,6 +35,16 @@ pub fn unix_ms(clock: &dyn Clock) -> u64 {
     clock.now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
+/// The wall clock in nanoseconds since 1970; 0 before that.
+pub fn unix_ns(clock: &dyn Clock) -> u64 {
+    clock.now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// Uniform in 0..1, for jitter.
+pub fn chance(clock: &dyn Clock) -> f64 {
+    (clock.random() >> 11) as f64 / (1u64 << 53) as f64
+}
+
 /// The machine's clocks and tokio's timer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;

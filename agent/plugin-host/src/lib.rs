@@ -1,1 +1,56 @@
-//! Placeholder while the crate is built.
+//! Loads, instantiates, limits and calls Whimbrel plugins.
+//!
+//! A plugin is one file, a WebAssembly component. What it can do is what it imports; what it may do is what
+//! the configuration grants; who it is stands in its metadata sections.
+//!
+//! ```text
+//!  component bytes --> Host::load --+-- cache hit: MAC, deserialize --+--> Plugin --> Instance
+//!                                   |                                 |     many       collect()
+//!                                   +-- child process compiles -------+     of one     collect()
+//!                                       (`whimbrel-plugin compile`)                    ...
+//! ```
+//!
+//! Invariants
+//! - The agent parses no WebAssembly and holds no compiler; the only code it runs is what its own compiler's
+//!   process gave it, or what it sealed itself (`native.rs`, the one `unsafe`).
+//! - Nothing that a guest does panics the host or keeps a thread for more than 10 ms at a time.
+//! - Every limit and grant is checked in one place, whatever version of the contract a guest speaks.
+//! - This crate knows neither OTLP nor the WAL: batches go to [`Services::push`] as they came.
+
+pub mod description;
+pub mod engine;
+mod error;
+pub mod frame;
+mod host;
+
+mod cache;
+mod compile;
+mod native;
+pub mod sniff;
+pub mod world;
+
+mod instance;
+mod plugin;
+
+mod contract;
+mod fault;
+mod grants;
+mod guest;
+mod limits;
+mod meter;
+pub mod services;
+mod size;
+pub mod text;
+mod ticker;
+
+pub use compile::compiler_path;
+pub use description::{Description, Identity, Interface};
+pub use error::{CompileError, HostError, LoadError, LoadReason};
+pub use fault::{CollectError, Fault, FaultKind};
+pub use frame::Refusal;
+pub use grants::{Grants, SystemGrant};
+pub use host::{Host, HostOptions};
+pub use instance::{Collected, Instance, Setup};
+pub use limits::{Counts, Limits};
+pub use plugin::{Compiled, Plugin};
+pub use services::{Batch, Denied, GuestError, Level, LogLine, Services};

@@ -1,3 +1,59 @@
-//! Placeholder.
+//! `whimbrel-plugin`: compiles plugins for the agent, and helps those who write them.
+//!
+//! A program of its own, so that the agent carries no compiler: the agent starts it to compile a component
+//! that is not in its cache, and `whimbrel plugin inspect` and the like call it. A deployment that ships
+//! compiled plugins can leave it out.
 
-fn main() {}
+mod compile;
+mod component;
+mod confine;
+mod describe;
+mod inspect;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+/// Compile and inspect Whimbrel plugins, and make them of what compilers give.
+///
+/// A plugin is one file: a WebAssembly component. What it can do is what it imports, what it may do is what
+/// the configuration grants, and who it is stands in its metadata: nothing has to be run to know any of it.
+///
+/// Examples:
+///   whimbrel-plugin inspect uptime.wasm
+///   whimbrel-plugin component target/wasm32-unknown-unknown/release/uptime.wasm -o uptime.wasm
+///
+/// Exit status: 0 done; 1 failed, or the plugin is refused; 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "whimbrel-plugin", version, verbatim_doc_comment, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Inspect(inspect::InspectArgs),
+    Component(component::ComponentArgs),
+    Compile(compile::CompileArgs),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Inspect(args) => args.run(),
+        Command::Component(args) => args.run().map(|()| true),
+        Command::Compile(args) => args.run().map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            // If even this can't be written there is nobody to tell.
+            let _ = writeln!(io::stderr().lock(), "whimbrel-plugin: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The checked core: what a guest's calls come to, whatever version of the contract it speaks.
+//!
+//! One [`Guest`] is the data of one instance's store. Every limit that is not wasmtime's own and every grant
+//! is checked here. Nothing that a guest passes can make these functions panic, and whatever they keep is
+//! bounded.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    fault::FaultKind,
+    grants::Grants,
+    limits::{Limiter, Limits},
+    meter::Meter,
+    services::{Batch, Denied, Entity, GuestError, Level, LogLine, Services},
+    size,
+    text::clean,
+};
+
+/// The longest message of a log line or an error that is kept, in bytes.
+pub(crate) const MAX_MESSAGE: usize = 8 << 10;
+/// The longest key or value of a log line, in bytes.
+const MAX_FIELD: usize = 1 << 10;
+/// The most fields of a log line.
+const MAX_FIELDS: usize = 32;
+/// The longest name of a part or a secret that is repeated back, in bytes.
+const MAX_NAME: usize = 128;
+/// How many different denied things are reported to the embedder.
+const MAX_DENIED: usize = 64;
+/// The most random bytes in one call; so says the contract.
+const MAX_RANDOM: u32 = 65_536;
+/// How often a guest may hand over too much in one call before it is taken for one that will not stop.
+const MAX_REFUSALS: u32 = 16;
+
+/// The data of one instance's store.
+pub(crate) struct Guest {
+    pub(crate) limiter: Limiter,
+    pub(crate) meter: Arc<Meter>,
+    /// Of the call that goes on, or went on last.
+    pub(crate) call: CallCount,
+    services: Arc<dyn Services>,
+    grants: Grants,
+    limits: Limits,
+    lines: LineRate,
+    denied: HashSet<Denied>,
+    /// Zero of the guest's monotonic clock.
+    origin: Instant,
+}
+
+/// What one call has used.
+#[derive(Debug, Default)]
+pub(crate) struct CallCount {
+    /// Batches taken.
+    pub(crate) pushes: u32,
+    /// Bytes taken.
+    pub(crate) bytes: u64,
+    /// Time in `push` until it was answered.
+    pub(crate) waited: Duration,
+    /// Lines of log left out.
+    pub(crate) lines_dropped: u64,
+    /// The last line that the guest wrote at level error: what a panic hook says.
+    pub(crate) last_error: Option<String>,
+    /// Calls of `push`, answered in whatever way.
+    asked: u32,
+    /// Pushes that were over the limit.
+    refused: u32,
+}
+
+/// Ends the instance: a trap with a cause that is ours.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Stop {
+    pub(crate) kind: FaultKind,
+    pub(crate) message: String,
+}
+
+impl Stop {
+    fn new(kind: FaultKind, message: String) -> Stop {
+        Stop { kind, message }
+    }
+
+    /// The deadline has passed.
+    pub(crate) fn deadline(meter: &Meter) -> Stop {
+        let message =
+            format!("it ran for {:.0?}, longer than its deadline of {:?}", meter.spent(), meter.deadline());
+        Stop::new(FaultKind::Deadline, message)
+    }
+}
+
+impl Guest {
+    pub(crate) fn new(limits: Limits, grants: Grants, services: Arc<dyn Services>, meter: Meter) -> Guest {
+        Guest {
+            limiter: Limiter::new(&limits),
+            meter: Arc::new(meter),
+            call: CallCount::default(),
+            lines: LineRate { limit: limits.log_lines_per_second, since: None, count: 0, dropped: 0 },
+            services,
+            grants,
+            limits,
+            denied: HashSet::new(),
+            origin: Instant::now(),
+        }
+    }
+
+    /// `emit.push`.
+    pub(crate) async fn push(
+        &mut self,
+        batch: Batch,
+        checkpoint: Option<Vec<u8>>,
+    ) -> Result<Result<(), GuestError>, Stop> {
+        self.call.asked += 1;
+        if self.call.asked > self.limits.pushes {
+            let message =
+                format!("it pushed more than {} batches in one call (`limits.pushes`)", self.limits.pushes);
+            return Err(Stop::new(FaultKind::Output, message));
+        }
+        let bytes = size::of(&batch) + checkpoint.as_ref().map_or(0, |it| it.len() as u64);
+        if self.call.bytes.saturating_add(bytes) > self.limits.output {
+            self.call.refused += 1;
+            if self.call.refused > MAX_REFUSALS {
+                let message = format!(
+                    "it went on pushing after the {} bytes that it may hand over in one call (`limits.output`)",
+                    self.limits.output
+                );
+                return Err(Stop::new(FaultKind::Output, message));
+            }
+            return Ok(Err(GuestError::TooLarge(self.limits.output)));
+        }
+        self.meter.pause();
+        let since = Instant::now();
+        let answer = self.services.push(batch, checkpoint).await;
+        self.call.waited += since.elapsed();
+        self.meter.resume();
+        if answer.is_ok() {
+            self.call.pushes += 1;
+            self.call.bytes += bytes;
+        }
+        Ok(answer)
+    }
+
+    /// `clock.now-ns`.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.services.now_ns()
+    }
+
+    /// `clock.monotonic-ns`.
+    pub(crate) fn monotonic_ns(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// `clock.random`.
+    pub(crate) fn random(&self, len: u32) -> Result<Vec<u8>, Stop> {
+        if len > MAX_RANDOM {
+            let message = format!("it asked for {len} random bytes at once; {MAX_RANDOM} is the most");
+            return Err(Stop::new(FaultKind::Contract, message));
+        }
+        let mut bytes = vec![0; len as usize];
+        getrandom::fill(&mut bytes).map_err(|error| {
+            Stop::new(FaultKind::Host, format!("the machine gave no random bytes: {error}"))
+        })?;
+        Ok(bytes)
+    }
+
+    /// `log.write`.
+    pub(crate) fn log(&mut self, level: Level, message: String, fields: Vec<(String, String)>) {
+        let passes = self.lines.pass(Instant::now());
+        if !passes && level < Level::Error {
+            self.call.lines_dropped += 1;
+            return;
+        }
+        let message = clean(message, MAX_MESSAGE);
+        if level == Level::Error {
+            self.call.last_error = Some(message.clone());
+        }
+        if !passes {
+            self.call.lines_dropped += 1;
+            return;
+        }
+        let fields = fields.into_iter().take(MAX_FIELDS);
+        let fields = fields.map(|(key, value)| (clean(key, MAX_FIELD), clean(value, MAX_FIELD))).collect();
+        let dropped_before = std::mem::take(&mut self.lines.dropped);
+        self.services.log(LogLine { level, message, fields, dropped_before });
+    }
+
+    /// `secrets.reveal`.
+    pub(crate) fn reveal(&mut self, name: &str) -> Result<String, GuestError> {
+        match self.grants.secret(name) {
+            Ok(()) => self.services.reveal(name),
+            Err(denied) => Err(self.deny(denied)),
+        }
+    }
+
+    /// `system.snapshot`.
+    pub(crate) fn snapshot(&mut self, part: &str) -> Result<Vec<Entity>, GuestError> {
+        match self.grants.system(part) {
+            Ok(()) => self.services.snapshot(part),
+            Err(denied) => Err(self.deny(denied)),
+        }
+    }
+
+    fn deny(&mut self, denied: Denied) -> GuestError {
+        let denied = match denied {
+            Denied::System(name) => Denied::System(clean(name, MAX_NAME)),
+            Denied::Secret(name) => Denied::Secret(clean(name, MAX_NAME)),
+        };
+        let error = GuestError::Denied(denied.to_string());
+        if self.denied.len() < MAX_DENIED && !self.denied.contains(&denied) {
+            self.services.denied(&denied);
+            self.denied.insert(denied);
+        }
+        error
+    }
+}
+
+/// So many lines in each second, counted from the first of them.
+#[derive(Debug)]
+struct LineRate {
+    limit: u32,
+    since: Option<Instant>,
+    count: u32,
+    /// Left out since the last line that passed.
+    dropped: u64,
+}
+
+impl LineRate {
+    fn pass(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1)) {
+            self.since = Some(now);
+            self.count = 0;
+        }
+        let passes = self.count < self.limit;
+        if passes {
+            self.count += 1;
+        } else {
+            self.dropped += 1;
+        }
+        passes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_pass_up_to_the_rate_and_again_in_the_next_second() {
+        let mut rate = LineRate { limit: 2, since: None, count: 0, dropped: 0 };
+        let start = Instant::now();
+        let passed: Vec<bool> = (0..4).map(|ms| rate.pass(start + Duration::from_millis(ms))).collect();
+        assert_eq!(passed, [true, true, false, false]);
+        assert_eq!(rate.dropped, 2);
+        assert!(rate.pass(start + Duration::from_secs(1)));
+    }
+}

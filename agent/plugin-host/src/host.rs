@@ -1,0 +1,226 @@
+//! Loads components: from the cache of compiled code, or through the compiler's process.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::{
+    Engine,
+    component::{Component, Linker},
+};
+
+use crate::{
+    cache::{Cache, CacheKey},
+    compile::Compiler,
+    contract::{self, CollectorPre},
+    description::Description,
+    engine,
+    error::{CompileError, HostError, LoadError, LoadReason},
+    frame::{self, Refusal, Reply},
+    guest::Guest,
+    native::Verified,
+    plugin::{Compiled, Plugin},
+    sniff,
+    text::hex,
+    ticker::Ticker,
+    world,
+};
+
+/// How a host works.
+#[derive(Debug, Clone)]
+pub struct HostOptions {
+    /// Where compiled plugins are kept; made if it is not there, for this user alone.
+    pub cache_dir: PathBuf,
+    /// The most that the cache may take on disk, in bytes. Default 1 GiB.
+    pub cache_limit: u64,
+    /// The program that compiles. Default: `$WHIMBREL_PLUGIN_TOOL`, else `whimbrel-plugin` beside this
+    /// program, else in the PATH.
+    pub compiler: Option<PathBuf>,
+    /// How long compiling may take. Default 5 min: Python takes 10 s on a fast machine.
+    pub compile_timeout: Duration,
+    /// Address space of the compiler, in bytes. Default 2 GiB: Python needs 320 MiB.
+    pub compile_memory: u64,
+    /// The largest component, in bytes. Default 128 MiB.
+    pub max_component: u64,
+}
+
+impl HostOptions {
+    /// The defaults, with a cache in this directory.
+    pub fn new(cache_dir: impl Into<PathBuf>) -> HostOptions {
+        HostOptions {
+            cache_dir: cache_dir.into(),
+            cache_limit: 1 << 30,
+            compiler: None,
+            compile_timeout: Duration::from_secs(300),
+            compile_memory: 2 << 30,
+            max_component: 128 << 20,
+        }
+    }
+}
+
+/// Loads plugins. Cheap to clone; all clones share one engine, one cache and one clock.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    linker: Linker<Guest>,
+    ticker: Arc<Ticker>,
+    cache: Cache,
+    compiler: Compiler,
+    fingerprint: String,
+    max_component: u64,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("cache", &self.0.cache).finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// Sets up the engine, opens the cache, and starts the (sleeping) clock.
+    ///
+    /// # Errors
+    /// The cache can't be made, or is another user's; the engine or its thread can't be set up.
+    pub fn new(options: HostOptions) -> Result<Host, HostError> {
+        let engine_error = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
+        let engine = Engine::new(&engine::config().map_err(engine_error)?).map_err(engine_error)?;
+        let mut linker = Linker::new(&engine);
+        contract::add_to_linker(&mut linker).map_err(engine_error)?;
+        let ticker = Arc::new(Ticker::start(&engine).map_err(HostError::Ticker)?);
+        let cache = Cache::open(&options.cache_dir, options.cache_limit)?;
+        let compiler = Compiler::new(
+            options.compiler,
+            options.compile_timeout,
+            options.compile_memory,
+            options.cache_limit,
+        );
+        Ok(Host(Arc::new(Inner {
+            engine,
+            linker,
+            ticker,
+            cache,
+            compiler,
+            fingerprint: engine::fingerprint(),
+            max_component: options.max_component,
+        })))
+    }
+
+    /// Loads a component, compiling it if it is not in the cache. `origin` names it in messages: a path, or
+    /// `builtin:NAME`.
+    ///
+    /// # Errors
+    /// See [`LoadReason`]: each says what to do.
+    ///
+    /// # Cancel safety
+    /// Can be dropped at any time; a compiler at work is killed.
+    pub async fn load(&self, origin: &str, bytes: &[u8]) -> Result<Plugin, LoadError> {
+        let failed = |reason| LoadError { origin: origin.to_owned(), reason };
+        let (description, component, compiled) = self.component(origin, bytes).await.map_err(failed)?;
+        self.link(&component)
+            .map(|pre| Plugin::new(description, pre, compiled, Arc::clone(&self.0.ticker)))
+            .map_err(failed)
+    }
+
+    async fn component(
+        &self,
+        origin: &str,
+        bytes: &[u8],
+    ) -> Result<(Description, Component, Compiled), LoadReason> {
+        let size = bytes.len() as u64;
+        if size > self.0.max_component {
+            return Err(LoadReason::TooLarge { size, limit: self.0.max_component });
+        }
+        sniff::check(bytes)?;
+        let sha256: [u8; 32] = Sha256::digest(bytes).into();
+        let key = CacheKey::new(&sha256, &self.0.fingerprint);
+        if let Some((description, component)) = self.cached(origin, &key).await {
+            return fits(description).map(|description| (description, component, Compiled::Cached));
+        }
+        let _turn = self.0.compiler.turn().await;
+        // Another may have compiled it while we waited.
+        if let Some((description, component)) = self.cached(origin, &key).await {
+            return fits(description).map(|description| (description, component, Compiled::Cached));
+        }
+        tracing::info!(plugin = origin, size, "compiling a plugin; this happens once");
+        let since = Instant::now();
+        let (program, reply) = self.0.compiler.compile(bytes).await?;
+        let host = self.clone();
+        let task = tokio::task::spawn_blocking(move || host.accept(&program, &reply, &key, &sha256));
+        let (description, component, kept) = match task.await {
+            Ok(accepted) => accepted?,
+            Err(error) => return Err(LoadReason::Engine { detail: error.to_string() }),
+        };
+        if let Err(error) = kept {
+            tracing::warn!(
+                plugin = origin, %error, cache = %self.0.cache.dir().display(),
+                "a compiled plugin could not be kept: it will be compiled again at the next start"
+            );
+        }
+        Ok((description, component, Compiled::Now(since.elapsed())))
+    }
+
+    /// What the cache has. A file that can't be used is as good as none, but is worth a line.
+    async fn cached(&self, origin: &str, key: &CacheKey) -> Option<(Description, Component)> {
+        let (host, key) = (self.clone(), key.clone());
+        let task = tokio::task::spawn_blocking(move || host.0.cache.load(&key, &host.0.engine));
+        match task.await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                tracing::warn!(plugin = origin, %error, "a compiled plugin in the cache is not used");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(plugin = origin, %error, "reading the cache of compiled plugins failed");
+                None
+            }
+        }
+    }
+
+    /// Checks the compiler's reply, loads the code, and keeps it.
+    #[allow(clippy::type_complete)]
+    fn accept(
+        &self,
+        program: &std::path::Path,
+        reply: &[u8],
+        key: &CacheKey,
+        sha256: &[u8; 32],
+    ) -> Result<(Description, Component, std::io::Result<()>), LoadReason> {
+        let foreign = |detail: String| CompileError::Foreign { program: program.to_path_buf(), detail };
+        let (reply, code) = frame::read(reply).map_err(|error| foreign(error.to_string()))?;
+        let (engine, description) = match reply {
+            Reply::Refused(refusal) => return Err(refusal.into()),
+            Reply::Compiled { engine, description } => (engine, description),
+        };
+        if engine != self.0.fingerprint {
+            let detail = format!("it compiles for `{engine}` and this agent runs `{}`", self.0.fingerprint);
+            return Err(foreign(detail).into());
+        }
+        if description.sha256 != hex(sha256) {
+            return Err(foreign("it describes another component than it was given".to_owned()).into());
+        }
+        let description = fits(description)?;
+        let component = Verified::vouch(code)
+            .load(&self.0.engine)
+            .map_err(|error| LoadReason::Engine { detail: format!("{error:#}") })?;
+        let kept = self.0.cache.store(key, &description, code);
+        Ok((description, component, kept))
+    }
+
+    /// Compares types, and finds the exports.
+    fn link(&self, component: &Component) -> Result<CollectorPre<Guest>, LoadReason> {
+        let types = |error: wasmtime::Error| LoadReason::Types { detail: format!("{error:#}") };
+        contract::check_exports(component).map_err(types)?;
+        CollectorPre::new(self.0.linker.instantiate_pre(component).map_err(types)?).map_err(types)
+    }
+}
+
+fn fits(description: Description) -> Result<Description, LoadReason> {
+    world::check(&description).map_err(Refusal::from)?;
+    Ok(description)
+}

@@ -1,0 +1,145 @@
+//! What the embedder provides to a guest, and the types that cross.
+//!
+//! The typed records are the contract's own (generated from `wit/`); nothing here knows OTLP or the WAL.
+
+use std::{fmt, future::Future, pin::Pin};
+
+pub use crate::contract::{
+    Attribute, Data, Entity, Figure, Histogram, HistogramPoint, LogRecord, Metric, Number, Point,
+    ResourceLogs, ResourceMetrics, Scope, Signal, Sum, Temporality, Value,
+};
+
+/// What an instance is given by the agent. One object an instance; all calls for it come one at a time.
+///
+/// The functions that are not `async` are called on the executor: they must not block for long. A panic in
+/// one of them is the embedder's and goes up through the call.
+pub trait Services: Send + Sync {
+    /// Makes the batch durable, with the checkpoint in the same record. The time until the answer is not
+    /// charged to the guest. Bounded waiting is up to the embedder: `unavailable` after at most 1 s.
+    ///
+    /// # Errors
+    /// Are given to the guest as they are.
+    fn push(
+        &self,
+        batch: Batch,
+        checkpoint: Option<Vec<u8>>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), GuestError>> + Send + '_>>;
+
+    /// The host's figures of one part. The grant has been checked.
+    ///
+    /// # Errors
+    /// Are given to the guest as they are.
+    fn snapshot(&self, part: &str) -> Result<Vec<Entity>, GuestError>;
+
+    /// A line for the agent's own log. Its rate and its length have been limited.
+    fn log(&self, line: LogLine);
+
+    /// A secret by its name. The grant has been checked.
+    ///
+    /// # Errors
+    /// Are given to the guest as they are.
+    fn reveal(&self, name: &str) -> Result<String, GuestError>;
+
+    /// The guest asked for what is not granted. Called once for each thing, not for each time.
+    fn denied(&self, what: &Denied);
+
+    /// The clock that the guest is to see, in nanoseconds since the Unix epoch.
+    fn now_ns(&self) -> u64;
+}
+
+/// What a guest pushes in one call.
+#[derive(Debug, Clone)]
+pub enum Batch {
+    /// Typed metrics.
+    Metrics(Vec<ResourceMetrics>),
+    /// Typed logs.
+    Logs(Vec<ResourceLogs>),
+    /// An export request of one signal, encoded by the guest, unchecked.
+    Otlp(Signal, Vec<u8>),
+}
+
+/// A line that a guest wrote. Free of control characters but line feed and tab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// As the guest gave it.
+    pub level: Level,
+    /// At most 8 KiB.
+    pub message: String,
+    /// At most 32, keys and values at most 1 KiB each.
+    pub fields: Vec<(String, String)>,
+    /// Lines left out before this one, because there were too many a second.
+    pub dropped_before: u64,
+}
+
+/// How much a line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// What a guest asked for and was not granted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Denied {
+    /// A part of the host's figures.
+    System(String),
+    /// A secret.
+    Secret(String),
+}
+
+impl Denied {
+    /// The lines of the configuration that would allow it.
+    pub fn grant(&self) -> String {
+        match self {
+            Denied::System(part) => format!("grants: {{ system: [{part}] }}"),
+            Denied::Secret(name) => format!("grants: {{ secrets: [{name}] }}"),
+        }
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Denied::System(part) => write!(f, "the part `{part}` of the host's figures")?,
+            Denied::Secret(name) => write!(f, "the secret `{name}`")?,
+        }
+        write!(f, " is not granted; this would grant it: {}", self.grant())
+    }
+}
+
+/// The contract's `error`: what a guest answers, and what it is answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GuestError {
+    /// The plugin's configuration is wrong.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// Not granted.
+    #[error("denied: {0}")]
+    Denied(String),
+    /// Not at this moment.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// Malformed data.
+    #[error("invalid: {0}")]
+    Invalid(String),
+    /// Over a limit, in bytes.
+    #[error("too large: at most {0} bytes")]
+    TooLarge(u64),
+    /// May succeed next time.
+    #[error("{0}")]
+    Transient(String),
+    /// Will fail again.
+    #[error("{0}")]
+    Permanent(String),
+}
+
+impl GuestError {
+    /// Whether trying the same again may help.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, GuestError::Unavailable(_) | GuestError::Transient(_))
+    }
+}

@@ -1,6 +1,7 @@
 //! Exporters over real loopback sockets, records in memory, and time by hand.
 
 mod answers;
+mod durable;
 mod encodings;
 mod halving;
 mod isolation;

@@ -4,6 +4,7 @@
 //! does it. They speak the canonical ABI themselves, so that they can also speak it wrongly.
 
 #![allow(dead_code)] // Each test binary uses its part.
+#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach the helpers of tests.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,6 +19,8 @@ use whimbrel_plugin_host::{
 };
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
+
+pub(crate) mod typed;
 
 pub(crate) const CONTRACT: &str = include_str!("../../../../wit/v0.1/whimbrel.wit");
 

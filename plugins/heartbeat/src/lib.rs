@@ -5,7 +5,7 @@
 //! batch is broken.
 
 use serde::Deserialize;
-use whimbrel_sdk::{Attributes, Collector, Context, Emit, Error, Metric, More, clock, collector};
+use whimbrel_sdk::{Attributes, Collector, Context, Emit, Error, Metric, More, clock, collector, warn};
 
 const COUNT: Metric<'_> =
     Metric::counter("whimbrel.heartbeat.count", "{heartbeat}", "Heartbeats since the first start.");
@@ -36,10 +36,12 @@ impl Collector for Heartbeat {
     type Config = Config;
 
     fn new(context: Context<Config>) -> Result<Self, Error> {
-        let beats = match context.checkpoint {
-            Some(checkpoint) => Beats::from_checkpoint(&checkpoint)?,
-            None => Beats { count: 0, since_ns: clock::now_ns() },
-        };
+        let beats = context.checkpoint.as_deref().and_then(Beats::from_checkpoint).unwrap_or_else(|| {
+            if let Some(checkpoint) = &context.checkpoint {
+                warn!("the checkpoint is not mine: counting from zero"; "bytes" => checkpoint.len());
+            }
+            Beats { count: 0, since_ns: clock::now_ns() }
+        });
         let mut series = Attributes::new();
         if let Some(message) = &context.config.message {
             series.push("whimbrel.heartbeat.message", message);
@@ -59,12 +61,12 @@ impl Collector for Heartbeat {
 }
 
 impl Beats {
-    fn from_checkpoint(bytes: &[u8]) -> Result<Self, Error> {
-        let (count, since_ns) = bytes
-            .split_first_chunk()
-            .and_then(|(count, rest)| Some((count, rest.try_into().ok()?)))
-            .ok_or_else(|| Error::permanent(format!("a checkpoint of {} bytes, not 16", bytes.len())))?;
-        Ok(Self { count: u64::from_le_bytes(*count), since_ns: u64::from_le_bytes(since_ns) })
+    fn from_checkpoint(bytes: &[u8]) -> Option<Self> {
+        let (count, since_ns) = bytes.split_first_chunk()?;
+        Some(Self {
+            count: u64::from_le_bytes(*count),
+            since_ns: u64::from_le_bytes(since_ns.try_into().ok()?),
+        })
     }
 
     fn to_checkpoint(self) -> Vec<u8> {
@@ -135,8 +137,13 @@ mod tests {
         let start = |host: Host| host.start::<Heartbeat>().map(|_| ()).unwrap_err().to_string();
         let error = start(Host::new().config(r#"{"mesage": "x"}"#));
         assert_eq!(error, "configuration: mesage: unknown field `mesage`, expected `message`");
-        let error = start(Host::new().checkpoint(*b"short"));
-        assert_eq!(error, "failed: a checkpoint of 5 bytes, not 16");
+    }
+
+    #[test]
+    fn a_checkpoint_of_something_else_is_said_and_counts_from_zero() {
+        let mut run = Host::new().checkpoint(*b"short").start::<Heartbeat>().unwrap();
+        assert_eq!(collect(&mut run).value, PointValue::Int(1));
+        assert_eq!(run.lines()[0].message, "the checkpoint is not mine: counting from zero");
     }
 
     #[test]

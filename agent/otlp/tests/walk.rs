@@ -5,6 +5,7 @@
 mod oracle;
 
 use oracle::{Random, count};
+use whimbrel_otlp::write::{Attributes, LogRecord, Logs, Metric, Metrics, Severity, Value};
 use whimbrel_otlp::{Flaw, Signal, WalkError, walk};
 
 #[test]
@@ -38,16 +39,16 @@ fn truncated_anywhere_it_is_taken_only_where_prost_takes_it() {
 fn mutated_it_is_never_taken_where_prost_refuses() {
     let mut random = Random::new(7);
     let mut taken = 0u32;
-    for round in 0..6000 {
+    for round in 0..12_000 {
         let signal = Signal::ALL[round % 3];
-        let mut request = random.request(signal);
+        let mut request = if round % 2 == 0 { random.request(signal) } else { plain(&mut random, signal) };
         for _ in 0..=random.below(3) {
             mutate(&mut random, &mut request);
         }
         taken += u32::from(agrees_with_prost(signal, &request));
     }
     // The loop must see both: refused and taken.
-    assert!((100..5900).contains(&taken), "{taken}");
+    assert!((200..11_800).contains(&taken), "{taken}");
 }
 
 #[test]
@@ -62,6 +63,87 @@ fn noise_is_never_a_panic() {
         }
         agrees_with_prost(Signal::ALL[round % 3], &noise);
     }
+}
+
+#[test]
+fn attributes_of_every_small_shape_are_judged_as_prost_judges_them() {
+    const BYTES: [u8; 12] = [0x08, 0x0a, 0x10, 0x18, 0x21, 0, 1, 2, 3, 0x7f, 0x80, 0xff];
+    let mut values: Vec<Vec<u8>> = vec![Vec::new()];
+    let mut last = values.clone();
+    for _ in 0..4 {
+        last = last.iter().flat_map(|value| BYTES.map(|byte| [&value[..], &[byte]].concat())).collect();
+        values.extend(last.clone());
+    }
+    for more in 7..12 {
+        for end in [0x00, 0x01, 0x02, 0x7f, 0x80] {
+            values.push([&[0x18][..], &vec![0xff; more], &[end]].concat());
+        }
+    }
+    values.extend((6..11).map(|len| [&[0x21][..], &vec![0xff; len]].concat()));
+    values.extend((6..11).map(|len| [&[0x21][..], &vec![b'a'; len]].concat()));
+    let mut taken = 0;
+    for value in &values {
+        let pair = [field(1, b"key"), field(2, value)].concat();
+        taken += u32::from(agrees_with_prost(Signal::Metrics, &in_gauge(&field(1, &field(7, &pair)))));
+        agrees_with_prost(Signal::Logs, &in_scope(&field(2, &field(6, &pair))));
+    }
+    assert!(taken > 100 && taken < values.len() as u32, "{taken} of {}", values.len());
+}
+
+#[test]
+fn short_cuts_go_no_deeper_than_the_long_way() {
+    // The same attribute twice, once plain, once with a field that no short cut knows.
+    let nested = |depth: usize, maps: usize, more: &[u8]| {
+        let pair = |value: &[u8], more: &[u8]| [&field(1, b"k")[..], &field(2, value), more].concat();
+        let map = |value: &[u8], more: &[u8]| field(6, &field(1, &pair(value, more)));
+        // An array costs two messages, a map three: every depth is met.
+        let map = (1..maps).fold(map(&field(1, b"v"), more), |inner, _| map(&inner, &[]));
+        let map = (0..depth).fold(map, |inner, _| field(5, &field(1, &inner)));
+        walk(Signal::Logs, &in_scope(&field(2, &field(5, &map)))).map_err(|error| error.flaw)
+    };
+    let mut refused = 0;
+    for (depth, maps) in (20..32).flat_map(|depth| [(depth, 1), (depth, 2)]) {
+        let verdict = nested(depth, maps, &[]);
+        assert_eq!(verdict, nested(depth, maps, &field(15, b"newer")), "{depth}, {maps}");
+        refused += u32::from(verdict.is_err());
+    }
+    assert!((1..24).contains(&refused), "{refused}");
+}
+
+/// Data as plain as most is: what the walk's short cuts are for.
+fn plain(random: &mut Random, signal: Signal) -> Vec<u8> {
+    let text = random.text();
+    let series = Attributes::new()
+        .with("system.device", "sda")
+        .with("word", &text)
+        .with("n", random.number() as i64)
+        .with("on", true)
+        .with("ratio", 0.5);
+    if signal == Signal::Metrics {
+        let mut request = Metrics::new();
+        let mut points = request.metric(&Metric::counter("system.disk.io", "By", ""));
+        for _ in 0..random.below(5) {
+            points.point(&series, random.number(), random.number(), random.number());
+        }
+        return request.take();
+    }
+    let mut request = Logs::new();
+    for _ in 0..random.below(5) {
+        request.record(&LogRecord {
+            time_ns: random.number(),
+            severity: Severity::INFO,
+            severity_text: &text,
+            event_name: "an.event",
+            body: Value::Text("GET / HTTP/1.1"),
+            attributes: Some(&series),
+            flags: 1,
+            trace_id: Some([7; 16]),
+            span_id: Some([7; 8]),
+            ..LogRecord::default()
+        });
+    }
+    // Walked as traces, logs are something else: mostly refused, never a panic.
+    request.take()
 }
 
 /// Compares with prost, but for what the walk refuses on purpose. Whether it was taken.

@@ -67,17 +67,23 @@ async fn until_counted(wal: &Wal, consumer: &str, expected: (u64, u64, u64)) {
 }
 
 /// What `kill -9` would leave behind: the files as they are now, under a lock that nobody holds.
-fn killed(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir().unwrap();
-    let wal = to.path().join("wal");
-    std::fs::create_dir(&wal).unwrap();
+fn killed(wal: &Path) -> tempfile::TempDir {
+    let image = tempfile::tempdir().unwrap();
+    copy(wal, &image.path().join("wal"));
+    image
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_file() {
-            std::fs::copy(entry.path(), wal.join(entry.file_name())).unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
         }
     }
-    to
 }
 
 #[tokio::test]
@@ -126,7 +132,8 @@ async fn after_the_death_of_the_process_the_identical_request_goes_out_again() {
     // More comes, and the limits would now allow one large request.
     let wal = open(&image.path().join("wal"));
     append(&wal, Signal::Metrics, "<18>");
-    let (second, ..) = export(&wal, &config(&receiver));
+    let large = Exporter { concurrency: Some(1), ..config(&receiver) };
+    let (second, ..) = export(&wal, &large);
     until_counted(&wal, "backend", (17, 0, 0)).await;
     second.stop().await;
     let after = &receiver.received()[2..];

@@ -14,9 +14,9 @@ mod resource;
 
 pub mod store;
 
-mod dead_letters;
+pub mod dead_letters;
 pub mod export;
-mod keys;
+pub mod keys;
 
 pub mod admin;
 pub mod status;

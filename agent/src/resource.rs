@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fs};
 const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
 /// Found attributes, overlaid by the `configured` ones. An empty configured value removes a found one.
-pub fn attributes(configured: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(crate) fn attributes(configured: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut attributes = found();
     for (key, value) in configured {
         if value.is_empty() {

@@ -2,8 +2,7 @@
 //!
 //! `cargo bench -p whimbrel --bench drain`
 //!
-//! The source is memory: what reading and decrypting cost stands with the WAL's own figures (163 M points/s). CPU
-//! time is that of this process less that of the receiver's threads, which only count bytes. `raw` is the same
+//! The source is memory, but for one line. CPU time is that of this process less that of the receiver's threads, which only count bytes. `raw` is the same
 //! bytes through a blocking socket in the same run: what this machine's loopback allows. `limit` is what was
 //! measured once on an idle machine of this kind with nothing but the named step.
 #![allow(missing_docs, clippy::print_stdout, reason = "a program that prints a table")]
@@ -11,6 +10,7 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -26,75 +26,105 @@ use whimbrel::{
     config::{Compression, Exporter, Retry, Signals, Tls},
     export::{
         DeadLetters, ExporterHandle, Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored,
-        start,
+        lane_of, start,
     },
 };
 use whimbrel_otlp::{
     Signal,
     write::{Attributes, Metric, Metrics, Scope},
 };
+use whimbrel_wal::{Encryption, Key, KeyRing, NewRecord, Options, SyncPolicy, Wal, WhenFull};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("{:<58} {:>9} {:>9} {:>9}", "M points/s and core, HTTP/1.1", "measured", "raw", "limit");
+    println!("{:<60} {:>9} {:>9} {:>9}", "M points/s and core, HTTP/1.1", "measured", "raw", "limit");
     let small = Batch::new(1000);
     let large = Batch::new(8192);
     println!("(a batch of 1000 points: {} bytes, {} as a frame)", small.length, small.frame.len());
-    let one = |batch: &Batch| batch.length;
-    let four = |_: &Batch| 4 << 20;
-    for (what, batch, many, compression, max_request, limit) in [
-        (
-            "stored frame, untouched, 1000 points a request",
-            &small,
-            false,
-            Compression::Zstd,
-            one(&small),
-            Some(19.0),
-        ),
+    const JOINED: usize = 4 << 20;
+    use Compression::{Gzip, None as Plain, Zstd};
+    for (what, batch, records, from_wal, many, compression, max_request, limit) in [
+        ("stored frame, untouched, 1000 points a request", &small, 20_000, false, false, Zstd, 1, Some(19.0)),
         (
             "stored frame, untouched, 8192 points a request",
             &large,
+            20_000,
             false,
-            Compression::Zstd,
-            one(&large),
+            false,
+            Zstd,
+            1,
             Some(425.0),
         ),
+        ("stored frames joined to 4 MiB, untouched", &small, 20_000, false, true, Zstd, JOINED, Some(425.0)),
         (
-            "stored frames joined to 4 MiB, untouched",
+            "the same out of the WAL: read, checked, decrypted",
             &small,
+            5_000,
             true,
-            Compression::Zstd,
-            four(&small),
-            Some(425.0),
+            true,
+            Zstd,
+            JOINED,
+            Some(163.0),
         ),
         (
-            "frames: single, unpacked and compressed again to 4 MiB",
+            "frames: single, unpacked, compressed again to 4 MiB",
             &small,
+            3_000,
             false,
-            Compression::Zstd,
-            four(&small),
+            false,
+            Zstd,
+            JOINED,
             None,
         ),
-        ("unpacked, joined to 4 MiB", &small, false, Compression::None, four(&small), Some(22.7)),
-        ("unpacked, joined to 4 MiB, gzip", &small, false, Compression::Gzip, four(&small), None),
+        ("unpacked, joined to 4 MiB", &small, 3_000, false, false, Plain, JOINED, Some(22.7)),
+        ("unpacked, joined to 4 MiB, gzip", &small, 3_000, false, false, Gzip, JOINED, None),
     ] {
-        let records =
-            if compression == Compression::Zstd && (many || max_request < 1 << 20) { 20_000 } else { 3_000 };
         let receiver = Receiver::new(many)?;
-        let points = records as f64 * batch.points as f64;
-        let spent = drain(batch, records, &receiver, compression, max_request)?;
+        let points = records as f64 * f64::from(batch.points);
+        let dir = tempfile::tempdir()?;
+        let wal = if from_wal { Some(filled(dir.path(), batch, records)?) } else { None };
+        let source: Arc<dyn Source> = match wal.as_ref().and_then(|wal| wal.consumer("bench")) {
+            Some(consumer) => Arc::new(consumer),
+            None => Arc::new(Backlog::new(batch, records)),
+        };
+        let source = Arc::new(Counted { source, left: AtomicU64::new(records), empty: Notify::new() });
+        let spent = drain(source, &receiver, compression, max_request)?;
         let (bytes, requests) = (receiver.bytes(), receiver.requests());
         let raw = raw(receiver.address, bytes / requests.max(1), requests)?;
         let rate = |spent: Duration| points / spent.as_secs_f64() / 1e6;
         let limit = limit.map_or("-".to_owned(), |limit| format!("{limit:.1}"));
-        println!("{what:<58} {:>9.1} {:>9.1} {limit:>9}", rate(spent), rate(raw));
+        println!("{what:<60} {:>9.1} {:>9.1} {limit:>9}", rate(spent), rate(raw));
+        if let Some(wal) = wal {
+            wal.close()?;
+        }
     }
     Ok(())
 }
 
-/// What the exporter spends on draining `records` batches.
+/// A WAL that holds so many batches, encrypted.
+fn filled(dir: &Path, batch: &Batch, records: u64) -> Result<Wal, Box<dyn std::error::Error>> {
+    let mut options = Options::new(Encryption::Aes256Gcm(KeyRing::new(Key::generate()?)));
+    options.consumers = vec!["bench".to_owned()];
+    options.sync = SyncPolicy::Never;
+    let (wal, _) = Wal::open(dir, options)?;
+    let payload = zstd::bulk::decompress(&batch.frame, batch.length)?;
+    for _ in 0..records {
+        wal.append_blocking(wal.prepare(NewRecord {
+            lane: lane_of(Signal::Metrics),
+            source: "bench",
+            label: "",
+            items: batch.points,
+            ingest_ns: 0,
+            payload: &payload,
+            checkpoint: None,
+            when_full: WhenFull::DropNewest,
+        })?)?;
+    }
+    Ok(wal)
+}
+
+/// What the exporter spends on draining the source.
 fn drain(
-    batch: &Batch,
-    records: u64,
+    source: Arc<Counted>,
     receiver: &Receiver,
     compression: Compression,
     max_request: usize,
@@ -118,11 +148,10 @@ fn drain(
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let backlog = Arc::new(Backlog::new(batch, records));
         let before = process_cpu().saturating_sub(receiver.cpu());
         let exporter: ExporterHandle =
-            start(&config, backlog.clone(), Arc::new(NoLetters), Arc::new(SystemClock))?;
-        backlog.empty.notified().await;
+            start(&config, source.clone(), Arc::new(NoLetters), Arc::new(SystemClock))?;
+        source.empty.notified().await;
         let spent = process_cpu().saturating_sub(receiver.cpu()).saturating_sub(before);
         exporter.stop().await;
         Ok(spent)
@@ -270,12 +299,49 @@ impl Batch {
     }
 }
 
+/// Another source, and when it is empty.
+struct Counted {
+    source: Arc<dyn Source>,
+    left: AtomicU64,
+    empty: Notify,
+}
+
+impl Source for Counted {
+    fn read(
+        &self,
+        signal: Signal,
+        after: Option<RecordId>,
+        limit: ReadLimit,
+    ) -> Result<Vec<Record>, SourceError> {
+        self.source.read(signal, after, limit)
+    }
+
+    fn plan(&self, signal: Signal, plan: Plan) -> Result<(), SourceError> {
+        self.source.plan(signal, plan)
+    }
+
+    fn plans(&self, signal: Signal) -> Vec<Plan> {
+        self.source.plans(signal)
+    }
+
+    fn read_plan(&self, signal: Signal, plan: &Plan) -> Result<Vec<Record>, SourceError> {
+        self.source.read_plan(signal, plan)
+    }
+
+    fn acknowledge(&self, signal: Signal, records: &[RecordId], settled: Settled) -> Result<(), SourceError> {
+        self.source.acknowledge(signal, records, settled)?;
+        let before = self.left.fetch_sub(records.len() as u64, Ordering::Relaxed);
+        if before == records.len() as u64 {
+            self.empty.notify_one();
+        }
+        Ok(())
+    }
+}
+
 /// The same batch again and again.
 struct Backlog {
     record: Record,
     records: u64,
-    left: AtomicU64,
-    empty: Notify,
 }
 
 impl Backlog {
@@ -289,7 +355,7 @@ impl Backlog {
             uncompressed_len: batch.length as u32,
             stored: Stored::Frame(batch.frame.clone()),
         };
-        Self { record, records, left: AtomicU64::new(records), empty: Notify::new() }
+        Self { record, records }
     }
 }
 
@@ -325,11 +391,7 @@ impl Source for Backlog {
         Ok(Vec::new())
     }
 
-    fn acknowledge(&self, _: Signal, records: &[RecordId], _: Settled) -> Result<(), SourceError> {
-        let before = self.left.fetch_sub(records.len() as u64, Ordering::Relaxed);
-        if before == records.len() as u64 {
-            self.empty.notify_one();
-        }
+    fn acknowledge(&self, _: Signal, _: &[RecordId], _: Settled) -> Result<(), SourceError> {
         Ok(())
     }
 }

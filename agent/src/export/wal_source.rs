@@ -6,7 +6,7 @@ use whimbrel_wal::{Consumer, CursorError, Lane, Outcome, ReadError};
 use super::source::{Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored};
 
 /// The WAL's lane of a signal. On disk: never to be changed.
-pub const fn lane(signal: Signal) -> Lane {
+pub const fn lane_of(signal: Signal) -> Lane {
     let [metrics, logs, traces] = Lane::ALL;
     match signal {
         Signal::Metrics => metrics,
@@ -22,19 +22,19 @@ impl Source for Consumer {
         after: Option<RecordId>,
         limit: ReadLimit,
     ) -> Result<Vec<Record>, SourceError> {
-        records(self.read(lane(signal), after, limit)?)
+        records(self.read(lane_of(signal), after, limit)?)
     }
 
     fn plan(&self, signal: Signal, plan: Plan) -> Result<(), SourceError> {
-        Ok(self.plan(lane(signal), plan)?)
+        Ok(self.plan(lane_of(signal), plan)?)
     }
 
     fn plans(&self, signal: Signal) -> Vec<Plan> {
-        self.plans(lane(signal))
+        self.plans(lane_of(signal))
     }
 
     fn read_plan(&self, signal: Signal, plan: &Plan) -> Result<Vec<Record>, SourceError> {
-        records(self.read_plan(lane(signal), plan)?)
+        records(self.read_plan(lane_of(signal), plan)?)
     }
 
     fn acknowledge(&self, signal: Signal, records: &[RecordId], settled: Settled) -> Result<(), SourceError> {
@@ -43,7 +43,7 @@ impl Source for Consumer {
             Settled::DeadLettered => Outcome::DeadLettered,
             Settled::Dropped => Outcome::Dropped,
         };
-        Ok(self.acknowledge(lane(signal), records, outcome)?)
+        Ok(self.acknowledge(lane_of(signal), records, outcome)?)
     }
 }
 

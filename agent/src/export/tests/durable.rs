@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clock::manual::{ManualClock, START},
     config::{Compression, Exporter},
-    export::{Drained, ExporterHandle, lane, start},
+    export::{Drained, ExporterHandle, lane_of, start},
 };
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -27,7 +27,7 @@ fn open(dir: &Path) -> Wal {
 
 fn append(wal: &Wal, signal: Signal, payload: &str) {
     let record = NewRecord {
-        lane: lane(signal),
+        lane: lane_of(signal),
         source: "collectors/host",
         label: "",
         items: 1,

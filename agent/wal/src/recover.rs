@@ -156,8 +156,9 @@ struct Decided {
     /// Of the last segment, and of those before it whose state was needed; the last one last.
     scans: Vec<Scan>,
     tail: Tail,
-    /// Consumers, with the slot they begin with and where it lies; `None`: it is to be written.
-    consumers: Vec<(Slot, Option<usize>, bool)>,
+    /// Consumers, with the slot they begin with, where it and the oldest valid one lie (`None`: there is no usable file),
+    /// and whether they are configured.
+    consumers: Vec<(Slot, Option<(usize, usize)>, bool)>,
     next_segment: u64,
 }
 
@@ -227,12 +228,10 @@ impl Decided {
                 consumers.push((slot, None, true));
             }
         }
-        for (slot, at, _) in &mut consumers {
+        for (slot, _, _) in &mut consumers {
             // Segments that are gone, and that it had not passed.
             for lane in 0..LANES {
-                if slot.lanes[lane].give_up_below(oldest[lane], Fate::Corrupt) > 0 {
-                    *at = None;
-                }
+                slot.lanes[lane].give_up_below(oldest[lane], Fate::Corrupt);
             }
         }
         let order = |name: &str| options.consumers.iter().position(|other| other == name);
@@ -260,7 +259,7 @@ impl Decided {
         for (path, len) in &found.leftovers {
             if storage.remove(path).is_err() {
                 // It takes room until it can be removed.
-                usage.segments += len;
+                usage.leftovers.push((vec![path.clone()], *len));
             }
         }
         usage.segments += self.segments.iter().map(|segment| segment.visible().file_len).sum::<u64>();
@@ -270,7 +269,6 @@ impl Decided {
         storage.sync_dir(dir).map_err(OpenError::io("syncing", dir))?;
         let key_id = masters.current_id();
         let mut consumers = Vec::new();
-        let mut to_write = Vec::new();
         for (mut slot, at, configured) in std::mem::take(&mut self.consumers) {
             let path = cursor_dir.join(file_name(&slot.name));
             let key = masters
@@ -280,11 +278,10 @@ impl Decided {
             slot.key_id = key_id;
             let existing = at.map(|at| (storage.open(&path, Access::Write), at));
             let file = match existing {
-                Some((Ok(file), at)) if !resigned => CursorFile::opened(path, file, key, at),
-                _ => {
-                    to_write.push(slot.name.clone());
-                    CursorFile::absent(path, key)
+                Some((Ok(file), (newest, oldest))) if !resigned => {
+                    CursorFile::opened(path, file, key, newest, oldest)
                 }
+                _ => CursorFile::absent(path, key),
             };
             consumers.push(Arc::new(ConsumerState::new(slot, file, configured)));
         }
@@ -304,9 +301,7 @@ impl Decided {
         });
         for consumer in &shared.consumers {
             let path = || cursor_dir.join(file_name(&consumer.name));
-            if to_write.contains(&consumer.name) {
-                consumer.rewrite(&shared).map_err(OpenError::io("writing the cursor", path()))?;
-            }
+            consumer.rewrite(&shared).map_err(OpenError::io("writing the cursor", path()))?;
             consumer.sync(&shared).map_err(OpenError::io("syncing the cursor", path()))?;
         }
         usage.fixed = shared.fixed_bytes();
@@ -436,7 +431,7 @@ fn read_cursors(
     options: &Options,
     report: &mut OpenReport,
     quarantine: &mut Vec<(PathBuf, u64, String)>,
-) -> Vec<(Slot, Option<usize>, bool)> {
+) -> Vec<(Slot, Option<(usize, usize)>, bool)> {
     let mut consumers = Vec::new();
     for entry in &found.cursors {
         let configured = options.consumers.contains(&entry.consumer);
@@ -448,7 +443,8 @@ fn read_cursors(
         });
         match valid {
             Some((at, slot, _)) if consumers.len() < MAX_CONSUMERS => {
-                consumers.push((slot.clone(), Some(*at), configured));
+                let oldest = entry.slots.last().map_or(*at, |(oldest, _, _)| *oldest);
+                consumers.push((slot.clone(), Some((*at, oldest)), configured));
             }
             Some(_) => quarantine.push((entry.path.clone(), 0, "there are too many consumers".to_owned())),
             None => {

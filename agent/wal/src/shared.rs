@@ -270,9 +270,9 @@ impl Shared {
         } += records;
     }
 
-    /// Disk use of cursors and the lock; one cursor may be there twice while it is replaced.
+    /// Disk use of the lock and the cursors; each may be there twice while it is replaced.
     pub(crate) fn fixed_bytes(&self) -> u64 {
-        4096 + (self.consumers.len() as u64 + 1) * CURSOR_FILE_LEN
+        4096 + self.consumers.len() as u64 * 2 * CURSOR_FILE_LEN
     }
 }
 

@@ -78,15 +78,17 @@ pub(crate) fn read_slots(file: &dyn StoredFile) -> io::Result<Vec<(usize, Slot, 
 }
 
 impl CursorFile {
-    /// The file of a slot that was read. What was read may not have been durable, so no slot counts as synced until
-    /// `sync`; the newest is spared.
+    /// The file of a slot that was read, which is `newest`. It may not be durable: the one that is has the lowest
+    /// generation of the valid ones, and is spared too. The first thing to do is to `write` and `sync`: a sync alone
+    /// would find nothing to write if an earlier one failed.
     pub(crate) fn opened(
         path: PathBuf,
         file: Arc<dyn StoredFile>,
         key: Zeroizing<[u8; 32]>,
         newest: usize,
+        oldest: usize,
     ) -> Self {
-        Self { path, file: Some(file), key, newest, synced: newest, dirty: true }
+        Self { path, file: Some(file), key, newest, synced: oldest, dirty: true }
     }
 
     /// A file that does not exist yet, or is to be replaced: the first `write` makes it.

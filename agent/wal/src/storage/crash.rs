@@ -227,6 +227,10 @@ impl CrashStorage {
         self.disk().fuse = Some(operations);
     }
 
+    pub(crate) fn put_out_fuse(&self) {
+        self.disk().fuse = None;
+    }
+
     pub(crate) fn is_off(&self) -> bool {
         self.disk().off
     }

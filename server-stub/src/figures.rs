@@ -72,7 +72,7 @@ impl Figures {
         self.signals[signal.index()].latency.add(latencies, now);
     }
 
-    pub(crate) fn to_json(&mut self, signal: Signal, now: Instant) -> Value {
+    pub(crate) fn report(&mut self, signal: Signal, now: Instant) -> Value {
         let figures = &mut self.signals[signal.index()];
         let by_status: BTreeMap<String, u64> =
             figures.refused.iter().map(|(status, n)| (status.to_string(), *n)).collect();
@@ -81,7 +81,7 @@ impl Figures {
             "refused_by_status": by_status,
             "closed_on_command": figures.closed,
             "hung_on_command": figures.hung,
-            "latency": figures.latency.to_json(now),
+            "latency": figures.latency.report(now),
         })
     }
 }
@@ -157,7 +157,7 @@ impl Latency {
         }
     }
 
-    fn to_json(&mut self, now: Instant) -> Value {
+    fn report(&mut self, now: Instant) -> Value {
         self.turn(now);
         let mut recent = histogram();
         for slot in &self.recent {
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn quantiles_are_within_one_percent() {
         let now = Instant::now();
-        let json = figures_of(1..=1000, now).to_json(Signal::Metrics, now);
+        let json = figures_of(1..=1000, now).report(Signal::Metrics, now);
         let all = &json["latency"]["since_start"];
         assert!(
             near(&all["p50_ms"], 500.0) && near(&all["p90_ms"], 900.0) && near(&all["p99_ms"], 990.0),
@@ -217,7 +217,7 @@ mod tests {
         let start = Instant::now();
         let mut figures = figures_of([5].into_iter(), start);
         let count = |figures: &mut Figures, at: u64, of: &str| {
-            let json = figures.to_json(Signal::Metrics, start + Duration::from_secs(at));
+            let json = figures.report(Signal::Metrics, start + Duration::from_secs(at));
             json["latency"][of]["items"].as_u64().unwrap()
         };
         assert_eq!(count(&mut figures, 49, "last_minute"), 1);
@@ -234,7 +234,7 @@ mod tests {
         latencies.take(2000, 1000);
         latencies.take(0, 1000);
         figures.arrived(Signal::Logs, &latencies, now);
-        let json = figures.to_json(Signal::Logs, now);
+        let json = figures.report(Signal::Logs, now);
         assert_eq!(json["latency"]["ahead_of_clock"], 1);
         assert_eq!(json["latency"]["since_start"]["items"], 1, "an item without time has no latency");
     }

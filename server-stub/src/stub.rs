@@ -2,9 +2,9 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{self, SocketAddr},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -73,22 +73,16 @@ impl Stub {
     /// # Errors
     /// See [`StartError`]; [`StartError::Locked`] is the one to try again after, once the other has stopped.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let runtime =
-            runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let http = runtime.block_on(bind(options.http))?;
-        let ui = runtime.block_on(bind(options.ui))?;
-        let (store, worker) = open(&options)?;
+        let (http, http_addr) = bind(options.http)?;
+        let (ui, ui_addr) = bind(options.ui)?;
         let (stop, stopped) = watch::channel(false);
-        let (http_addr, ui_addr) = (address(&http, options.http), address(&ui, options.ui));
+        let (started, has_started) = mpsc::channel();
         let server = thread::Builder::new()
             .name("stub".to_owned())
-            .spawn(move || {
-                runtime.block_on(serve(options, http, ui, store, stopped));
-                // Tasks that are left over hold the store; without them its thread ends, and is waited for.
-                drop(runtime);
-                drop(worker);
-            })
+            .spawn(move || run(options, http, ui, stopped, &started))
             .map_err(StartError::Thread)?;
+        // No word at all means that the thread panicked, which `is_running` shows.
+        has_started.recv().unwrap_or(Ok(()))?;
         Ok(Self { http_addr, ui_addr, stop, server: Some(server) })
     }
 
@@ -119,16 +113,55 @@ impl Drop for Stub {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, source })
+/// A socket, and its real address.
+fn bind(address: SocketAddr) -> Result<(net::TcpListener, SocketAddr), StartError> {
+    let bound = || {
+        let listener = net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let real = listener.local_addr()?;
+        Ok((listener, real))
+    };
+    bound().map_err(|source| StartError::Bind { address, source })
 }
 
-/// The real address; a socket that is bound has one.
-fn address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
-    listener.local_addr().unwrap_or(asked)
+/// The stub's thread: says by `started` whether it could start, and serves until it is stopped.
+fn run(
+    options: Options,
+    http: net::TcpListener,
+    ui: net::TcpListener,
+    stopped: watch::Receiver<bool>,
+    started: &mpsc::Sender<Result<(), StartError>>,
+) {
+    let prepare = || {
+        let runtime =
+            runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let listeners = {
+            let _entered = runtime.enter();
+            let registered = |listener, address| {
+                TcpListener::from_std(listener).map_err(|source| StartError::Bind { address, source })
+            };
+            (registered(http, options.http)?, registered(ui, options.ui)?)
+        };
+        Ok((runtime, listeners, open(&options)?))
+    };
+    // Whoever started it waits for this, and so is there to hear it.
+    let (runtime, (http, ui), (worker, store)) = match prepare() {
+        Ok(prepared) => {
+            let _ = started.send(Ok(()));
+            prepared
+        }
+        Err(error) => {
+            let _ = started.send(Err(error));
+            return;
+        }
+    };
+    runtime.block_on(serve(options, http, ui, store, stopped));
+    // Tasks that are left over hold the store; without them its thread ends, and is waited for.
+    drop(runtime);
+    drop(worker);
 }
 
-fn open(options: &Options) -> Result<(Store, Worker), StartError> {
+fn open(options: &Options) -> Result<(Worker, Store), StartError> {
     Store::open(&options.data, options.retention.clone()).map_err(|error| match (error, &options.data) {
         (OpenError::Locked, Data::Directory(folder)) => StartError::Locked { folder: folder.clone() },
         (OpenError::Thread(source), _) => StartError::Thread(source),

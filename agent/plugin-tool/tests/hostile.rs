@@ -1,5 +1,7 @@
 //! Guests that loop, trap, grow, flood and lie: each is stopped, named, and costs its own data only.
 
+#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach the helpers of tests.
+
 mod support;
 
 use std::{

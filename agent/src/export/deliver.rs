@@ -90,8 +90,9 @@ async fn deliver_piece(lane: &Arc<Lane>, piece: &[Record], pinned: Option<Encodi
     let mut unavailable_since: Option<Duration> = None;
     loop {
         tokio::select! {
-            () = passage.enter() => {}
+            biased;
             () = lane.stopped() => return Err(Stopped),
+            () = passage.enter() => {}
         }
         let encoding = chosen.unwrap_or_else(|| lane.dialect().encoding());
         let outcome = match sending.attempt(encoding).await? {
@@ -243,6 +244,8 @@ impl Sending<'_> {
     /// One request and its answer, counted.
     async fn exchange(&self, request: Request) -> Result<Outcome, Stopped> {
         let Answer { outcome, server } = tokio::select! {
+            // An answer that has come is not thrown away.
+            biased;
             answer = self.lane.transport.send(request) => answer,
             () = self.lane.stopped() => return Err(Stopped),
         };

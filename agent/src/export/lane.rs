@@ -1,12 +1,11 @@
-//! One signal of one exporter: reads records, puts requests together, and keeps what its requests share.
+//! One signal of one exporter: keeps requests in flight, and what they share.
 //!
 //! The lane reads only when it may send: nothing is held in memory but what is in flight and what waits, at most
 //! `max_delay`, for others to join it. Up to `concurrency` requests run as tasks of their own ([`super::deliver`]).
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, UNIX_EPOCH},
+    time::Duration,
 };
 
 use tokio::{
@@ -19,8 +18,9 @@ use super::{
     deliver::{Ended, deliver},
     dialect::Dialect,
     gate::{Gate, Passage},
+    reader::Reader,
     retry,
-    source::{DeadLetters, Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError},
+    source::{DeadLetters, Record, RecordId, Settled, Source, SourceError},
     status::{LaneStatus, State},
     transport::Transport,
 };
@@ -28,9 +28,6 @@ use crate::{
     clock::{Clock, unix_ms},
     config,
 };
-
-/// Records in one request at most: bounds what tiny records cost in memory and in halving.
-const MAX_RECORDS: usize = 4096;
 
 /// Requests in flight at most: what a cursor keeps plans for.
 pub(super) const MAX_CONCURRENCY: usize = 8;
@@ -158,18 +155,26 @@ impl Lane {
         }
         let mut phase = self.phase.clone();
         // Seen before reading: what is read after a drain was asked for is all there is to drain.
-        let draining = *phase.borrow_and_update() == Phase::Draining;
+        let seen = *phase.borrow_and_update();
+        if seen == Phase::Stopping {
+            return Err(Stopped);
+        }
         let records = reader.next_request().await?;
         if !records.is_empty() {
             self.progress.send_replace(Progress::Busy);
-            self.count(|status| status.in_flight += 1);
+            self.count(|status| {
+                status.in_flight += 1;
+                if status.state == State::Idle {
+                    status.state = State::Sending;
+                }
+            });
             let lane = Arc::clone(self);
             in_flight.spawn(async move { deliver(&lane, records).await });
             return Ok(());
         }
         if in_flight.is_empty() {
             self.idle();
-            if draining {
+            if seen == Phase::Draining {
                 self.progress.send_replace(Progress::Drained);
             }
         }
@@ -262,6 +267,8 @@ impl Lane {
 
     /// Says what is wrong, and waits: for the time, for `resume`, or for the request that already probes.
     pub(super) async fn pause(&self, passage: &mut Passage<'_>, trouble: Trouble) -> Result<(), Stopped> {
+        // From here on, so that whoever sees the state can resume.
+        let resumed = self.resume.notified();
         let (Trouble::Wait(delay, reason) | Trouble::Hold(delay, reason)) = &trouble;
         let now = unix_ms(&*self.clock);
         self.count(|status| status.failed(reason, now));
@@ -274,7 +281,6 @@ impl Lane {
         let delay = *delay;
         self.report(trouble, now);
         self.progress.send_replace(Progress::Stuck(self.clock.monotonic().saturating_add(delay)));
-        let resumed = self.resume.notified();
         let ended = tokio::select! {
             () = self.clock.sleep(delay) => Ok(()),
             () = resumed => Ok(()),
@@ -336,123 +342,4 @@ impl Lane {
 
 fn later(now: u64, delay: Duration) -> u64 {
     now.saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// The lane's place in the WAL.
-struct Reader<'a> {
-    lane: &'a Arc<Lane>,
-    /// Behind this record comes what was not taken yet.
-    after: Option<RecordId>,
-    /// What was in flight when the last process died, in order.
-    plans: VecDeque<Plan>,
-    /// A request ended without settling all its records: read again from the first, once no other is in flight.
-    lost_track: bool,
-}
-
-impl<'a> Reader<'a> {
-    fn new(lane: &'a Arc<Lane>) -> Self {
-        Self { lane, after: None, plans: VecDeque::new(), lost_track: false }
-    }
-
-    async fn remember(&mut self) -> Result<(), Stopped> {
-        let call = |lane: &Lane| Ok(lane.source.plans(lane.signal));
-        let mut plans = self.lane.persist("reading the cursor", call).await?.unwrap_or_default();
-        plans.sort_by_key(|plan| (plan.first, plan.last));
-        self.plans = plans.into();
-        Ok(())
-    }
-
-    fn reap(&mut self, ended: Option<Result<Ended, tokio::task::JoinError>>) {
-        let lane = self.lane;
-        match ended {
-            None => return,
-            Some(Ok(Ended::Settled | Ended::Stopped)) => {}
-            Some(Ok(Ended::Gone)) => self.lost_track = true,
-            Some(Err(error)) => {
-                tracing::error!(exporter = %lane.exporter, signal = %lane.signal, %error,
-                    "a request's task failed; its records are read again");
-                self.lost_track = true;
-            }
-        }
-        lane.count(|status| status.in_flight -= 1);
-    }
-
-    /// The records of the next request; none if there are none.
-    async fn next_request(&mut self) -> Result<Vec<Record>, Stopped> {
-        if std::mem::take(&mut self.lost_track) {
-            self.after = None;
-        }
-        let max_request = self.lane.config.max_request;
-        loop {
-            let mut records = self.read(self.after, MAX_RECORDS, max_request).await?;
-            let Some(first) = records.first() else { return Ok(records) };
-            let (first, oldest_ns) = (first.id, first.ingest_ns);
-            while self.plans.front().is_some_and(|plan| plan.last < first) {
-                self.plans.pop_front();
-            }
-            if let Some(plan) = self.plans.front().copied() {
-                if plan.first <= first {
-                    self.plans.pop_front();
-                    // As it was, whatever the limits say now: the same records make the same key.
-                    let call = move |lane: &Lane| lane.source.read_plan(lane.signal, &plan);
-                    records = self.lane.persist("reading the WAL", call).await?.unwrap_or_default();
-                    if records.is_empty() {
-                        continue;
-                    }
-                } else {
-                    records.retain(|record| record.id < plan.first);
-                }
-            } else if !self.is_backlog(&records) && self.wait_for_more(oldest_ns).await? {
-                let room = max_request.saturating_sub(bytes(&records));
-                let after = records.last().map(|record| record.id);
-                let more = self.read(after, MAX_RECORDS - records.len(), room).await?;
-                let mut added = 0;
-                // A read gives at least one record, even one that does not fit any more.
-                records.extend(more.into_iter().take_while(|record| {
-                    added += record.uncompressed_len as usize;
-                    added <= room
-                }));
-            }
-            self.after = records.last().map(|record| record.id).or(self.after);
-            return Ok(records);
-        }
-    }
-
-    async fn read(
-        &self,
-        after: Option<RecordId>,
-        records: usize,
-        uncompressed_bytes: usize,
-    ) -> Result<Vec<Record>, Stopped> {
-        let limit = ReadLimit { records, uncompressed_bytes: uncompressed_bytes as u64 };
-        let call = move |lane: &Lane| lane.source.read(lane.signal, after, limit);
-        Ok(self.lane.persist("reading the WAL", call).await?.unwrap_or_default())
-    }
-
-    /// So much that waiting for more would only delay it.
-    fn is_backlog(&self, records: &[Record]) -> bool {
-        records.len() >= MAX_RECORDS || bytes(records) >= self.lane.config.max_request / 2
-    }
-
-    /// Gives others the time to join the oldest record. Whether there was any left.
-    async fn wait_for_more(&self, oldest_ns: u64) -> Result<bool, Stopped> {
-        let lane = self.lane;
-        let now = lane.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // A record from the future (the clock was set back) is as good as new.
-        let age = now.saturating_sub(Duration::from_nanos(oldest_ns));
-        let left = lane.config.max_delay.saturating_sub(age);
-        if left.is_zero() || *lane.phase.borrow() == Phase::Draining {
-            return Ok(false);
-        }
-        let mut phase = lane.phase.clone();
-        tokio::select! {
-            () = lane.clock.sleep(left) => {}
-            _ = phase.wait_for(|phase| *phase != Phase::Running) => {}
-        }
-        if *phase.borrow() == Phase::Stopping { Err(Stopped) } else { Ok(true) }
-    }
-}
-
-fn bytes(records: &[Record]) -> usize {
-    records.iter().map(|record| record.uncompressed_len as usize).sum()
 }

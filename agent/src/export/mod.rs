@@ -6,7 +6,7 @@
 //!
 //! - [`exporter`]: starts, wakes, drains and stops the lanes;
 //! - [`source`]: where records come from, and where they are acknowledged; [`wal_source`]: the real one;
-//! - [`lane`]: reads records and puts requests together, and keeps what its requests share;
+//! - [`lane`]: keeps requests in flight, and what they share; [`reader`]: puts their records together;
 //! - [`deliver`]: one request to its end: plan, send, decide, acknowledge; [`gate`]: one prober at a time;
 //! - [`dialect`]: what is known of the receiver: its encoding, and whether it reads on after the first frame;
 //! - [`encode`]: records to a request's body, untouched where that is possible;
@@ -25,6 +25,7 @@ mod source;
 mod wal_source;
 
 mod lane;
+mod reader;
 
 mod deliver;
 mod gate;

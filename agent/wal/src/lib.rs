@@ -16,6 +16,8 @@ mod shared;
 mod status;
 mod storage;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod wal;
 mod writer;

@@ -154,9 +154,22 @@ mod tests {
     #[test]
     fn a_rate_strikes_that_share_of_requests() {
         let now = Instant::now();
-        let mut book = book(&[("fail", "rate=0.3")], now);
-        let struck = (0..10_000).filter(|_| ends(&mut book, &METRICS, now)).count();
-        assert!((2_850..3_150).contains(&struck), "{struck} of 10000 struck");
+        let struck: usize = (0..100)
+            .map(|seed| {
+                let mut book = Book::new(seed);
+                assert!(book.add(parse_rule("fail", "rate=0.3", now).unwrap(), now));
+                (0..1000).filter(|_| ends(&mut book, &METRICS, now)).count()
+            })
+            .sum();
+        // Five standard deviations of 100,000 draws: sqrt(100000 * 0.3 * 0.7) = 145.
+        assert!((29_275..30_725).contains(&struck), "{struck} of 100000 struck");
+    }
+
+    #[test]
+    fn chance_is_splitmix64() {
+        // The first output for seed 0, as published with the generator.
+        let expected = (0xe220_a839_7b1d_cdaf_u64 >> 11) as f64 / (1_u64 << 53) as f64;
+        assert_eq!(Chance(0).next().to_bits(), expected.to_bits());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, io, time::Duration};
 
 use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt};
 use http::{
     HeaderValue, Response, StatusCode,
     header::{ALLOW, CONTENT_TYPE, LOCATION, RETRY_AFTER},
@@ -31,6 +32,8 @@ pub(crate) type Answer = Response<AnswerBytes>;
 /// The size of an answer that is told to be huge: twice what a sender should read.
 const HUGE: usize = 8 << 20;
 const HUGE_CHUNK: usize = 64 << 10;
+/// How long the half of an answer that is told to be cut has for its way out.
+const CUT_AFTER: Duration = Duration::from_millis(50);
 
 /// What went wrong, for whoever sent the request.
 #[derive(Debug)]
@@ -114,13 +117,18 @@ pub(crate) fn refusal(refusal: &Refusal, format: Format) -> Answer {
         }
         AnswerBody::Cut => {
             let half = Ok(Frame::data(Bytes::from_static(b"\x0a\x7f")));
-            let broken = Err(io::Error::new(io::ErrorKind::ConnectionAborted, "told to cut the answer"));
-            streamed(status, format.content_type(), [half, broken])
+            let broken = async {
+                // What is not flushed by now would never be sent.
+                tokio::time::sleep(CUT_AFTER).await;
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "told to cut the answer"))
+            };
+            let frames = stream::iter([half]).chain(stream::once(broken));
+            streamed(status, format.content_type(), frames)
         }
         AnswerBody::Huge => {
             let chunk = Bytes::from(vec![b' '; HUGE_CHUNK]);
             let chunks = (0..HUGE / HUGE_CHUNK).map(move |_| Ok(Frame::data(chunk.clone())));
-            streamed(status, format.content_type(), chunks)
+            streamed(status, format.content_type(), stream::iter(chunks))
         }
     };
     let headers = answer.headers_mut();
@@ -145,9 +153,9 @@ pub(crate) fn with_body(status: StatusCode, content_type: &'static str, body: Ve
 fn streamed(
     status: StatusCode,
     content_type: &'static str,
-    frames: impl IntoIterator<Item = io::Result<Frame<Bytes>>, IntoIter: Send + 'static>,
+    frames: impl Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static,
 ) -> Answer {
-    let body = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
+    let body = StreamBody::new(frames).boxed_unsync();
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -10,6 +10,8 @@ mod json;
 mod key;
 
 pub(crate) use answer::{Answer, with_body};
+#[cfg(test)]
+pub(crate) use batch::SeriesRows;
 pub(crate) use batch::{Batch, Group, LogRow, Point, PointValue, Resource, Rows, Scope, Series, SpanRow};
 pub(crate) use flatten::double;
 pub(crate) use handle::{Receiver, lock, now_ns};

@@ -24,7 +24,8 @@ pub(crate) struct Store {
     commits: watch::Receiver<u64>,
 }
 
-/// The store's thread. Joined when dropped, for what was answered for to be closed properly.
+/// The store's thread. Dropping it waits for the thread, which closes the database and ends when the last
+/// handle is gone: drop the handles first.
 #[derive(Debug)]
 pub(crate) struct Worker(Option<thread::JoinHandle<()>>);
 
@@ -50,7 +51,7 @@ impl fmt::Debug for Job {
 
 impl Store {
     /// Opens or makes the database and starts its thread.
-    pub(crate) fn open(data: &Data, retention: Retention) -> Result<(Self, Worker), OpenError> {
+    pub(crate) fn open(data: &Data, retention: Retention) -> Result<(Worker, Self), OpenError> {
         let mut connection = schema::open(data)?;
         let mut writer = Writer::new(&connection, retention).map_err(OpenError::Sqlite)?;
         writer.expire(&mut connection, now_ns()).map_err(OpenError::Sqlite)?;
@@ -60,7 +61,7 @@ impl Store {
             .name("store".to_owned())
             .spawn(move || run(connection, writer, queue, &committed))
             .map_err(OpenError::Thread)?;
-        Ok((Self { jobs, commits }, Worker(Some(worker))))
+        Ok((Worker(Some(worker)), Self { jobs, commits }))
     }
 
     /// Stores a request, or finds that it is stored. Committed when this returns.
@@ -180,5 +181,90 @@ fn append(connection: &mut Connection, writer: &mut Writer, group: Vec<(Arrival,
     });
     if let Err(error) = made_room {
         tracing::error!(%error, "dropping what is too much failed; it is tried again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        receive::{Batch, Group, Point, PointValue, Resource, Rows, Scope, Series, SeriesRows},
+        signal::Signal,
+        store::query,
+    };
+
+    fn arrival(value: i64, arrived_ns: u64) -> Arrival {
+        let series = Series {
+            name: format!("n{value}"),
+            unit: String::new(),
+            kind: "gauge",
+            temporality: "",
+            attributes: "{}".to_owned(),
+        };
+        let point = Point { time_ns: 1, start_ns: 0, flags: 0, value: PointValue::Int(value) };
+        let rows = Rows::Metrics(vec![SeriesRows { series, points: vec![point] }]);
+        let resource = Resource { attributes: "{}".to_owned(), ..Resource::default() };
+        let group =
+            Group { resource, scope: Scope { attributes: "{}".to_owned(), ..Scope::default() }, rows };
+        Arrival {
+            batch: Batch { signal: Signal::Metrics, groups: vec![group] },
+            key: None,
+            encoding: "identity",
+            wire_bytes: 1,
+            arrived_ns,
+            reject: 0,
+            message: String::new(),
+        }
+    }
+
+    const HOUR: u64 = 3600 * 1_000_000_000;
+
+    #[tokio::test]
+    async fn what_is_too_old_goes_with_its_series() {
+        let retention = Retention { age: Duration::from_secs(3600), ..Retention::default() };
+        let now = now_ns();
+        let (_worker, store) = Store::open(&Data::Memory, retention).unwrap();
+        for n in 0..3 {
+            store.append(arrival(n, now + n as u64 * HOUR)).await.unwrap();
+        }
+        let held = async |what: &str| store.ask(query::totals).await.unwrap()["held"][what].clone();
+        for (at, left) in [(now + HOUR, 3), (now + HOUR + 1, 2), (now + 3 * HOUR + 1, 0)] {
+            store.expire(at).await.unwrap();
+            assert_eq!(held("points").await, left);
+            assert_eq!(held("series").await, left);
+            assert_eq!(held("resources").await, i32::from(left > 0));
+        }
+        let totals = store.ask(query::totals).await.unwrap();
+        assert_eq!(totals["counters"]["expired_by_age"]["points"], 3);
+        store.append(arrival(0, now + 4 * HOUR)).await.unwrap();
+        assert_eq!(held("series").await, 1, "ids of dropped rows are not used again from memory");
+        assert_eq!(held("resources").await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_failed_transaction_is_told_to_all_and_leaves_nothing_half_done() {
+        let (_worker, store) = Store::open(&Data::Memory, Retention::default()).unwrap();
+        store.append(arrival(0, 1)).await.unwrap();
+        // The database has no room for another page.
+        let full = |c: &Connection| {
+            let pages: i64 = c.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            c.pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))
+        };
+        store.ask(full).await.unwrap();
+        let mut big = arrival(1, 2);
+        let Rows::Metrics(rows) = &mut big.batch.groups[0].rows else { unreachable!() };
+        rows[0].series.attributes = format!("{{\"a\":\"{}\"}}", "x".repeat(100_000));
+        let error = store.append(big).await.unwrap_err();
+        assert!(error.to_string().contains("full"), "{error}");
+        let held = store.ask(query::totals).await.unwrap();
+        assert_eq!((&held["held"]["points"], &held["held"]["series"]), (&1.into(), &1.into()));
+        store
+            .ask(|c| c.pragma_update_and_check(None, "max_page_count", 1_000_000, |row| row.get::<_, i64>(0)))
+            .await
+            .unwrap();
+        store.append(arrival(1, 3)).await.unwrap();
+        assert_eq!(store.ask(query::totals).await.unwrap()["held"]["points"], 2);
     }
 }

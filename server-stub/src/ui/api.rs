@@ -94,7 +94,7 @@ impl Ui {
         let now = Instant::now();
         let mut signals = Map::new();
         for signal in Signal::ALL {
-            let mut figures = lock(&self.figures).to_json(signal, now);
+            let mut figures = lock(&self.figures).report(signal, now);
             for what in [
                 "requests",
                 "items",

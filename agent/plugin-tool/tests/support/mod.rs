@@ -4,6 +4,7 @@
 //! does it. They speak the canonical ABI themselves, so that they can also speak it wrongly.
 
 #![allow(dead_code)] // Each test binary uses its part.
+#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach the helpers of tests.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,6 +19,8 @@ use whimbrel_plugin_host::{
 };
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
+
+pub(crate) mod typed;
 
 pub(crate) const CONTRACT: &str = include_str!("../../../../wit/v0.1/whimbrel.wit");
 
@@ -94,12 +97,9 @@ pub(crate) fn componentize(mut module: Vec<u8>, wit: &str, world: &str) -> Vec<u
     let mut resolve = Resolve::default();
     let package = resolve.push_str("test.wit", wit).unwrap();
     let world = resolve.select_world(&[package], Some(world)).unwrap();
-    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .unwrap();
-    let mut encoder = ComponentEncoder::default();
-    encoder.validate(true);
-    encoder.module(&module).unwrap();
-    encoder.encode().unwrap()
+    ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
 }
 
 pub(crate) fn tool() -> PathBuf {

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use whimbrel_otlp::Signal;
 
 use super::{
@@ -249,4 +250,26 @@ async fn connections_are_kept_between_requests() {
     }
     assert_eq!(receiver.received().len(), 10);
     assert_eq!(receiver.connections(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_body_is_read_counts() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let impatient = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut buffer = vec![0; 4096];
+        assert!(socket.read(&mut buffer).await.unwrap() > 0);
+        let answer = b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        socket.write_all(answer).await.unwrap();
+        // As servers do, so that the answer is not lost with the connection.
+        while socket.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+    });
+    let mut config = config_to(&endpoint);
+    config.max_request = 8 << 20;
+    let bench = Bench::new(&config);
+    bench.push(&"x".repeat(6 << 20));
+    bench.settles(1).await;
+    assert_eq!(bench.letters.kept()[0].1, "413 Payload Too Large");
+    in_time(impatient).await.unwrap();
 }

@@ -178,3 +178,23 @@ async fn stopping_ends_every_kind_of_waiting() {
     in_time(bench.exporter.stop()).await;
     assert!(receiver.received().is_empty());
 }
+
+#[tokio::test]
+async fn an_exporter_whose_handles_are_dropped_ends() {
+    let receiver = Receiver::new(|_, _| Reply::Hang).await;
+    let bench = Bench::new(&config(&receiver));
+    bench.push("one");
+    receiver.gets(1).await;
+    let Bench { exporter, memory, .. } = bench;
+    let other = exporter.clone();
+    drop(exporter);
+    other.wake();
+    drop(other);
+    in_time(async {
+        while Arc::strong_count(&memory) > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(memory.plans().len(), 1);
+}

@@ -422,7 +422,9 @@ impl CrashFile {
         if disk.boot != self.boot {
             return Err(io::Error::other("a file of an earlier boot"));
         }
-        disk.enter(op, &self.path)?;
+        // Renamed since it was opened, perhaps.
+        let name = disk.names.iter().find(|(_, inode)| **inode == self.inode).map(|(path, _)| path.clone());
+        disk.enter(op, name.as_ref().unwrap_or(&self.path))?;
         Ok(disk)
     }
 }

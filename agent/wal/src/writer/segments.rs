@@ -323,7 +323,7 @@ impl Core {
     fn forget_active(&mut self) {
         self.active = None;
         self.clear_buffer();
-        self.carry = std::mem::take(&mut self.unseen).into_iter().map(|framed| framed.pending).collect();
+        self.carry.extend(std::mem::take(&mut self.unseen).into_iter().map(|framed| framed.pending));
         let tail = self.shared.tail();
         self.next_sequence = tail.next_sequence;
         self.next_ordinal = tail.lane_end;

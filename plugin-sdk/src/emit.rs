@@ -22,7 +22,7 @@ const CHECKPOINT_ITEMS: u32 = MAX_ITEMS / 2;
 /// What a collect emits.
 ///
 /// Points and records are encoded at once; a request is pushed when 1000 items or 1 MiB are reached, and at the end
-/// of the collect.
+/// of the collect. After a push that was refused nothing more is pushed in the same collect, and the collect fails.
 ///
 /// # Checkpoints
 /// [`checkpoint`](Self::checkpoint) says: everything emitted so far is what the source held up to here. It becomes
@@ -95,11 +95,11 @@ impl Emit {
         HistogramPoints { emit: self, metric: *metric }
     }
 
-    /// Writes a log record. A record without times is given that of the collect as the time it was observed.
+    /// Writes a log record. One without the time that it was observed is given that of this collect.
     ///
     /// # Errors
     /// What the host answered to a push; the record is not taken then.
-    pub fn log(&mut self, record: &LogRecord<'_>) -> Result<(), Error> {
+    pub fn log(&mut self, mut record: LogRecord<'_>) -> Result<(), Error> {
         self.push_if_full()?;
         if !self.logs_begun {
             self.logs_begun = true;
@@ -111,10 +111,9 @@ impl Emit {
             });
         }
         if record.observed_ns == 0 {
-            self.logs.record(&LogRecord { observed_ns: self.now_ns, ..record.clone() });
-        } else {
-            self.logs.record(record);
+            record.observed_ns = self.now_ns;
         }
+        self.logs.record(&record);
         Ok(())
     }
 
@@ -165,7 +164,7 @@ impl Emit {
         self.resource(&Attributes::new());
     }
 
-    /// Pushes the rest. A push that was refused earlier fails the collect, even if the collector went on.
+    /// Pushes the rest. A push that was refused fails the collect, even if the collector took no notice.
     pub(crate) fn end(&mut self) -> Result<(), Error> {
         self.flush()?;
         self.refused.clone().map_or(Ok(()), Err)
@@ -234,14 +233,16 @@ impl Emit {
         request: Vec<u8>,
         checkpoint: Option<Vec<u8>>,
     ) -> (Vec<u8>, Result<(), Error>) {
+        // What comes after a refused push must not become durable before it: a checkpoint would skip the gap.
+        if let Some(error) = &self.refused {
+            return (request, Err(error.clone()));
+        }
         let kept = checkpoint.clone();
         let (buffer, answer) = host::push(signal, request, checkpoint);
         match &answer {
             Ok(()) if kept.is_some() => self.durable = kept,
             Ok(()) => {}
-            Err(error) => {
-                self.refused.get_or_insert_with(|| error.clone());
-            }
+            Err(error) => self.refused = Some(error.clone()),
         }
         (buffer, answer)
     }

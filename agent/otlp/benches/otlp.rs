@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p whimbrel-otlp`
 
+#![allow(clippy::print_stdout, reason = "the figures are what it is for")]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message;
 use whimbrel_otlp::write::{Attributes, LogRecord, Logs, Metric, Metrics, Scope, Severity};
-use whimbrel_otlp::{Signal, walk};
+use whimbrel_otlp::{Resource, Signal, merge_resource, part, walk};
 
 const POINTS: usize = 1000;
 const TIME_NS: u64 = 1_767_225_600_000_000_000;
@@ -41,6 +43,8 @@ fn main() {
     });
     report("walk: log records, 4 attributes", walked, Some(7.0), Some(prost));
 
+    merge_and_part();
+
     for attributes in [2, 6] {
         let series = series(attributes);
         let decoded = ExportMetricsServiceRequest::decode(metrics(&series).as_slice()).expect("well-formed");
@@ -64,6 +68,36 @@ fn main() {
             Some(prost),
         );
     }
+}
+
+/// The walk is part of each; prost decodes, changes and encodes.
+fn merge_and_part() {
+    let request = metrics(&series(6));
+    let host =
+        Attributes::new().with("host.name", "sandpiper").with("host.id", "4f2c").with("service.name", "edge");
+    let agent = Resource::new(&host);
+    let mut out = Vec::new();
+    let merged = time(|| {
+        out.clear();
+        black_box(
+            merge_resource(Signal::Metrics, black_box(&request), &agent, &mut out).expect("well-formed"),
+        );
+    });
+    let prost = time(|| {
+        let mut request =
+            ExportMetricsServiceRequest::decode(black_box(request.as_slice())).expect("well-formed");
+        for resource in &mut request.resource_metrics {
+            resource.resource.get_or_insert_default().dropped_attributes_count = 0;
+        }
+        out.clear();
+        request.encode(&mut out).expect("a Vec grows");
+        black_box(&out);
+    });
+    report("walk and merge the resource: points, 6 attributes", merged, None, Some(prost));
+    let parted = time(|| {
+        black_box(part(Signal::Metrics, black_box(&request), request.len() / 4).expect("well-formed"));
+    });
+    report("walk and part into 5: points, 6 attributes", parted, None, None);
 }
 
 /// The walk alone for a while, for a profiler.

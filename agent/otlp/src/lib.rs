@@ -9,6 +9,7 @@
 //! compiles for `wasm32-unknown-unknown`, where the plugin SDK uses [`write`]. Deliberately absent: generated
 //! protobuf types (`prost` is the tests' oracle only), JSON encoding, compression.
 
+mod flaw;
 mod join;
 mod part;
 mod plain;
@@ -21,8 +22,9 @@ mod walk;
 mod wire;
 pub mod write;
 
+pub use flaw::{Flaw, WalkError};
 pub use join::join;
 pub use part::{PartError, part};
 pub use resource::{Resource, merge_resource};
 pub use signal::Signal;
-pub use walk::{Flaw, MAX_DEPTH, WalkError, Walked, walk};
+pub use walk::{MAX_DEPTH, Walked, walk};

@@ -150,7 +150,7 @@ impl Parting {
     fn open(&mut self, index: usize, piece: &Field<'_>) {
         // The numbers of pieces are below 16; the piece's own tag may be longer than it need be.
         self.open.push(Level {
-            tag: piece.whole[0],
+            tag: message(piece.number as u8),
             envelope: Vec::new(),
             body: Vec::new(),
             items: 0,

@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 
 use crate::Signal;
-use crate::walk::{Part, Walk, WalkError, Walked, check_len, each_resource, locate};
+use crate::flaw::{WalkError, locate};
+use crate::walk::{Part, Walk, Walked, check_len, each_resource};
 use crate::wire::{Field, Fields};
 use crate::write::Attributes;
 use crate::write::buffer::{put_bytes, put_varint};

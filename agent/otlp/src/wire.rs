@@ -8,7 +8,7 @@
 //!           3, 4: groups, which OTLP never had
 //! ```
 
-use crate::walk::Flaw;
+use crate::flaw::Flaw;
 
 /// A wire type that a field can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

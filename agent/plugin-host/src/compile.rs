@@ -43,6 +43,29 @@ pub(crate) struct Compiler {
     turn: Semaphore,
 }
 
+/// Where `whimbrel-plugin` is: as configured, or as `$WHIMBREL_PLUGIN_TOOL` says, or beside this program, or in the
+/// PATH.
+///
+/// # Errors
+/// [`CompileError::Missing`], with the places that were looked at.
+pub fn compiler_path(configured: Option<PathBuf>) -> Result<PathBuf, CompileError> {
+    let named = configured.or_else(|| env::var_os(VARIABLE).map(PathBuf::from));
+    let looked: Vec<PathBuf> = match named {
+        Some(program) => vec![program],
+        None => {
+            let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(PROGRAM)));
+            let path = env::var_os("PATH").unwrap_or_default();
+            let path: Vec<PathBuf> = env::split_paths(&path).map(|dir| dir.join(PROGRAM)).collect();
+            beside.into_iter().chain(path).collect()
+        }
+    };
+    match looked.iter().find(|path| is_program(path)) {
+        // The child is started elsewhere.
+        Some(program) => Ok(std::path::absolute(program).unwrap_or_else(|_| program.clone())),
+        None => Err(CompileError::Missing { looked }),
+    }
+}
+
 impl Compiler {
     pub(crate) fn new(program: Option<PathBuf>, timeout: Duration, memory: u64, max_output: u64) -> Compiler {
         Compiler { program, timeout, memory, max_output, turn: Semaphore::new(1) }
@@ -55,13 +78,17 @@ impl Compiler {
 
     /// The program, and the bytes of its reply. Dropping the future kills the child.
     pub(crate) async fn compile(&self, component: &[u8]) -> Result<(PathBuf, Vec<u8>), CompileError> {
-        let program = self.find()?;
+        let program = compiler_path(self.program.clone())?;
         let cpu = cpu_limit(self.timeout);
         let mut child = Command::new(&program)
             .arg("compile")
             .args(["--memory", &self.memory.to_string()])
             .args(["--cpu-seconds", &cpu.as_secs().to_string()])
+            .args(["--max-output", &self.max_output.to_string()])
             .env_clear()
+            // Each thread would set aside address space of its own, and the child sees no cgroup files.
+            .env("MALLOC_ARENA_MAX", "2")
+            .env("RAYON_NUM_THREADS", cores(8).to_string())
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -82,10 +109,12 @@ impl Compiler {
             }
         };
         let talk = async {
-            let (fed, reply, said) =
-                tokio::join!(feed, read(stdout, self.max_output), read(stderr, MAX_STDERR));
-            fed.map_err(CompileError::Pipe)?;
-            let (reply, said) = (reply.map_err(CompileError::Pipe)?, said.map_err(CompileError::Pipe)?);
+            // The first error ends it all, and dropping the child kills it.
+            let ((), reply, said) = tokio::try_join!(
+                async { feed.await.map_err(CompileError::Pipe) },
+                self.read_reply(stdout),
+                async { read_start(stderr, MAX_STDERR).await.map_err(CompileError::Pipe) },
+            )?;
             let status = child.wait().await.map_err(CompileError::Pipe)?;
             Ok::<_, CompileError>((status, reply, said))
         };
@@ -95,34 +124,23 @@ impl Compiler {
         if !status.success() {
             return Err(self.failure(status, &said, cpu));
         }
-        if reply.len() as u64 > self.max_output {
-            return Err(CompileError::TooLarge { limit: self.max_output });
-        }
         Ok((program, reply))
     }
 
-    /// The program as configured, or beside this one, or in the PATH.
-    fn find(&self) -> Result<PathBuf, CompileError> {
-        let named = self.program.clone().or_else(|| env::var_os(VARIABLE).map(PathBuf::from));
-        let looked: Vec<PathBuf> = match named {
-            Some(program) => vec![program],
-            None => {
-                let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(PROGRAM)));
-                let path = env::var_os("PATH").unwrap_or_default();
-                let path: Vec<PathBuf> = env::split_paths(&path).map(|dir| dir.join(PROGRAM)).collect();
-                beside.into_iter().chain(path).collect()
-            }
-        };
-        match looked.iter().find(|path| is_program(path)) {
-            Some(program) => Ok(program.clone()),
-            None => Err(CompileError::Missing { looked }),
+    async fn read_reply(&self, pipe: impl AsyncRead + Unpin) -> Result<Vec<u8>, CompileError> {
+        let (limit, mut reply) = (self.max_output, Vec::new());
+        pipe.take(limit.saturating_add(1)).read_to_end(&mut reply).await.map_err(CompileError::Pipe)?;
+        if reply.len() as u64 > limit {
+            return Err(CompileError::TooLarge { limit });
         }
+        Ok(reply)
     }
 
     fn failure(&self, status: ExitStatus, said: &[u8], cpu: Duration) -> CompileError {
         let said = clean(String::from_utf8_lossy(said).into_owned(), MAX_STDERR as usize);
-        // What Rust's own allocator says before it aborts, and what the system says to those who ask it.
-        let out_of_memory = said.contains("memory allocation of") || said.contains("os error 12");
+        // What Rust's allocator says before it aborts, what wasmtime says, and what the system does.
+        const OUT_OF_MEMORY: [&str; 3] = ["memory allocation of", "out of memory", "os error 12"];
+        let out_of_memory = OUT_OF_MEMORY.iter().any(|words| said.contains(words));
         match status.signal() {
             _ if out_of_memory => CompileError::OutOfMemory { limit: self.memory },
             Some(CPU_LIMIT) => CompileError::OutOfTime { limit: cpu },
@@ -132,19 +150,23 @@ impl Compiler {
     }
 }
 
-/// All of a pipe, but no more than one byte over the limit is kept; the rest is read and dropped, so that
-/// the child does not wait for us.
-async fn read(mut pipe: impl AsyncRead + Unpin, limit: u64) -> io::Result<Vec<u8>> {
+/// The start of what a pipe gives; the rest is read and dropped, so that the child does not wait for us.
+async fn read_start(mut pipe: impl AsyncRead + Unpin, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    (&mut pipe).take(limit.saturating_add(1)).read_to_end(&mut bytes).await?;
+    (&mut pipe).take(limit).read_to_end(&mut bytes).await?;
     tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
     Ok(bytes)
 }
 
 /// Processor time for a compilation that may take so long on all cores.
 fn cpu_limit(timeout: Duration) -> Duration {
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(64) as u32);
-    Duration::from_secs(timeout.saturating_mul(cores).as_secs().max(1))
+    Duration::from_secs(timeout.saturating_mul(cores(64)).as_secs().max(1))
+}
+
+/// The processors that this process may use, but no more than `most`.
+fn cores(most: u32) -> u32 {
+    std::thread::available_parallelism()
+        .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(most).min(most))
 }
 
 fn is_program(path: &Path) -> bool {

@@ -29,7 +29,7 @@ pub enum Reply {
         /// The compiler's [`crate::engine::fingerprint`].
         engine: String,
         /// What the component is.
-        description: Description,
+        description: Box<Description>,
     },
     /// No code follows.
     Refused(Refusal),

@@ -150,18 +150,12 @@ impl Host {
         tracing::info!(plugin = origin, size, "compiling a plugin; this happens once");
         let since = Instant::now();
         let (program, reply) = self.0.compiler.compile(bytes).await?;
-        let host = self.clone();
-        let task = tokio::task::spawn_blocking(move || host.accept(&program, &reply, &key, &sha256));
-        let (description, component, kept) = match task.await {
+        let (host, origin) = (self.clone(), origin.to_owned());
+        let task = tokio::task::spawn_blocking(move || host.accept(&origin, &program, &reply, &key, &sha256));
+        let (description, component) = match task.await {
             Ok(accepted) => accepted?,
             Err(error) => return Err(LoadReason::Engine { detail: error.to_string() }),
         };
-        if let Err(error) = kept {
-            tracing::warn!(
-                plugin = origin, %error, cache = %self.0.cache.dir().display(),
-                "a compiled plugin could not be kept: it will be compiled again at the next start"
-            );
-        }
         Ok((description, component, Compiled::Now(since.elapsed())))
     }
 
@@ -183,19 +177,19 @@ impl Host {
     }
 
     /// Checks the compiler's reply, loads the code, and keeps it.
-    #[allow(clippy::type_complete)]
     fn accept(
         &self,
+        origin: &str,
         program: &std::path::Path,
         reply: &[u8],
         key: &CacheKey,
         sha256: &[u8; 32],
-    ) -> Result<(Description, Component, std::io::Result<()>), LoadReason> {
+    ) -> Result<(Description, Component), LoadReason> {
         let foreign = |detail: String| CompileError::Foreign { program: program.to_path_buf(), detail };
         let (reply, code) = frame::read(reply).map_err(|error| foreign(error.to_string()))?;
         let (engine, description) = match reply {
             Reply::Refused(refusal) => return Err(refusal.into()),
-            Reply::Compiled { engine, description } => (engine, description),
+            Reply::Compiled { engine, description } => (engine, *description),
         };
         if engine != self.0.fingerprint {
             let detail = format!("it compiles for `{engine}` and this agent runs `{}`", self.0.fingerprint);
@@ -208,8 +202,13 @@ impl Host {
         let component = Verified::vouch(code)
             .load(&self.0.engine)
             .map_err(|error| LoadReason::Engine { detail: format!("{error:#}") })?;
-        let kept = self.0.cache.store(key, &description, code);
-        Ok((description, component, kept))
+        if let Err(error) = self.0.cache.store(key, &description, code) {
+            tracing::warn!(
+                plugin = origin, %error, cache = %self.0.cache.dir().display(),
+                "a compiled plugin could not be kept: it will be compiled again at the next start"
+            );
+        }
+        Ok((description, component))
     }
 
     /// Compares types, and finds the exports.

@@ -68,7 +68,12 @@ fn compile(bytes: &[u8]) -> anyhow::Result<Result<(Reply, Vec<u8>), Refusal>> {
     let engine = wasmtime::Engine::new(&engine::config().map_err(anyhow::Error::msg)?)
         .map_err(|error| anyhow::anyhow!("the engine could not be set up: {error:#}"))?;
     match engine.precompile_component(bytes) {
-        Ok(code) => Ok(Ok((Reply::Compiled { engine: engine::fingerprint(), description }, code))),
+        Ok(code) => Ok(Ok((
+            Reply::Compiled { engine: engine::fingerprint(), description: Box::new(description) },
+            code,
+        ))),
+        // Not the component's fault, at least not by what it is.
+        Err(error) if error.is::<wasmtime::OutOfMemory>() => anyhow::bail!("{error:#}"),
         Err(error) => {
             let detail = whimbrel_plugin_host::text::clean(error.root_cause().to_string(), 4 << 10);
             Ok(Err(Refusal::Invalid { detail }))

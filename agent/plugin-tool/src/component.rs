@@ -91,14 +91,15 @@ impl ComponentArgs {
         if let Some(world) = &self.world {
             embed(&mut module, world)?;
         }
-        let mut encoder = ComponentEncoder::default();
-        encoder.validate(true);
-        encoder.module(&module).with_context(|| format!("{path} can't be read as a core module"))?;
+        let mut encoder = ComponentEncoder::default()
+            .validate(true)
+            .module(&module)
+            .with_context(|| format!("{path} can't be read as a core module"))?;
         for adapter in &self.adapters {
             let Some((name, file)) = adapter.split_once('=') else {
                 bail!("--adapt takes NAME=FILE, not `{adapter}`");
             };
-            encoder
+            encoder = encoder
                 .adapter(name, &read(file.as_ref())?)
                 .with_context(|| format!("the adapter {file} can't be read"))?;
         }
@@ -175,7 +176,7 @@ fn embed(module: &mut Vec<u8>, world: &str) -> anyhow::Result<()> {
     let world = resolve
         .select_world(&[package], Some(world))
         .with_context(|| format!("the contract has no world `{world}`"))?;
-    wit_component::embed_component_metadata(module, &resolve, world, StringEncoding::UTF8, false)
+    wit_component::embed_component_metadata(module, &resolve, world, StringEncoding::UTF8)
 }
 
 fn read(path: &std::path::Path) -> anyhow::Result<Vec<u8>> {

@@ -37,7 +37,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Inspect(inspect::InspectArgs),
-    Component(component::ComponentArgs),
+    Component(Box<component::ComponentArgs>),
     Compile(compile::CompileArgs),
 }
 

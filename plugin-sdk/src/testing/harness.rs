@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use whimbrel_otlp::Signal;
+use whimbrel_otlp::read::{self, Point, Record};
 
 use super::imports::{Host, enter};
 use crate::export::Instance;
@@ -21,6 +22,28 @@ pub struct Push {
     pub bytes: Vec<u8>,
     /// The checkpoint that became durable with it.
     pub checkpoint: Option<Vec<u8>>,
+}
+
+impl Push {
+    /// The data points of a push of metrics.
+    ///
+    /// # Panics
+    /// If it is none, or not well-formed.
+    #[must_use]
+    pub fn points(&self) -> Vec<Point> {
+        assert_eq!(self.signal, Signal::Metrics, "a push of metrics");
+        read::points(&self.bytes).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The log records of a push of logs.
+    ///
+    /// # Panics
+    /// If it is none, or not well-formed.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        assert_eq!(self.signal, Signal::Logs, "a push of logs");
+        read::records(&self.bytes).unwrap_or_else(|error| panic!("{error}"))
+    }
 }
 
 /// A line that a plugin logged.

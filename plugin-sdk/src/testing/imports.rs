@@ -114,6 +114,18 @@ impl Host {
         self
     }
 
+    /// All that was pushed to it.
+    #[must_use]
+    pub fn pushes(&self) -> &[Push] {
+        &self.pushes
+    }
+
+    /// All that was logged to it.
+    #[must_use]
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
     /// Starts a plugin on this host.
     ///
     /// # Errors

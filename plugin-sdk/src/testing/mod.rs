@@ -12,11 +12,12 @@
 //! #     }
 //! # }
 //! # whimbrel_sdk::collector!(Example { name: "example", description: "Answers." });
-//! use whimbrel_sdk::testing::Host;
+//! use whimbrel_sdk::testing::{Host, PointValue};
 //!
 //! let mut example = Host::new().config("{}").start::<Example>()?;
 //! let pushes = example.collect()?;
 //! assert_eq!(pushes.len(), 1);
+//! assert_eq!(pushes[0].points()[0].value, PointValue::Int(42));
 //! # Ok::<(), whimbrel_sdk::Error>(())
 //! ```
 
@@ -25,3 +26,4 @@ pub(crate) mod imports;
 
 pub use harness::{Line, Push, Running};
 pub use imports::Host;
+pub use whimbrel_otlp::read::{Attributes, Kind, Metric, Point, PointValue, Record, Source, Value};

@@ -5,7 +5,7 @@
 //! batch is broken.
 
 use serde::Deserialize;
-use whimbrel_sdk::{Attributes, Collector, Context, Emit, Error, Metric, More, clock, collector};
+use whimbrel_sdk::{Attributes, Collector, Context, Emit, Error, Metric, More, clock, collector, warn};
 
 const COUNT: Metric<'_> =
     Metric::counter("whimbrel.heartbeat.count", "{heartbeat}", "Heartbeats since the first start.");
@@ -36,10 +36,12 @@ impl Collector for Heartbeat {
     type Config = Config;
 
     fn new(context: Context<Config>) -> Result<Self, Error> {
-        let beats = match context.checkpoint {
-            Some(checkpoint) => Beats::from_checkpoint(&checkpoint)?,
-            None => Beats { count: 0, since_ns: clock::now_ns() },
-        };
+        let beats = context.checkpoint.as_deref().and_then(Beats::from_checkpoint).unwrap_or_else(|| {
+            if let Some(checkpoint) = &context.checkpoint {
+                warn!("the checkpoint is not mine: counting from zero"; "bytes" => checkpoint.len());
+            }
+            Beats { count: 0, since_ns: clock::now_ns() }
+        });
         let mut series = Attributes::new();
         if let Some(message) = &context.config.message {
             series.push("whimbrel.heartbeat.message", message);
@@ -59,12 +61,12 @@ impl Collector for Heartbeat {
 }
 
 impl Beats {
-    fn from_checkpoint(bytes: &[u8]) -> Result<Self, Error> {
-        let (count, since_ns) = bytes
-            .split_first_chunk()
-            .and_then(|(count, rest)| Some((count, rest.try_into().ok()?)))
-            .ok_or_else(|| Error::permanent(format!("a checkpoint of {} bytes, not 16", bytes.len())))?;
-        Ok(Self { count: u64::from_le_bytes(*count), since_ns: u64::from_le_bytes(since_ns) })
+    fn from_checkpoint(bytes: &[u8]) -> Option<Self> {
+        let (count, since_ns) = bytes.split_first_chunk()?;
+        Some(Self {
+            count: u64::from_le_bytes(*count),
+            since_ns: u64::from_le_bytes(since_ns.try_into().ok()?),
+        })
     }
 
     fn to_checkpoint(self) -> Vec<u8> {
@@ -77,3 +79,77 @@ collector!(Heartbeat {
     description: "Counts its own collects, across restarts.",
     config_schema: include_str!("../config.schema.json"),
 });
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use whimbrel_sdk::Described;
+    use whimbrel_sdk::testing::{Host, Kind, Point, PointValue, Running};
+
+    use super::*;
+
+    fn collect(run: &mut Running<Heartbeat>) -> Point {
+        let pushes = run.collect().unwrap();
+        assert_eq!(pushes.len(), 1);
+        let mut points = pushes[0].points();
+        assert_eq!(points.len(), 1);
+        points.remove(0)
+    }
+
+    #[test]
+    fn it_counts_on_after_a_restart() {
+        let mut run = Host::new().start::<Heartbeat>().unwrap();
+        let first = collect(&mut run);
+        assert_eq!(first.value, PointValue::Int(1));
+        assert_eq!(first.metric.name, "whimbrel.heartbeat.count");
+        assert_eq!(first.metric.unit, "{heartbeat}");
+        assert!(matches!(first.metric.kind, Kind::Sum { monotonic: true, .. }));
+        run.advance(Duration::from_secs(10));
+        assert_eq!(collect(&mut run).value, PointValue::Int(2));
+
+        let mut run = run.restart().unwrap();
+        run.advance(Duration::from_secs(10));
+        let third = collect(&mut run);
+        assert_eq!(third.value, PointValue::Int(3));
+        assert_eq!(third.start_ns, first.start_ns, "one series, one start");
+        assert_eq!(third.time_ns, first.time_ns + 20_000_000_000);
+    }
+
+    #[test]
+    fn a_refused_beat_is_not_skipped() {
+        let mut run = Host::new().start::<Heartbeat>().unwrap();
+        collect(&mut run);
+        run.refuse_push(Error::Unavailable("the WAL is full".to_owned()));
+        assert!(run.collect().unwrap_err().is_retryable());
+        assert_eq!(collect(&mut run).value, PointValue::Int(2));
+    }
+
+    #[test]
+    fn the_message_becomes_an_attribute() {
+        let mut run = Host::new().config(r#"{"message": "still here"}"#).start::<Heartbeat>().unwrap();
+        let point = collect(&mut run);
+        assert_eq!(point.attributes.text("whimbrel.heartbeat.message"), Some("still here"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let start = |host: Host| host.start::<Heartbeat>().map(|_| ()).unwrap_err().to_string();
+        let error = start(Host::new().config(r#"{"mesage": "x"}"#));
+        assert_eq!(error, "configuration: mesage: unknown field `mesage`, expected `message`");
+    }
+
+    #[test]
+    fn a_checkpoint_of_something_else_is_said_and_counts_from_zero() {
+        let mut run = Host::new().checkpoint(*b"short").start::<Heartbeat>().unwrap();
+        assert_eq!(collect(&mut run).value, PointValue::Int(1));
+        assert_eq!(run.lines()[0].message, "the checkpoint is not mine: counting from zero");
+    }
+
+    #[test]
+    fn the_schema_knows_the_configuration() {
+        let schema: serde_json::Value = serde_json::from_str(Heartbeat::PLUGIN.config_schema).unwrap();
+        assert_eq!(schema["additionalProperties"], false);
+        assert_eq!(schema["properties"]["message"]["type"], "string");
+    }
+}

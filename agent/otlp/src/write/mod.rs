@@ -14,14 +14,14 @@ mod attributes;
 pub(crate) mod buffer;
 mod envelope;
 mod logs;
+mod metric;
 mod metrics;
 mod scope;
 mod value;
 
 pub use attributes::Attributes;
 pub use logs::{LogRecord, Logs, Severity};
-pub use metrics::{
-    Data, Histogram, HistogramPoint, Histograms, Metric, Metrics, Number, Numbers, Temporality,
-};
+pub use metric::{Data, Histogram, HistogramPoint, Metric, Number, Temporality};
+pub use metrics::{Histograms, Metrics, Numbers};
 pub use scope::Scope;
 pub use value::Value;

@@ -1,0 +1,356 @@
+//! Draining a backlog of metrics over HTTP/1.1: million points a second and core, with the limits beside it.
+//!
+//! `cargo bench -p whimbrel --bench drain`
+//!
+//! The source is memory: what reading and decrypting cost stands with the WAL's own figures (163 M points/s). CPU
+//! time is that of this process less that of the receiver's threads, which only count bytes. `raw` is the same
+//! bytes through a blocking socket in the same run: what this machine's loopback allows. `limit` is what was
+//! measured once on an idle machine of this kind with nothing but the named step.
+#![allow(missing_docs, clippy::print_stdout, reason = "a program that prints a table")]
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::Notify;
+use whimbrel::{
+    clock::SystemClock,
+    config::{Compression, Exporter, Retry, Tls},
+    export::{
+        DeadLetters, ExporterHandle, Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored,
+        start,
+    },
+};
+use whimbrel_otlp::{
+    Signal,
+    write::{Attributes, Metric, Metrics, Scope},
+};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("{:<58} {:>9} {:>9} {:>9}", "M points/s and core, HTTP/1.1", "measured", "raw", "limit");
+    let small = Batch::new(1000);
+    let large = Batch::new(8192);
+    println!("(a batch of 1000 points: {} bytes, {} as a frame)", small.length, small.frame.len());
+    let one = |batch: &Batch| batch.length;
+    let four = |_: &Batch| 4 << 20;
+    for (what, batch, many, compression, max_request, limit) in [
+        (
+            "stored frame, untouched, 1000 points a request",
+            &small,
+            false,
+            Compression::Zstd,
+            one(&small),
+            Some(19.0),
+        ),
+        (
+            "stored frame, untouched, 8192 points a request",
+            &large,
+            false,
+            Compression::Zstd,
+            one(&large),
+            Some(425.0),
+        ),
+        (
+            "stored frames joined to 4 MiB, untouched",
+            &small,
+            true,
+            Compression::Zstd,
+            four(&small),
+            Some(425.0),
+        ),
+        (
+            "frames: single, unpacked and compressed again to 4 MiB",
+            &small,
+            false,
+            Compression::Zstd,
+            four(&small),
+            None,
+        ),
+        ("unpacked, joined to 4 MiB", &small, false, Compression::None, four(&small), Some(22.7)),
+        ("unpacked, joined to 4 MiB, gzip", &small, false, Compression::Gzip, four(&small), None),
+    ] {
+        let records =
+            if compression == Compression::Zstd && (many || max_request < 1 << 20) { 20_000 } else { 3_000 };
+        let receiver = Receiver::new(many)?;
+        let points = records as f64 * batch.points as f64;
+        let spent = drain(batch, records, &receiver, compression, max_request)?;
+        let (bytes, requests) = (receiver.bytes(), receiver.requests());
+        let raw = raw(receiver.address, bytes / requests.max(1), requests)?;
+        let rate = |spent: Duration| points / spent.as_secs_f64() / 1e6;
+        let limit = limit.map_or("-".to_owned(), |limit| format!("{limit:.1}"));
+        println!("{what:<58} {:>9.1} {:>9.1} {limit:>9}", rate(spent), rate(raw));
+    }
+    Ok(())
+}
+
+/// What the exporter spends on draining `records` batches.
+fn drain(
+    batch: &Batch,
+    records: u64,
+    receiver: &Receiver,
+    compression: Compression,
+    max_request: usize,
+) -> Result<Duration, Box<dyn std::error::Error>> {
+    let config = Exporter {
+        name: "bench".to_owned(),
+        endpoint: format!("http://{}", receiver.address),
+        headers: Vec::new(),
+        tls: Tls::default(),
+        compression,
+        timeout: Duration::from_secs(60),
+        concurrency: Some(1),
+        max_request,
+        max_delay: Duration::ZERO,
+        retry: Retry {
+            initial: Duration::from_millis(100),
+            maximum: Duration::from_secs(1),
+            give_up_after: None,
+        },
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let backlog = Arc::new(Backlog::new(batch, records));
+        let before = process_cpu().saturating_sub(receiver.cpu());
+        let exporter: ExporterHandle =
+            start(&config, backlog.clone(), Arc::new(NoLetters), Arc::new(SystemClock))?;
+        backlog.empty.notified().await;
+        let spent = process_cpu().saturating_sub(receiver.cpu()).saturating_sub(before);
+        exporter.stop().await;
+        Ok(spent)
+    })
+}
+
+/// The same number of requests of the same size through a blocking socket.
+fn raw(address: SocketAddr, bytes: u64, requests: u64) -> io::Result<Duration> {
+    let before = thread_cpu();
+    let mut socket = TcpStream::connect(address)?;
+    socket.set_nodelay(true)?;
+    let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {bytes}\r\n\r\n");
+    let request = [head.as_bytes(), &vec![b'x'; bytes as usize]].concat();
+    let mut answer = [0; ACCEPTED.len()];
+    for _ in 0..requests {
+        socket.write_all(&request)?;
+        socket.read_exact(&mut answer)?;
+    }
+    Ok(thread_cpu().saturating_sub(before))
+}
+
+const ACCEPTED: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
+const REFUSED: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+
+/// As cheap a receiver as there can be: reads, counts, says yes.
+struct Receiver {
+    address: SocketAddr,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    bytes: AtomicU64,
+    requests: AtomicU64,
+    cpu_ns: AtomicU64,
+}
+
+impl Receiver {
+    /// `many`: refuses the broken second frame of the probe, as a receiver that reads on does.
+    fn new(many: bool) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let seen = Arc::new(Seen::default());
+        let shared = Arc::clone(&seen);
+        // Ends with the process.
+        std::thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let shared = Arc::clone(&shared);
+                // A connection that breaks off ends its thread, and nothing else.
+                std::thread::spawn(move || serve(socket, many, &shared).ok());
+            }
+        });
+        Ok(Self { address, seen })
+    }
+
+    fn bytes(&self) -> u64 {
+        self.seen.bytes.load(Ordering::Relaxed)
+    }
+
+    fn requests(&self) -> u64 {
+        self.seen.requests.load(Ordering::Relaxed)
+    }
+
+    fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.seen.cpu_ns.load(Ordering::Relaxed))
+    }
+}
+
+fn serve(mut socket: TcpStream, many: bool, seen: &Seen) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let mut buffer = vec![0; 1 << 18];
+    let mut filled = 0;
+    let mut counted = 0;
+    loop {
+        let head = loop {
+            if let Some(end) = find(&buffer[..filled], b"\r\n\r\n") {
+                break end + 4;
+            }
+            match socket.read(&mut buffer[filled..])? {
+                0 => return Ok(()),
+                read => filled += read,
+            }
+        };
+        let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
+        let length = text
+            .split("content-length:")
+            .nth(1)
+            .and_then(|rest| rest.split("\r\n").next()?.trim().parse::<usize>().ok())
+            .ok_or(io::ErrorKind::InvalidData)?;
+        let mut got = filled - head;
+        let mut last = if got > 0 { buffer[filled - 1] } else { 0 };
+        while got < length {
+            let read = socket.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(());
+            }
+            got += read;
+            last = buffer[read - 1];
+        }
+        filled = 0;
+        let probe = length < 30;
+        let answer = if many && probe && last == 0x0A { REFUSED } else { ACCEPTED };
+        if !probe {
+            seen.bytes.fetch_add(length as u64, Ordering::Relaxed);
+            seen.requests.fetch_add(1, Ordering::Relaxed);
+        }
+        // Before answering, so that nothing is missing when the last answer arrives.
+        let now = thread_cpu().as_nanos() as u64;
+        seen.cpu_ns.fetch_add(now - counted, Ordering::Relaxed);
+        counted = now;
+        socket.write_all(answer)?;
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+/// A request of so many points, as it is stored.
+struct Batch {
+    points: u32,
+    length: usize,
+    frame: Bytes,
+}
+
+impl Batch {
+    fn new(points: u32) -> Self {
+        let mut request = Metrics::new();
+        request.resource(&Attributes::default().with("host.name", "edge-7").with("os.type", "linux"));
+        request.scope(&Scope { name: "whimbrel/bench", ..Scope::default() });
+        let metric = Metric::counter("system.cpu.time", "s", "CPU time");
+        let mut numbers = request.metric(&metric);
+        for point in 0..points {
+            let series = Attributes::default()
+                .with("cpu.logical_number", i64::from(point))
+                .with("cpu.mode", ["user", "system", "idle", "iowait"][point as usize % 4]);
+            // Values as unlike each other as measured ones.
+            let value = f64::from(point.wrapping_mul(2_654_435_761)) / 1000.0;
+            numbers.point(&series, 1_767_225_600_000_000_000, 1_767_225_660_000_000_000, value);
+        }
+        let request = request.take();
+        let frame = zstd::bulk::compress(&request, 1).unwrap_or_default();
+        Self { points, length: request.len(), frame: frame.into() }
+    }
+}
+
+/// The same batch again and again.
+struct Backlog {
+    record: Record,
+    records: u64,
+    left: AtomicU64,
+    empty: Notify,
+}
+
+impl Backlog {
+    fn new(batch: &Batch, records: u64) -> Self {
+        let record = Record {
+            id: RecordId::from_parts([7; 16], 0, 0, 0, 0),
+            source: "bench".into(),
+            label: "".into(),
+            items: batch.points,
+            ingest_ns: 0,
+            uncompressed_len: batch.length as u32,
+            stored: Stored::Frame(batch.frame.clone()),
+        };
+        Self { record, records, left: AtomicU64::new(records), empty: Notify::new() }
+    }
+}
+
+impl Source for Backlog {
+    fn read(
+        &self,
+        signal: Signal,
+        after: Option<RecordId>,
+        limit: ReadLimit,
+    ) -> Result<Vec<Record>, SourceError> {
+        if signal != Signal::Metrics {
+            return Ok(Vec::new());
+        }
+        let first = after.map_or(0, |after| after.sequence() + 1);
+        let fit = (limit.uncompressed_bytes / u64::from(self.record.uncompressed_len)).max(1);
+        let end = self.records.min(first + fit.min(limit.records as u64));
+        let record = |number: u64| Record {
+            id: RecordId::from_parts([7; 16], 0, number as u32, number, number),
+            ..self.record.clone()
+        };
+        Ok((first..end).map(record).collect())
+    }
+
+    fn plan(&self, _: Signal, _: Plan) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn plans(&self, _: Signal) -> Vec<Plan> {
+        Vec::new()
+    }
+
+    fn read_plan(&self, _: Signal, _: &Plan) -> Result<Vec<Record>, SourceError> {
+        Ok(Vec::new())
+    }
+
+    fn acknowledge(&self, _: Signal, records: &[RecordId], _: Settled) -> Result<(), SourceError> {
+        let before = self.left.fetch_sub(records.len() as u64, Ordering::Relaxed);
+        if before == records.len() as u64 {
+            self.empty.notify_one();
+        }
+        Ok(())
+    }
+}
+
+/// Nothing is refused here.
+struct NoLetters;
+
+impl DeadLetters for NoLetters {
+    fn put(&self, _: &str, _: Signal, _: &Record, reason: &str) -> Result<(), SourceError> {
+        Err(SourceError::new(reason))
+    }
+}
+
+fn process_cpu() -> Duration {
+    cpu(ClockId::ProcessCPUTime)
+}
+
+fn thread_cpu() -> Duration {
+    cpu(ClockId::ThreadCPUTime)
+}
+
+fn cpu(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}

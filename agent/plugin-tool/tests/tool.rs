@@ -1,0 +1,176 @@
+//! `whimbrel-plugin` as its users call it.
+
+#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach the helpers of tests.
+
+mod support;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use support::{Wat, module, tool};
+
+const METADATA: &str = r#"{
+    "name": "uptime", "version": "1.2.3", "description": "How long the host is up.",
+    "authors": "Ada <ada@example.com>", "licenses": "Apache-2.0", "source": "https://example.com/uptime",
+    "homepage": "https://example.com", "revision": "0123abc"
+}"#;
+const SCHEMA: &str = r#"{
+    "type": "object", "required": ["path"],
+    "properties": {
+        "path": { "type": "string", "description": "Where to look" },
+        "every": { "type": "integer", "default": 3 }
+    }
+}"#;
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    Command::new(tool()).current_dir(dir).args(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A folder with `core.wasm`, `plugin.json` and `schema.json`.
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("core.wasm"), module(&Wat::default())).unwrap();
+    fs::write(dir.path().join("plugin.json"), METADATA).unwrap();
+    fs::write(dir.path().join("schema.json"), SCHEMA).unwrap();
+    dir
+}
+
+const MAKE: &[&str] = &[
+    "component",
+    "core.wasm",
+    "-o",
+    "out.wasm",
+    "--world",
+    "collector",
+    "--metadata",
+    "plugin.json",
+    "--config-schema",
+    "schema.json",
+    "--revision",
+    "fedcba",
+];
+
+#[test]
+fn a_component_is_made_with_all_its_metadata_and_read_back() {
+    let dir = folder();
+    stdout(&run(dir.path(), MAKE));
+    let json = stdout(&run(dir.path(), &["inspect", "--json", "out.wasm"]));
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let mut identity = report["identity"].clone();
+    identity["made_with"].take();
+    let mut expected: serde_json::Value = serde_json::from_str(METADATA).unwrap();
+    expected["revision"] = "fedcba".into(); // The option wins over the file.
+    expected["made_with"] = serde_json::Value::Null;
+    assert_eq!(identity, expected);
+    assert_eq!(report["config_schema"], serde_json::from_str::<serde_json::Value>(SCHEMA).unwrap());
+    assert_eq!(report["contract"], "0.1.0");
+    assert_eq!(report["grants"].as_array().unwrap().len(), 2);
+    assert_eq!(report["size"], fs::metadata(dir.path().join("out.wasm")).unwrap().len());
+}
+
+#[test]
+fn the_same_module_makes_the_same_bytes() {
+    let dir = folder();
+    stdout(&run(dir.path(), MAKE));
+    let first = fs::read(dir.path().join("out.wasm")).unwrap();
+    stdout(&run(dir.path(), MAKE));
+    assert_eq!(fs::read(dir.path().join("out.wasm")).unwrap(), first);
+}
+
+#[test]
+fn inspect_tells_a_person_what_they_want_to_know() {
+    let dir = folder();
+    stdout(&run(dir.path(), MAKE));
+    let text = stdout(&run(dir.path(), &["inspect", "out.wasm"]));
+    for part in [
+        "uptime 1.2.3\n  How long the host is up.\n",
+        "  file          out.wasm (",
+        "  authors       Ada <ada@example.com>\n",
+        "  licenses      Apache-2.0\n",
+        "  made with     wit-component 0.",
+        "  contract      0.1.0, a collector; this version of Whimbrel runs it\n",
+        "  asks for      figures of this host (processor, memory, disks, ...), by part\n",
+        "                  grant: system: [PART, ...]\n",
+        "                  grant: secrets: [NAME, ...]\n",
+        "  and may       push metrics, logs and traces, read the clock",
+        "  configuration every: integer, default 3\n                path: string, required\n",
+        "                  Where to look\n",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_made_or_read_is_said_in_words() {
+    let dir = folder();
+    fs::write(dir.path().join("bad.json"), r#"{"nmae": "x"}"#).unwrap();
+    fs::write(dir.path().join("list.json"), "[]").unwrap();
+    fs::write(dir.path().join("empty.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    stdout(&run(dir.path(), MAKE));
+    let cases: &[(&[&str], &str)] = &[
+        (&["inspect", "core.wasm"], "core.wasm: it is a core WebAssembly module"),
+        (&["inspect", "plugin.json"], "plugin.json: it is no WebAssembly component but a text file"),
+        (&["inspect", "nothing.wasm"], "nothing.wasm can't be read"),
+        (&["component", "out.wasm", "-o", "x"], "out.wasm is a component already"),
+        (&["component", "plugin.json", "-o", "x"], "plugin.json can't be read as a core module"),
+        (&["component", "core.wasm", "-o", "x"], "core.wasm"),
+        (&["component", "empty.wasm", "-o", "x"], "another world"),
+        (
+            &["component", "core.wasm", "-o", "x", "--world", "exporter"],
+            "the contract has no world `exporter`",
+        ),
+        (&["component", "core.wasm", "-o", "x", "--world", "collector", "--metadata", "bad.json"], "`nmae`"),
+        (
+            &["component", "core.wasm", "-o", "x", "--world", "collector", "--config-schema", "list.json"],
+            "no JSON object",
+        ),
+    ];
+    for (args, part) in cases {
+        let text = stderr(&run(dir.path(), args));
+        assert!(text.starts_with("whimbrel-plugin: ") && text.contains(part), "{args:?}: {part:?}: {text}");
+        assert!(!dir.path().join("x").exists(), "{args:?} wrote something");
+    }
+}
+
+#[test]
+fn inspect_shows_a_misfit_and_fails() {
+    let dir = folder();
+    let wit = "package a:b; world w { export run: func() -> u32; }";
+    let module = wat::parse_str(r#"(module (func (export "run") (result i32) (i32.const 0)))"#).unwrap();
+    fs::write(dir.path().join("other.wasm"), support::componentize(module, wit, "w")).unwrap();
+    let output = run(dir.path(), &["inspect", "other.wasm"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("this version of Whimbrel refuses it: it is a component of another world"),
+        "{text}"
+    );
+    let json = run(dir.path(), &["inspect", "--json", "other.wasm"]).stdout;
+    let report: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert!(report["contract"].is_null() && report["misfit"].is_string());
+}
+
+#[test]
+fn help_is_there_for_each_command() {
+    let dir = folder();
+    let all = stdout(&run(dir.path(), &["--help"]));
+    for command in ["inspect", "component", "compile"] {
+        assert!(all.contains(command));
+        let text = stdout(&run(dir.path(), &[command, "--help"]));
+        assert!(text.contains("Usage: whimbrel-plugin") && text.lines().count() > 10, "{text}");
+    }
+    assert_eq!(run(dir.path(), &["inspekt"]).status.code(), Some(2));
+}

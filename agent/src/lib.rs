@@ -1,3 +1,25 @@
 //! The agent: collectors -> WAL -> exporters. See `ARCHITECTURE.md`.
+//!
+//! Modules in the order of the path.
 
+pub mod cli;
 pub mod config;
+
+pub mod pipeline;
+
+pub mod collect;
+pub mod system;
+
+mod resource;
+
+pub mod store;
+
+mod dead_letters;
+pub mod export;
+mod keys;
+
+pub mod admin;
+pub mod status;
+
+pub mod clock;
+pub mod telemetry;

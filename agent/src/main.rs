@@ -1,3 +1,7 @@
-//! Placeholder.
+//! The program `whimbrel`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    whimbrel::cli::main()
+}

@@ -1,1 +1,28 @@
-//! Placeholder while the crate is built.
+//! OTLP on bytes: what the path of a batch needs, without decoding it.
+//!
+//! A batch is one OTLP export request, encoded once where it enters. From there on this crate can [`walk`] it
+//! (is it well-formed, how many items), [`merge_resource`] the agent's own resource into it, [`join`] requests
+//! into one and [`part`] one into several, each in one pass over the bytes. [`write`] builds requests, [`read`]
+//! shows them to people and tests, [`response`] reads what a receiver answers.
+//!
+//! Invariants: no input panics; nothing here needs a clock, a thread, a file or a socket, so that the crate
+//! compiles for `wasm32-unknown-unknown`, where the plugin SDK uses [`write`]. Deliberately absent: generated
+//! protobuf types (`prost` is the tests' oracle only), JSON encoding, compression.
+
+mod join;
+mod part;
+mod plain;
+pub mod read;
+mod resource;
+pub mod response;
+mod schema;
+mod signal;
+mod walk;
+mod wire;
+pub mod write;
+
+pub use join::join;
+pub use part::{PartError, part};
+pub use resource::{Resource, merge_resource};
+pub use signal::Signal;
+pub use walk::{Flaw, MAX_DEPTH, WalkError, Walked, walk};

@@ -43,6 +43,29 @@ pub(crate) struct Compiler {
     turn: Semaphore,
 }
 
+/// Where `whimbrel-plugin` is: as configured, or as `$WHIMBREL_PLUGIN_TOOL` says, or beside this program, or in the
+/// PATH.
+///
+/// # Errors
+/// [`CompileError::Missing`], with the places that were looked at.
+pub fn compiler_path(configured: Option<PathBuf>) -> Result<PathBuf, CompileError> {
+    let named = configured.or_else(|| env::var_os(VARIABLE).map(PathBuf::from));
+    let looked: Vec<PathBuf> = match named {
+        Some(program) => vec![program],
+        None => {
+            let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(PROGRAM)));
+            let path = env::var_os("PATH").unwrap_or_default();
+            let path: Vec<PathBuf> = env::split_paths(&path).map(|dir| dir.join(PROGRAM)).collect();
+            beside.into_iter().chain(path).collect()
+        }
+    };
+    match looked.iter().find(|path| is_program(path)) {
+        // The child is started in another folder.
+        Some(program) => Ok(std::path::absolute(program).unwrap_or_else(|_| program.clone())),
+        None => Err(CompileError::Missing { looked }),
+    }
+}
+
 impl Compiler {
     pub(crate) fn new(program: Option<PathBuf>, timeout: Duration, memory: u64, max_output: u64) -> Compiler {
         Compiler { program, timeout, memory, max_output, turn: Semaphore::new(1) }
@@ -55,7 +78,7 @@ impl Compiler {
 
     /// The program, and the bytes of its reply. Dropping the future kills the child.
     pub(crate) async fn compile(&self, component: &[u8]) -> Result<(PathBuf, Vec<u8>), CompileError> {
-        let program = self.find()?;
+        let program = compiler_path(self.program.clone())?;
         let cpu = cpu_limit(self.timeout);
         let mut child = Command::new(&program)
             .arg("compile")
@@ -111,25 +134,6 @@ impl Compiler {
             return Err(CompileError::TooLarge { limit });
         }
         Ok(reply)
-    }
-
-    /// The program as configured, or beside this one, or in the PATH.
-    fn find(&self) -> Result<PathBuf, CompileError> {
-        let named = self.program.clone().or_else(|| env::var_os(VARIABLE).map(PathBuf::from));
-        let looked: Vec<PathBuf> = match named {
-            Some(program) => vec![program],
-            None => {
-                let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(PROGRAM)));
-                let path = env::var_os("PATH").unwrap_or_default();
-                let path: Vec<PathBuf> = env::split_paths(&path).map(|dir| dir.join(PROGRAM)).collect();
-                beside.into_iter().chain(path).collect()
-            }
-        };
-        match looked.iter().find(|path| is_program(path)) {
-            // The child is started elsewhere.
-            Some(program) => Ok(std::path::absolute(program).unwrap_or_else(|_| program.clone())),
-            None => Err(CompileError::Missing { looked }),
-        }
     }
 
     fn failure(&self, status: ExitStatus, said: &[u8], cpu: Duration) -> CompileError {

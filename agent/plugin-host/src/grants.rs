@@ -23,13 +23,18 @@ pub enum SystemGrant {
     Parts(Vec<String>),
 }
 
+/// A part with a dot is a detail of the part before it, and comes with its grant.
+fn covers(granted: &str, part: &str) -> bool {
+    part.strip_prefix(granted).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 impl Grants {
     /// Whether the part of the host's figures is granted.
     pub(crate) fn system(&self, part: &str) -> Result<(), Denied> {
         let granted = match &self.system {
             SystemGrant::None => false,
             SystemGrant::All => true,
-            SystemGrant::Parts(parts) => parts.iter().any(|granted| granted == part),
+            SystemGrant::Parts(parts) => parts.iter().any(|granted| covers(granted, part)),
         };
         if granted { Ok(()) } else { Err(Denied::System(part.to_owned())) }
     }

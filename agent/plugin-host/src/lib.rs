@@ -43,6 +43,7 @@ mod size;
 pub mod text;
 mod ticker;
 
+pub use compile::compiler_path;
 pub use description::{Description, Identity, Interface};
 pub use error::{CompileError, HostError, LoadError, LoadReason};
 pub use fault::{CollectError, Fault, FaultKind};

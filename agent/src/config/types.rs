@@ -4,6 +4,13 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+/// The collectors that are shipped inside the agent, as `builtin:NAME`.
+pub const BUILTIN_PLUGINS: &[&str] = &["heartbeat", "host"];
+
+/// The parts of the `system` interface that can be granted.
+pub const SYSTEM_PARTS: &[&str] =
+    &["cpu", "disk", "filesystem", "host", "memory", "network", "paging", "process"];
+
 /// The whole configuration, checked. Names are unique within their section and ordered.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -26,7 +33,7 @@ pub struct Config {
 }
 
 /// `log:`, how the agent writes about itself, to stderr.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Log {
     /// Default info.
     pub level: LogLevel,
@@ -61,7 +68,7 @@ pub enum LogFormat {
 }
 
 /// `collectors.NAME`: a plugin that is asked on an interval.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Collector {
     /// The key in the configuration; the batch's source is `collectors/NAME`.
     pub name: String,
@@ -69,12 +76,26 @@ pub struct Collector {
     pub plugin: PluginRef,
     /// How often `collect` is called. Default 10 s, at least 100 ms.
     pub interval: Duration,
-    /// The plugin's own configuration, handed over as JSON. Default `{}`.
+    /// The plugin's own configuration, handed over as JSON; an object. Default `{}`. It may hold what came from
+    /// `${env:...}` or `${file:...}`, so debug output leaves it out.
     pub config: serde_json::Value,
     /// What it may reach. Default: nothing.
     pub grants: Grants,
     /// What it may use.
     pub limits: Limits,
+}
+
+impl std::fmt::Debug for Collector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Collector")
+            .field("name", &self.name)
+            .field("plugin", &self.plugin)
+            .field("interval", &self.interval)
+            .field("config", &format_args!("[plugin configuration]"))
+            .field("grants", &self.grants)
+            .field("limits", &self.limits)
+            .finish()
+    }
 }
 
 /// Where a component comes from.
@@ -84,6 +105,15 @@ pub enum PluginRef {
     Builtin(String),
     /// A file; absolute.
     Path(PathBuf),
+}
+
+impl std::fmt::Display for PluginRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Builtin(name) => write!(f, "builtin:{name}"),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// What the configuration grants a plugin.
@@ -106,7 +136,7 @@ pub enum SystemGrant {
 }
 
 /// What a plugin may use; each is counted when it is met.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Linear memory, bytes. Default 64 MiB, 1 MiB to 4 GiB.
     pub memory: u64,
@@ -192,7 +222,8 @@ pub enum OnWrongKey {
 pub struct Exporter {
     /// The key in the configuration.
     pub name: String,
-    /// Base URL, scheme `http` or `https`; `/v1/metrics` and its like are appended.
+    /// Base URL, scheme `http` or `https`, without a trailing slash; `/v1/metrics` and its like are appended by
+    /// [`Exporter::metrics`], [`Exporter::logs`] and [`Exporter::traces`].
     pub endpoint: String,
     /// Sent with every request. Values are secrets.
     pub headers: Vec<(String, Secret)>,
@@ -210,6 +241,76 @@ pub struct Exporter {
     pub max_delay: Duration,
     /// Backoff.
     pub retry: Retry,
+    /// What one signal has of its own: only ever set by `OTEL_EXPORTER_OTLP_METRICS_*` and its like.
+    pub signals: Signals,
+}
+
+impl Exporter {
+    /// Where metrics go, and how.
+    pub fn metrics(&self) -> Target<'_> {
+        self.target("metrics", &self.signals.metrics)
+    }
+
+    /// Where logs go, and how.
+    pub fn logs(&self) -> Target<'_> {
+        self.target("logs", &self.signals.logs)
+    }
+
+    /// Where traces go, and how.
+    pub fn traces(&self) -> Target<'_> {
+        self.target("traces", &self.signals.traces)
+    }
+
+    fn target<'a>(&'a self, signal: &str, own: &'a SignalSettings) -> Target<'a> {
+        Target {
+            url: own.url.clone().unwrap_or_else(|| format!("{}/v1/{signal}", self.endpoint)),
+            headers: own.headers.as_deref().unwrap_or(&self.headers),
+            tls: own.tls.as_ref().unwrap_or(&self.tls),
+            compression: own.compression.unwrap_or(self.compression),
+            timeout: own.timeout.unwrap_or(self.timeout),
+        }
+    }
+}
+
+/// Where the batches of one signal go: the exporter's settings with the signal's own put over them.
+#[derive(Debug, Clone)]
+pub struct Target<'a> {
+    /// The whole URL of the request.
+    pub url: String,
+    /// See [`Exporter::headers`].
+    pub headers: &'a [(String, Secret)],
+    /// See [`Exporter::tls`].
+    pub tls: &'a Tls,
+    /// See [`Exporter::compression`].
+    pub compression: Compression,
+    /// See [`Exporter::timeout`].
+    pub timeout: Duration,
+}
+
+/// What the signals have of their own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Signals {
+    /// `OTEL_EXPORTER_OTLP_METRICS_*`
+    pub metrics: SignalSettings,
+    /// `OTEL_EXPORTER_OTLP_LOGS_*`
+    pub logs: SignalSettings,
+    /// `OTEL_EXPORTER_OTLP_TRACES_*`
+    pub traces: SignalSettings,
+}
+
+/// What replaces the exporter's setting for one signal; `None`: nothing does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SignalSettings {
+    /// The whole URL, used as it is: nothing is appended (OTLP specification, exporter configuration).
+    pub url: Option<String>,
+    /// In place of the general ones, not added to them.
+    pub headers: Option<Vec<(String, Secret)>>,
+    /// In place of the general one.
+    pub tls: Option<Tls>,
+    /// In place of the general one.
+    pub compression: Option<Compression>,
+    /// In place of the general one.
+    pub timeout: Option<Duration>,
 }
 
 /// `exporters.NAME.compression`
@@ -226,7 +327,7 @@ pub enum Compression {
 }
 
 /// `exporters.NAME.retry`
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     /// First backoff. Default 500 ms.
     pub initial: Duration,
@@ -237,7 +338,7 @@ pub struct Retry {
 }
 
 /// `exporters.NAME.tls`
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     /// PEM file of the authorities to trust instead of the system's; absolute.
     pub ca_file: Option<PathBuf>,

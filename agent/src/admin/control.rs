@@ -1,0 +1,77 @@
+//! The control socket: `/status` as JSON, for `whimbrel status` and its like. Unix only, mode 0600.
+
+use std::{io, path::Path, path::PathBuf, sync::Arc, time::Duration};
+
+use http::{Method, Request, StatusCode};
+use tokio::net::UnixListener;
+
+use super::serve::{Answer, Places, connection, text, typed};
+use crate::status::Overview;
+
+/// After a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Removes the socket when the agent stops.
+pub struct Control {
+    path: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.task.abort();
+        // Nobody is left to tell; the next start removes a stale socket.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Binds the socket, in place of a stale one, and serves until dropped. The data directory's lock is held, so a
+/// socket that is there belongs to no running agent.
+///
+/// # Errors
+/// When the socket cannot be made: the path is longer than 107 bytes, or its folder cannot be written.
+pub fn listen(path: &Path, overview: Arc<Overview>) -> io::Result<Control> {
+    let listener = bind_private(path)?;
+    let places = Places::new();
+    let task = tokio::spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    if let Some(place) = places.take() {
+                        let overview = overview.clone();
+                        connection(stream, place, move |request| answer(request, &overview));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the control socket cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    });
+    Ok(Control { path: path.to_owned(), task })
+}
+
+/// Bound under another name, closed to other users, and only then put in its place.
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    let unready = path.with_extension("new");
+    match std::fs::remove_file(&unready) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&unready)?;
+    std::fs::set_permissions(&unready, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&unready, path)?;
+    Ok(listener)
+}
+
+fn answer<B>(request: &Request<B>, overview: &Overview) -> Answer {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/status") => match serde_json::to_vec(&overview.read()) {
+            Ok(body) => typed(StatusCode::OK, "application/json", body),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        },
+        _ => text(StatusCode::NOT_FOUND, "there is GET /status\n"),
+    }
+}

@@ -1,0 +1,15 @@
+//! What the agent tells of itself: health and metrics over TCP, status over a Unix socket.
+//!
+//! The two are parted because their readers are: an orchestrator or a scraper may ask whether the agent is well
+//! (`health`), and sees nothing that shows data or configuration; who may open the socket (`control`, mode 0600)
+//! sees everything but secrets.
+
+mod ask;
+mod control;
+mod health;
+mod prometheus;
+mod serve;
+
+pub use ask::{AskError, ask, get};
+pub use control::{Control, listen as control};
+pub use health::listen as health;

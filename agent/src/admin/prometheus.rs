@@ -1,0 +1,206 @@
+//! The picture of the agent as OpenMetrics text, for a scraper.
+//!
+//! Nothing is counted here: a scrape reads [`AgentStatus`] and names its numbers.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text},
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+
+use crate::status::AgentStatus;
+
+/// Of what [`render`] gives.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The text.
+pub(super) fn render(status: &AgentStatus) -> String {
+    let mut registry = Registry::with_prefix("whimbrel");
+    registry.register_collector(Box::new(Picture(families(status))));
+    let mut out = String::new();
+    text::encode(&mut out, &registry).expect("writing into a string does not fail");
+    out
+}
+
+#[derive(Debug)]
+struct Picture(Vec<Family>);
+
+/// One metric: its series differ in their labels.
+#[derive(Debug)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    counts: bool,
+    series: Vec<(Vec<(&'static str, String)>, u64)>,
+}
+
+impl Family {
+    fn counter(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, counts: true, series: Vec::new() }
+    }
+
+    fn gauge(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, counts: false, series: Vec::new() }
+    }
+
+    fn with(mut self, labels: &[(&'static str, &str)], value: u64) -> Self {
+        self.add(labels, value);
+        self
+    }
+
+    fn add(&mut self, labels: &[(&'static str, &str)], value: u64) {
+        self.series.push((labels.iter().map(|(k, v)| (*k, (*v).to_owned())).collect(), value));
+    }
+}
+
+impl Collector for Picture {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for family in &self.0 {
+            let kind = if family.counts {
+                ConstCounter::new(0u64).metric_type()
+            } else {
+                ConstGauge::new(0i64).metric_type()
+            };
+            let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
+            for (labels, value) in &family.series {
+                let one = metric.encode_family(labels)?;
+                if family.counts {
+                    ConstCounter::new(*value).encode(one)?;
+                } else {
+                    ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX)).encode(one)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn families(status: &AgentStatus) -> Vec<Family> {
+    let mut families = vec![
+        Family::gauge("uptime_milliseconds", "Since the pipeline came up.").with(&[], status.uptime_ms),
+        Family::gauge("dead_letters", "Records that receivers refused for what they hold, kept.")
+            .with(&[], status.dead_letters),
+    ];
+    families.extend(of_collectors(status));
+    families.extend(of_wal(status));
+    families.extend(of_exporters(status));
+    families
+}
+
+fn of_collectors(status: &AgentStatus) -> Vec<Family> {
+    let mut collects = Family::counter("collector_collects", "Calls of collect that returned.");
+    let mut missed = Family::counter("collector_missed", "Collects that were due and did not happen.");
+    let mut items = Family::counter("collector_items", "Data points, log records, spans made durable.");
+    let mut refused = Family::counter("collector_pushes_refused", "Pushes that were not stored, by reason.");
+    let mut errors = Family::counter("collector_errors", "Errors that collect returned.");
+    let mut faults = Family::counter("collector_faults", "Traps, deadlines and limits met.");
+    let mut restarts = Family::counter("collector_restarts", "New instances after a fault or a recycling.");
+    let mut lines = Family::counter("collector_log_lines_dropped", "Log lines over the rate.");
+    let mut memory = Family::gauge("collector_memory_bytes", "Linear memory after the last collect.");
+    let mut took = Family::gauge("collector_last_collect_microseconds", "How long the last collect took.");
+    for collector in &status.collectors {
+        let name = [("collector", collector.name.as_str())];
+        collects.add(&name, collector.collects);
+        missed.add(&name, collector.missed);
+        items.add(&name, collector.items);
+        errors.add(&name, collector.errors);
+        faults.add(&name, collector.faults);
+        restarts.add(&name, collector.restarts);
+        lines.add(&name, collector.log_lines_dropped);
+        memory.add(&name, collector.memory_bytes);
+        took.add(&name, collector.last_collect_us);
+        for (reason, count) in [
+            ("invalid", collector.refused.invalid),
+            ("too_large", collector.refused.too_large),
+            ("unavailable", collector.refused.unavailable),
+        ] {
+            refused.add(&[name[0], ("reason", reason)], count);
+        }
+    }
+    vec![collects, missed, items, refused, errors, faults, restarts, lines, memory, took]
+}
+
+fn of_wal(status: &AgentStatus) -> Vec<Family> {
+    let wal = &status.wal;
+    let mut lost = Family::counter("wal_lost_records", "Records lost, by cause, over all exporters.");
+    for (cause, count) in [
+        ("dropped_for_space", wal.losses.dropped_for_space),
+        ("dropped_for_lag", wal.losses.dropped_for_lag),
+        ("body_damaged", wal.losses.body_damaged),
+        ("not_authentic", wal.losses.not_authentic),
+        ("missing", wal.losses.missing),
+    ] {
+        lost.add(&[("cause", cause)], count);
+    }
+    let refused = Family::counter("wal_appends_refused", "Appends refused, by reason.")
+        .with(&[("reason", "full")], wal.refused_full)
+        .with(&[("reason", "overloaded")], wal.refused_overloaded)
+        .with(&[("reason", "failed")], wal.failed);
+    let mut pending = Family::gauge("wal_pending_records", "Not yet delivered, by exporter and signal.");
+    let mut settled = Family::counter("wal_settled_records", "By exporter, signal and how they ended.");
+    let mut lag = Family::gauge("wal_lag_bytes", "Segments an exporter holds.");
+    for consumer in &wal.consumers {
+        let name = ("exporter", consumer.name.as_str());
+        lag.add(&[name], consumer.lag_bytes);
+        for lane in &consumer.lanes {
+            let labels = [name, ("signal", lane.signal)];
+            pending.add(&labels, lane.pending);
+            for (outcome, count) in [
+                ("delivered", lane.delivered),
+                ("skipped", lane.skipped),
+                ("dead_lettered", lane.dead_lettered),
+                ("dropped", lane.dropped),
+                ("corrupt", lane.corrupt),
+            ] {
+                settled.add(&[labels[0], labels[1], ("outcome", outcome)], count);
+            }
+        }
+    }
+    vec![
+        Family::gauge("wal_disk_bytes", "Disk use of the WAL.").with(&[], wal.disk_bytes),
+        Family::gauge("wal_max_size_bytes", "Its cap.").with(&[], wal.max_size_bytes),
+        Family::gauge("wal_segments", "Its files.").with(&[], wal.segments as u64),
+        Family::gauge("wal_full", "1 when the last append found no room.").with(&[], u64::from(wal.full)),
+        Family::counter("wal_appended_records", "Records made durable.").with(&[], wal.appended_records),
+        Family::counter("wal_appended_items", "Data points, log records, spans in them.").with(&[], wal.appended_items),
+        Family::counter("wal_appended_bytes", "Their bytes as stored.").with(&[], wal.appended_bytes),
+        Family::counter("wal_commits", "Writes of one or more records.").with(&[], wal.commits),
+        Family::counter("wal_syncs", "Calls of fdatasync.").with(&[], wal.syncs),
+        Family::counter("wal_sync_microseconds", "Time spent in them.").with(&[], wal.sync_time_us),
+        refused,
+        lost,
+        pending,
+        settled,
+        lag,
+    ]
+}
+
+fn of_exporters(status: &AgentStatus) -> Vec<Family> {
+    let mut requests = Family::counter("exporter_requests", "Requests that ended, by what the answer meant.");
+    let mut items = Family::counter("exporter_delivered_items", "Data points, log records, spans delivered.");
+    let mut rejected = Family::counter("exporter_rejected_items", "Of those, what the receiver did not keep.");
+    let mut bytes = Family::counter("exporter_sent_bytes", "Bodies of accepted requests, as they travelled.");
+    let mut in_flight = Family::gauge("exporter_requests_in_flight", "Put together and not yet settled.");
+    for exporter in &status.exporters {
+        for lane in &exporter.lanes {
+            let labels = [("exporter", exporter.name.as_str()), ("signal", lane.signal)];
+            items.add(&labels, lane.delivered.items);
+            rejected.add(&labels, lane.rejected_items);
+            bytes.add(&labels, lane.sent_bytes);
+            in_flight.add(&labels, u64::from(lane.in_flight));
+            for (result, count) in [
+                ("accepted", lane.requests.accepted),
+                ("data_refused", lane.requests.data_refused),
+                ("encoding_refused", lane.requests.encoding_refused),
+                ("unavailable", lane.requests.unavailable),
+                ("held", lane.requests.held),
+            ] {
+                requests.add(&[labels[0], labels[1], ("result", result)], count);
+            }
+        }
+    }
+    vec![requests, items, rejected, bytes, in_flight]
+}

@@ -1,0 +1,152 @@
+//! `whimbrel check`: what would run, or everything that is wrong. Opens no data, and makes no file.
+
+use super::{
+    exit::{Exit, Outcome},
+    print,
+    source::Source,
+};
+use crate::config::{
+    Collector, Compression, Config, Encryption, Exporter, Loaded, PluginRef, Problems, Shown, Sync,
+    SystemGrant, show_duration, show_size,
+};
+
+/// What `check` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) source: Source,
+    /// Print JSON: ok, problems, warnings, notes, read, and the effective configuration
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Checks the configuration and the files that it names.
+pub(super) fn run(args: &Args) -> Outcome {
+    let checked = args.source.load().and_then(|loaded| {
+        let problems = loaded.check_files();
+        if problems.is_empty() { Ok(loaded) } else { Err(problems) }
+    });
+    if args.json {
+        print::json(&report(&checked))?;
+        return Ok(if checked.is_ok() { Exit::Done } else { Exit::Configuration });
+    }
+    let loaded = checked?;
+    print::text(summary(&loaded))?;
+    Ok(Exit::Done)
+}
+
+/// What `--json` prints.
+#[derive(serde::Serialize)]
+struct Report<'r> {
+    ok: bool,
+    problems: serde_json::Value,
+    warnings: serde_json::Value,
+    notes: &'r [String],
+    read: &'r [String],
+    /// As `config show --effective` has it; null where anything is wrong.
+    configuration: Option<Shown>,
+}
+
+fn report(checked: &Result<Loaded, Problems>) -> Report<'_> {
+    let none = Problems::default().to_json();
+    match checked {
+        Ok(loaded) => Report {
+            ok: true,
+            problems: none,
+            warnings: loaded.warnings.to_json(),
+            notes: &loaded.notes,
+            read: &loaded.names,
+            configuration: Some(loaded.effective()),
+        },
+        Err(problems) => Report {
+            ok: false,
+            problems: problems.to_json(),
+            warnings: none,
+            notes: &[],
+            read: &[],
+            configuration: None,
+        },
+    }
+}
+
+/// What would run, as a person reads it.
+fn summary(loaded: &Loaded) -> String {
+    let mut text = format!("{}: good\n\n", loaded.names.join(", "));
+    let mut section = |title: &str, rows: Vec<Vec<String>>| {
+        let titles = std::iter::once(title).chain(std::iter::repeat(""));
+        let lines = print::table(&rows);
+        for (title, line) in titles.zip(lines.lines()) {
+            text.push_str(&format!("{title:12}{line}\n"));
+        }
+    };
+    let Config { data_dir, collectors, wal, exporters, health, control_socket, .. } = &loaded.config;
+    section("collectors", or_none(collectors.iter().map(collector).collect()));
+    section("exporters", or_none(exporters.iter().map(exporter).collect()));
+    let sync = match wal.sync {
+        Sync::Always => "synced before it is answered for".to_owned(),
+        Sync::Interval(every) => format!("synced every {}", show_duration(every)),
+        Sync::Never => "synced by the system".to_owned(),
+    };
+    section(
+        "data",
+        vec![vec![data_dir.display().to_string(), format!("at most {}", show_size(wal.max_size)), sync]],
+    );
+    section("key", vec![vec![key(&wal.encryption)]]);
+    section(
+        "health",
+        vec![vec![health.map_or_else(|| "not served".to_owned(), |at| format!("http://{at}/healthz"))]],
+    );
+    section("control", vec![vec![control_socket.display().to_string()]]);
+    for note in &loaded.notes {
+        text.push_str(&format!("\nnote: {note}\n"));
+    }
+    for warning in loaded.warnings.iter() {
+        text.push_str(&format!("\nwarning: {warning}"));
+    }
+    text
+}
+
+fn or_none(cells: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    if cells.is_empty() { vec![vec!["none".to_owned()]] } else { cells }
+}
+
+fn collector(collector: &Collector) -> Vec<String> {
+    let plugin = match &collector.plugin {
+        PluginRef::Builtin(name) => format!("builtin:{name}"),
+        PluginRef::Path(path) => path.display().to_string(),
+    };
+    let grants = match &collector.grants.system {
+        SystemGrant::None => "granted nothing".to_owned(),
+        SystemGrant::All => "granted system".to_owned(),
+        SystemGrant::Parts(parts) => format!("granted system: {}", parts.join(", ")),
+    };
+    vec![collector.name.clone(), plugin, format!("every {}", show_duration(collector.interval)), grants]
+}
+
+fn exporter(exporter: &Exporter) -> Vec<String> {
+    let compression = match exporter.compression {
+        Compression::Auto => "zstd, or gzip where it is refused",
+        Compression::Zstd => "zstd",
+        Compression::Gzip => "gzip",
+        Compression::None => "not compressed",
+    };
+    let mut cells =
+        vec![exporter.name.clone(), exporter.endpoint.clone(), "http/protobuf".into(), compression.into()];
+    let targets = [("metrics", exporter.metrics()), ("logs", exporter.logs()), ("traces", exporter.traces())];
+    let elsewhere = targets
+        .into_iter()
+        .filter(|(signal, target)| target.url != format!("{}/v1/{signal}", exporter.endpoint));
+    cells.extend(elsewhere.map(|(signal, target)| format!("{signal} to {}", target.url)));
+    cells
+}
+
+fn key(encryption: &Encryption) -> String {
+    match encryption {
+        Encryption::KeyFile { path, create: true, .. } if !path.exists() => {
+            format!("{}, made at the first start", path.display())
+        }
+        Encryption::KeyFile { path, .. } => path.display().to_string(),
+        Encryption::KeyEnv { variable, .. } => format!("${variable}"),
+        Encryption::None => "none: data is stored unencrypted".to_owned(),
+    }
+}

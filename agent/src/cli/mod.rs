@@ -1,0 +1,25 @@
+//! The command line: one file a command.
+//!
+//! Each command has its `Args` and a function from them to an [`Outcome`]; `program` holds the
+//! structure of the whole and turns an outcome into messages and an exit code. What is printed goes through `print`,
+//! so that a closed pipe ends a command quietly.
+
+mod program;
+
+mod run;
+
+mod check;
+mod config;
+mod demo;
+mod plugin;
+mod status;
+mod wal;
+
+mod exit;
+mod print;
+mod screen;
+mod source;
+mod words;
+
+pub use exit::{Exit, Failure, Outcome};
+pub use program::main;

@@ -1,0 +1,185 @@
+//! The structure of the command line, and the way from arguments to an exit code.
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand, error::ErrorKind};
+
+use super::{
+    check, config, demo,
+    exit::{Exit, Failure, Outcome},
+    plugin, print, run, status, wal,
+};
+use crate::config::Problems;
+
+const ABOUT: &str = "\
+Whimbrel collects telemetry from hosts and edge machines and delivers it to any OTLP endpoint. Collectors are \
+WebAssembly components in a sandbox: each reaches only what its configuration grants. Every batch is made durable, \
+and encrypted, on disk before it is answered for, and drained to the exporters from there, so that a dead link, a \
+restart or a power cut costs no data.";
+
+const MORE: &str = "\
+Examples:
+  whimbrel demo                          see it work, with a backend that shows what arrives
+  whimbrel check -c whimbrel.yaml        what would run, or everything that is wrong with the file
+  whimbrel run -c whimbrel.yaml          run until TERM or INT
+  whimbrel config show --effective       the configuration with every default filled in
+  whimbrel status                        what the running agent does
+  whimbrel wal verify                    whether the data on disk is whole
+
+Environment:
+  WHIMBREL_CONFIG                        what -c would name
+  WHIMBREL__SECTION__KEY                 any key of the configuration, over what files say:
+                                         WHIMBREL__EXPORTERS__BACKEND__ENDPOINT=https://otlp.example.com
+  OTEL_EXPORTER_OTLP_*                   the exporter, where none is configured
+  OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME
+                                         resource attributes, under those of the configuration
+  STATE_DIRECTORY, CREDENTIALS_DIRECTORY where data and wal.key are, as systemd sets them
+  NO_COLOR                               no colours on a terminal
+
+Exit codes:
+  0 done   1 failed   2 wrong use   3 data lost or damaged (wal verify)
+  4 data directory locked, or under another key   78 configuration";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "whimbrel", version, about = ABOUT, after_help = MORE, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent until TERM or INT: what is collected by then is sent, or stays in the WAL
+    Run(run::Args),
+    /// Check the configuration and show what would run; touches no data
+    Check(check::Args),
+    /// Show the configuration
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(config::Command),
+    /// Look at a plugin, or run it once
+    #[command(subcommand, arg_required_else_help = true)]
+    Plugin(plugin::Command),
+    /// Look at the write-ahead log, the durable buffer on disk
+    #[command(subcommand, arg_required_else_help = true)]
+    Wal(wal::Command),
+    /// Ask the running agent what it does
+    Status(status::Args),
+    /// See it work: the agent and a backend that shows what arrives, until interrupted
+    Demo(demo::Args),
+}
+
+/// Runs what the process was started with.
+pub fn main() -> ExitCode {
+    end(run_with(std::env::args_os())).into()
+}
+
+fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Outcome {
+    let program = match Program::try_parse_from(arguments) {
+        Ok(program) => program,
+        Err(error) => return usage(&error),
+    };
+    match program.command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Config(command) => config::run(&command),
+        Command::Plugin(command) => plugin::run(&command),
+        Command::Wal(command) => wal::run(&command),
+        Command::Status(args) => status::run(&args),
+        Command::Demo(args) => demo::run(&args),
+    }
+}
+
+/// Help and the version are asked for and go to stdout; anything else is wrong use.
+fn usage(error: &clap::Error) -> Outcome {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            print::text(error.render())?;
+            Ok(Exit::Done)
+        }
+        _ => {
+            print::message(error.render().to_string().trim_end());
+            Ok(Exit::Usage)
+        }
+    }
+}
+
+/// Says why it failed, if it did.
+fn end(outcome: Outcome) -> Exit {
+    let Failure { exit, error } = match outcome {
+        Ok(exit) => return exit,
+        Err(failure) => failure,
+    };
+    if let Some(error) = error {
+        match error.downcast_ref::<Problems>() {
+            Some(problems) => print::message(heading(problems)),
+            None => print::message(format_args!("whimbrel: {error:#}")),
+        }
+    }
+    exit
+}
+
+/// All problems below one line that counts them.
+fn heading(problems: &Problems) -> String {
+    let count = match problems.len() {
+        1 => "1 problem".to_owned(),
+        count => format!("{count} problems"),
+    };
+    format!("whimbrel: {count} in the configuration; nothing was started, and no data touched\n\n{problems}")
+        .trim_end()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Program, clap::Error> {
+        Program::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Program::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_of_this_version_is_understood() {
+        for line in [
+            "whimbrel run",
+            "whimbrel run -c a.yaml -c conf.d -c env:TEXT",
+            "whimbrel check --json",
+            "whimbrel config show --effective -c a.yaml",
+            "whimbrel wal status --json",
+            "whimbrel wal verify -c a.yaml",
+            "whimbrel plugin inspect a.wasm --json",
+            "whimbrel plugin run a.wasm",
+            "whimbrel status --json",
+            "whimbrel demo --keep /tmp/x",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn commands_of_later_versions_are_not_offered() {
+        for line in
+            ["whimbrel top", "whimbrel tap", "whimbrel wal repair", "whimbrel key rotate", "whimbrel help"]
+        {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidSubcommand, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_names_the_environment_and_the_exit_codes() {
+        let help = Program::command().render_help().to_string();
+        for wanted in ["WHIMBREL__", "OTEL_EXPORTER_OTLP_", "78 configuration", "whimbrel check"] {
+            assert!(help.contains(wanted), "{wanted} in\n{help}");
+        }
+        assert!(parse("whimbrel --version").unwrap_err().to_string().starts_with("whimbrel 0."));
+    }
+}

@@ -1,0 +1,103 @@
+//! `whimbrel run`: the agent itself.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{
+    exit::{Exit, Failure, Outcome},
+    source::Source,
+};
+use crate::{
+    config::Loaded,
+    pipeline::{Pipeline, StartError},
+    telemetry,
+};
+
+/// How long what waits is sent after the first TERM or INT.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Guests and exporters share these; the WAL's writer and the kernel have their own.
+const MOST_WORKERS: usize = 4;
+
+/// What `run` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) source: Source,
+}
+
+/// Runs until told to end.
+pub(super) fn run(args: &Args) -> Outcome {
+    let loaded = args.source.load()?;
+    let _log = telemetry::log::init(loaded.config.log)?;
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()?
+        .block_on(until_told(loaded))
+}
+
+async fn until_told(loaded: Loaded) -> Outcome {
+    loaded.notes.iter().for_each(|note| tracing::info!("{note}"));
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let mut signals = Signals::new()?;
+    let data_dir = loaded.config.data_dir.clone();
+    let (collectors, exporters) = (loaded.config.collectors.len(), loaded.config.exporters.len());
+    let pipeline = match Pipeline::start(loaded.config).await {
+        Ok(pipeline) => pipeline,
+        Err(error) => return Err(Failure::new(exit_of(&error), error)),
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data_dir = %data_dir.display(),
+        collectors,
+        exporters,
+        health = pipeline.health_address().map(tracing::field::display),
+        "running"
+    );
+    let name = signals.next().await;
+    tracing::info!(signal = name, most_seconds = DRAIN.as_secs(), "stopping: sending what waits");
+    tokio::select! {
+        stopped = pipeline.stop(DRAIN) => match stopped? {
+            0 => tracing::info!("stopped; nothing waits"),
+            pending => tracing::info!(pending, "stopped; what waits stays in the WAL and goes out at the next start"),
+        },
+        name = signals.next() => tracing::warn!(signal = name, "stopping at once; what waits stays in the WAL"),
+    }
+    Ok(Exit::Done)
+}
+
+fn exit_of(error: &StartError) -> Exit {
+    if error.is_locked_or_foreign() { Exit::Locked } else { Exit::Failed }
+}
+
+/// TERM and INT; HUP is answered, too, because its default would end the agent.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one that ends the agent.
+    async fn next(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "TERM",
+                _ = self.interrupt.recv() => return "INT",
+                _ = self.hang_up.recv() => {
+                    tracing::warn!("HUP: reloading comes with a later version; restart to apply a changed configuration");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! `whimbrel status`: what the running agent says over its control socket.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{exit::{Exit, Outcome}, print, source::Source, words};
+use crate::admin;
+
+/// What `status` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) source: Source,
+    /// The agent's control socket; without it, the one that the configuration names
+    #[arg(long, value_name = "PATH")]
+    pub(super) socket: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Asks, and prints the answer.
+pub(super) fn run(args: &Args) -> Outcome {
+    let socket = match &args.socket {
+        Some(socket) => socket.clone(),
+        None => args.source.load()?.config.control_socket,
+    };
+    let status = ask(&socket)?;
+    if args.json {
+        print::json(&status)?;
+    } else {
+        print::text(rendered(&status))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The running agent's answer.
+///
+/// # Errors
+/// When no agent answers there.
+pub(super) fn ask(socket: &Path) -> anyhow::Result<Value> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let body = runtime.block_on(admin::ask(socket, "/status"))?;
+    Ok(serde_json::from_slice(&body)?)
+}
+
+fn rendered(status: &Value) -> String {
+    let mut out = format!(
+        "whimbrel {} · pid {} · up {} · {} · {}\n",
+        words::plain(&status["version"]),
+        words::plain(&status["pid"]),
+        words::duration_ms(status["uptime_ms"].as_u64()),
+        if status["ready"] == true { "ready" } else { "starting" },
+        words::plain(&status["data_dir"]),
+    );
+    for warning in words::list(&status["warnings"]) {
+        out.push_str(&format!("note: {}\n", words::plain(warning)));
+    }
+    out.push_str("\ncollectors\n");
+    out.push_str(&print::table(&collectors(status)));
+    out.push_str("\nwal\n");
+    out.push_str(&words::wal(&status["wal"]));
+    out.push_str("\nexporters\n");
+    out.push_str(&print::table(&exporters(status)));
+    if let Some(letters) = status["dead_letters"].as_u64().filter(|n| *n > 0) {
+        out.push_str(&format!("\ndead letters: {letters} records that receivers refused for what they hold\n"));
+    }
+    for problem in problems(status) {
+        out.push_str(&format!("\n{problem}\n"));
+    }
+    out
+}
+
+fn collectors(status: &Value) -> Vec<Vec<String>> {
+    let mut rows =
+        vec![words::row(&["  name", "state", "plugin", "collects", "items", "missed", "faults", "memory"])];
+    for collector in words::list(&status["collectors"]) {
+        rows.push(vec![
+            format!("  {}", words::plain(&collector["name"])),
+            words::plain(&collector["state"]),
+            collector["identity"].as_str().map_or_else(|| words::plain(&collector["plugin"]), str::to_owned),
+            words::plain(&collector["collects"]),
+            words::plain(&collector["items"]),
+            words::plain(&collector["missed"]),
+            words::plain(&collector["faults"]),
+            words::bytes(collector["memory_bytes"].as_u64()),
+        ]);
+    }
+    rows
+}
+
+fn exporters(status: &Value) -> Vec<Vec<String>> {
+    let mut rows = vec![words::row(&["  name", "signal", "state", "delivered", "items", "sent", "encoding"])];
+    for exporter in words::list(&status["exporters"]) {
+        for lane in words::list(&exporter["lanes"]) {
+            if lane["state"]["state"] == "idle" && lane["delivered"]["records"] == 0 {
+                continue;
+            }
+            rows.push(vec![
+                format!("  {}", words::plain(&exporter["name"])),
+                words::plain(&lane["signal"]),
+                words::plain(&lane["state"]["state"]),
+                format!("{} records", words::plain(&lane["delivered"]["records"])),
+                words::plain(&lane["delivered"]["items"]),
+                words::bytes(lane["sent_bytes"].as_u64()),
+                words::plain(&lane["encoding"]),
+            ]);
+        }
+    }
+    if rows.len() == 1 {
+        return words::list(&status["exporters"])
+            .map(|e| vec![format!("  {}", words::plain(&e["name"])), "idle".into(), words::plain(&e["endpoint"])])
+            .collect();
+    }
+    rows
+}
+
+/// What stands in the way, in words: one line each.
+fn problems(status: &Value) -> Vec<String> {
+    let mut problems = Vec::new();
+    for collector in words::list(&status["collectors"]) {
+        if let Some(problem) = collector["last_problem"].as_str() {
+            problems.push(format!("collector {}: {problem}", words::plain(&collector["name"])));
+        }
+    }
+    for exporter in words::list(&status["exporters"]) {
+        for lane in words::list(&exporter["lanes"]) {
+            if let Some(reason) = lane["state"]["reason"].as_str() {
+                problems.push(format!(
+                    "exporter {} ({}): {} since {}: {reason}",
+                    words::plain(&exporter["name"]),
+                    words::plain(&lane["signal"]),
+                    words::plain(&lane["state"]["state"]),
+                    words::moment_ms(lane["state"]["since_unix_ms"].as_u64()),
+                ));
+            }
+        }
+    }
+    problems
+}

@@ -1,0 +1,290 @@
+//! One collector's task: load, instantiate, collect on the raster; after a fault, what the policy says.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+use whimbrel_plugin_host::{CollectError, Fault, Grants, Host, Instance, Limits, Plugin, Services, Setup, SystemGrant};
+
+use super::{
+    builtin,
+    schedule::Schedule,
+    services::CollectorServices,
+    status::{Board, CollectorState, CollectorStatus},
+    supervise::{Supervisor, Verdict},
+};
+use crate::{
+    clock::{self, Clock},
+    config,
+    store::Store,
+    system::System,
+};
+
+/// How long `shutdown` of a guest may take when the agent stops.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);
+/// Of linear memory's cap: above it the instance is recycled after a collect, because it never shrinks.
+const RECYCLE_ABOVE: f64 = 0.75;
+
+/// What every collector is started with.
+#[derive(Clone)]
+pub struct Ground {
+    /// Compiles, caches, instantiates.
+    pub host: Host,
+    /// Where batches go.
+    pub store: Store,
+    /// The host's figures.
+    pub system: Arc<System>,
+    /// Time and chance.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A running collector: its status, and the way to stop it.
+pub struct Collector {
+    board: Arc<Board>,
+    stop: watch::Sender<bool>,
+    task: tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Collector {
+    /// Where it stands now.
+    pub fn status(&self) -> CollectorStatus {
+        self.board.read()
+    }
+
+    /// Lets the collect that runs end, asks the guest to shut down, and returns when the task is gone. A guest
+    /// that does not return is bounded by its deadline.
+    pub async fn stop(&self) {
+        self.stop.send_replace(true);
+        if let Some(task) = self.task.lock().await.take()
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "a collector's task ended badly");
+        }
+    }
+}
+
+/// Starts the task of one collector.
+pub fn start(config: config::Collector, ground: Ground) -> Collector {
+    let board = Arc::new(Board::new(&config.name, config.plugin.to_string()));
+    let (stop, stopped) = watch::channel(false);
+    let task = Task {
+        source: format!("collectors/{}", config.name),
+        supervisor: Supervisor::default(),
+        config,
+        ground,
+        board: board.clone(),
+        stopped,
+    };
+    Collector { board, stop, task: tokio::sync::Mutex::new(Some(tokio::spawn(task.run()))) }
+}
+
+struct Task {
+    config: config::Collector,
+    source: String,
+    ground: Ground,
+    board: Arc<Board>,
+    supervisor: Supervisor,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        if let Some(plugin) = self.load().await {
+            while self.attempt(&plugin).await == Next::Again {}
+        }
+        self.board.write(|s| {
+            if s.state != CollectorState::SetAside {
+                s.state = CollectorState::Stopped;
+            }
+        });
+    }
+
+    /// Reads and compiles (or takes from the cache). A component that cannot be used is set aside at once: trying
+    /// again would find the same bytes.
+    async fn load(&mut self) -> Option<Plugin> {
+        let origin = self.config.plugin.to_string();
+        let bytes = match builtin::read(&self.config.plugin) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.set_aside(format!("{origin} cannot be read: {error}")),
+        };
+        match self.ground.host.load(&origin, &bytes).await {
+            Ok(plugin) => {
+                self.board.write(|s| s.identity = Some(plugin.description().title()));
+                Some(plugin)
+            }
+            Err(error) => self.set_aside(error.to_string()),
+        }
+    }
+
+    fn set_aside(&self, problem: String) -> Option<Plugin> {
+        tracing::error!(collector = self.config.name, problem, "collector set aside");
+        self.board.write(|s| {
+            s.state = CollectorState::SetAside;
+            s.last_problem = Some(problem);
+        });
+        None
+    }
+
+    /// One instance's life.
+    async fn attempt(&mut self, plugin: &Plugin) -> Next {
+        self.board.write(|s| s.state = CollectorState::Starting);
+        let checkpoint = self.ground.store.checkpoint(&self.source);
+        let fault = match plugin.instantiate(setup(&self.config, checkpoint, self.services())).await {
+            Ok(instance) => {
+                self.supervisor.started(self.ground.clock.monotonic());
+                self.board.write(|s| s.state = CollectorState::Running);
+                match self.collect_on_schedule(instance).await {
+                    Ok(next) => return next,
+                    Err(fault) => fault,
+                }
+            }
+            Err(fault) => fault,
+        };
+        self.after(fault).await
+    }
+
+    fn services(&self) -> Arc<CollectorServices> {
+        Arc::new(CollectorServices {
+            name: self.config.name.clone(),
+            source: self.source.clone(),
+            store: self.ground.store.clone(),
+            system: self.ground.system.clone(),
+            clock: self.ground.clock.clone(),
+            board: self.board.clone(),
+        })
+    }
+
+    async fn collect_on_schedule(&mut self, mut instance: Instance) -> Result<Next, Fault> {
+        let clock = self.ground.clock.clone();
+        let mut schedule = Schedule::starting(clock.monotonic(), self.config.interval);
+        loop {
+            let pause = schedule.next().saturating_sub(clock.monotonic());
+            tokio::select! {
+                () = clock.sleep(pause) => {}
+                () = stop_asked(&mut self.stopped) => {
+                    self.shut_down(instance).await;
+                    return Ok(Next::Stop);
+                }
+            }
+            let due = schedule.due(clock.monotonic());
+            if due.missed > 0 {
+                self.board.write(|s| s.missed += due.missed);
+            }
+            while self.collect_once(&mut instance).await? && !*self.stopped.borrow() {}
+            if instance.memory() as f64 > self.config.limits.memory as f64 * RECYCLE_ABOVE {
+                tracing::info!(
+                    collector = self.config.name,
+                    memory = instance.memory(),
+                    "linear memory above {:.0} % of its limit: a new instance takes over",
+                    RECYCLE_ABOVE * 100.0
+                );
+                self.shut_down(instance).await;
+                self.board.write(|s| s.restarts += 1);
+                return Ok(Next::Again);
+            }
+        }
+    }
+
+    /// Whether there is more to collect at once.
+    async fn collect_once(&mut self, instance: &mut Instance) -> Result<bool, Fault> {
+        match instance.collect(self.config.limits.deadline).await {
+            Ok(collected) => {
+                self.board.write(|s| {
+                    s.collects += 1;
+                    s.memory_bytes = collected.memory;
+                    s.log_lines_dropped += collected.lines_dropped;
+                    s.last_collect_us = micros(collected.took + collected.waited);
+                });
+                Ok(collected.more)
+            }
+            Err(CollectError::Guest(error)) => {
+                tracing::warn!(collector = self.config.name, %error, "collect returned an error");
+                self.board.write(|s| {
+                    s.collects += 1;
+                    s.errors += 1;
+                    s.last_problem = Some(error.to_string());
+                });
+                Ok(false)
+            }
+            Err(CollectError::Fault(fault)) => Err(fault),
+        }
+    }
+
+    async fn shut_down(&self, instance: Instance) {
+        if let Err(fault) = instance.shutdown(SHUTDOWN_DEADLINE).await {
+            tracing::warn!(collector = self.config.name, %fault, "the plugin's shutdown failed");
+        }
+    }
+
+    async fn after(&mut self, fault: Fault) -> Next {
+        let clock = self.ground.clock.clone();
+        if fault.is_permanent() {
+            self.board.write(|s| s.faults += 1);
+            self.set_aside(fault.to_string());
+            return Next::Stop;
+        }
+        let verdict = self.supervisor.fault(clock.monotonic(), clock::chance(&*clock));
+        self.board.write(|s| {
+            s.faults += 1;
+            s.last_problem = Some(fault.to_string());
+        });
+        match verdict {
+            Verdict::RestartAfter(pause) => {
+                let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                tracing::warn!(collector = self.config.name, %fault, pause_ms, "collector failed, and starts again");
+                self.board.write(|s| s.state = CollectorState::BackingOff { pause_ms });
+                tokio::select! {
+                    () = clock.sleep(pause) => {}
+                    () = stop_asked(&mut self.stopped) => return Next::Stop,
+                }
+                self.board.write(|s| s.restarts += 1);
+                Next::Again
+            }
+            Verdict::SetAside { faults } => {
+                self.set_aside(format!("{faults} faults in ten minutes, the last: {fault}"));
+                Next::Stop
+            }
+        }
+    }
+}
+
+/// What an instance of a configured collector is made with.
+pub(super) fn setup(config: &config::Collector, checkpoint: Option<Vec<u8>>, services: Arc<dyn Services>) -> Setup {
+    Setup {
+        instance: config.name.clone(),
+        config_json: config.config.to_string(),
+        checkpoint,
+        interval: config.interval,
+        limits: Limits {
+            memory: config.limits.memory,
+            init: config.limits.init,
+            output: config.limits.output,
+            log_lines_per_second: config.limits.log_lines,
+            ..Limits::default()
+        },
+        grants: Grants {
+            secrets: Vec::new(),
+            system: match &config.grants.system {
+                config::SystemGrant::None => SystemGrant::None,
+                config::SystemGrant::All => SystemGrant::All,
+                config::SystemGrant::Parts(parts) => SystemGrant::Parts(parts.clone()),
+            },
+        },
+        services,
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// What follows an instance's life.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Again,
+    Stop,
+}
+
+async fn stop_asked(stopped: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone: the agent is stopping too.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}

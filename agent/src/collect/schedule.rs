@@ -1,0 +1,75 @@
+//! When to collect next: a fixed raster, so that a late collect does not shift those after it, and a missed one
+//! is missed, not made up for in a burst. Pure.
+
+use std::time::Duration;
+
+/// A raster of equal intervals. Times are durations since any fixed moment of a clock that never goes back.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    interval: Duration,
+    next: Duration,
+}
+
+/// What [`Schedule::due`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    /// When the collect after this one is due.
+    pub(super) next: Duration,
+    /// Collects that were due before and did not happen.
+    pub(super) missed: u64,
+    /// How late this one begins.
+    pub(super) late: Duration,
+}
+
+impl Schedule {
+    /// The first collect is due at `start`, at once.
+    pub(super) fn starting(start: Duration, interval: Duration) -> Self {
+        Self { interval: interval.max(Duration::from_millis(1)), next: start }
+    }
+
+    /// When the next collect is due.
+    pub(super) fn next(&self) -> Duration {
+        self.next
+    }
+
+    /// Called when a collect begins, at or after `next`: moves on to the first moment of the raster after `now`.
+    pub(super) fn due(&mut self, now: Duration) -> Due {
+        let late = now.saturating_sub(self.next);
+        let intervals = late.as_nanos() / self.interval.as_nanos();
+        let missed = u64::try_from(intervals).unwrap_or(u64::MAX);
+        let steps = u32::try_from(missed.saturating_add(1)).unwrap_or(u32::MAX);
+        self.next = self.next.saturating_add(self.interval.saturating_mul(steps));
+        Due { next: self.next, missed, late: late.saturating_sub(self.interval.saturating_mul(steps - 1)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_late_collect_does_not_shift_the_raster() {
+        let mut schedule = Schedule::starting(ms(500), ms(1000));
+        assert_eq!(schedule.due(ms(500)), Due { next: ms(1500), missed: 0, late: ms(0) });
+        assert_eq!(schedule.due(ms(1720)), Due { next: ms(2500), missed: 0, late: ms(220) });
+        assert_eq!(schedule.next(), ms(2500));
+    }
+
+    #[test]
+    fn missed_collects_are_counted_not_made_up_for() {
+        let mut schedule = Schedule::starting(ms(0), ms(100));
+        assert_eq!(schedule.due(ms(350)), Due { next: ms(400), missed: 3, late: ms(50) });
+    }
+
+    #[test]
+    fn a_clock_that_stood_still_for_years_ends_in_one_collect() {
+        let mut schedule = Schedule::starting(ms(0), ms(1));
+        let due = schedule.due(Duration::from_secs(3600 * 24 * 365));
+        assert!(due.missed > 1_000_000);
+        assert!(due.next > Duration::from_secs(3600 * 24));
+    }
+}

@@ -1,0 +1,112 @@
+//! What a guest's imports are answered with: one object an instance.
+//!
+//! A push is encoded (typed batches only), handed to the store, and answered when it is durable. Nothing here
+//! trusts what a guest says: sizes and rates are bounded by the plugin host before a call gets here.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+};
+
+use whimbrel_plugin_host::services::{Batch, Denied, Entity, GuestError, Level, LogLine, Services};
+
+use super::{encode, status::Board};
+use crate::{
+    clock::{self, Clock},
+    store::{self, Store, StoreError},
+    system::System,
+};
+
+/// The services of one collector's instance.
+pub(super) struct CollectorServices {
+    pub(super) name: String,
+    /// `collectors/NAME`
+    pub(super) source: String,
+    pub(super) store: Store,
+    pub(super) system: Arc<System>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) board: Arc<Board>,
+}
+
+impl CollectorServices {
+    async fn store(&self, batch: Batch, checkpoint: Option<Vec<u8>>) -> Result<(), GuestError> {
+        let now = clock::unix_ns(&*self.clock);
+        let (signal, request) = encode::request(batch, now)?;
+        let batch = store::Batch {
+            signal,
+            request: &request,
+            source: &self.source,
+            checkpoint: checkpoint.as_deref(),
+        };
+        match self.store.append(batch).await {
+            Ok(stored) => {
+                self.board.write(|s| {
+                    s.pushes += 1;
+                    s.items += stored.items;
+                });
+                Ok(())
+            }
+            Err(error) => {
+                self.board.write(|s| {
+                    match &error {
+                        StoreError::Invalid(_) => s.refused.invalid += 1,
+                        StoreError::TooLarge(_) => s.refused.too_large += 1,
+                        _ => s.refused.unavailable += 1,
+                    }
+                    s.last_problem = Some(format!("push refused: {error}"));
+                });
+                tracing::warn!(collector = self.name, %error, "push refused");
+                Err(match error {
+                    StoreError::Invalid(e) => GuestError::Invalid(e.to_string()),
+                    StoreError::TooLarge(_) => GuestError::TooLarge(whimbrel_wal::MAX_RECORD as u64),
+                    other => GuestError::Unavailable(other.to_string()),
+                })
+            }
+        }
+    }
+}
+
+impl Services for CollectorServices {
+    fn push(
+        &self,
+        batch: Batch,
+        checkpoint: Option<Vec<u8>>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), GuestError>> + Send + '_>> {
+        Box::pin(self.store(batch, checkpoint))
+    }
+
+    fn snapshot(&self, part: &str) -> Result<Vec<Entity>, GuestError> {
+        self.system.snapshot(part).map(encode::entities).map_err(|e| GuestError::Unavailable(e.to_string()))
+    }
+
+    fn log(&self, line: LogLine) {
+        let collector = self.name.as_str();
+        let dropped_before = line.dropped_before;
+        if dropped_before > 0 {
+            self.board.write(|s| s.log_lines_dropped += dropped_before);
+        }
+        let fields = line.fields.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
+        let message = line.message;
+        match line.level {
+            Level::Trace => tracing::trace!(collector, fields, "{message}"),
+            Level::Debug => tracing::debug!(collector, fields, "{message}"),
+            Level::Info => tracing::info!(collector, fields, "{message}"),
+            Level::Warn => tracing::warn!(collector, fields, "{message}"),
+            Level::Error => tracing::error!(collector, fields, "{message}"),
+        }
+    }
+
+    fn reveal(&self, name: &str) -> Result<String, GuestError> {
+        Err(GuestError::Denied(format!("the secret {name:?} is not granted: grants.secrets comes with a later version")))
+    }
+
+    fn denied(&self, what: &Denied) {
+        self.board.write(|s| s.last_problem = Some(what.to_string()));
+        tracing::warn!(collector = self.name, "{what}");
+    }
+
+    fn now_ns(&self) -> u64 {
+        clock::unix_ns(&*self.clock)
+    }
+}

@@ -1,0 +1,171 @@
+//! One collect of one plugin, in the agent's own sandbox, with nothing stored and nothing sent: `whimbrel plugin run`.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use whimbrel_otlp::Signal;
+use whimbrel_plugin_host::{
+    CollectError, Fault, Host, LoadError,
+    services::{Batch, Denied, Entity, GuestError, LogLine, Services},
+};
+
+use super::{builtin, encode, run::setup};
+use crate::{
+    clock::{self, Clock},
+    config,
+    system::System,
+};
+
+/// What a collect came to.
+#[derive(Debug)]
+pub struct Trial {
+    /// Name and version from the component's metadata.
+    pub title: String,
+    /// Export requests as they would have gone into the WAL, before the agent's resource is merged in.
+    pub batches: Vec<(Signal, Vec<u8>)>,
+    /// Bytes of the last checkpoint pushed.
+    pub checkpoint: Option<usize>,
+    /// What it wrote into the agent's log.
+    pub lines: Vec<LogLine>,
+    /// What it asked for and was not granted.
+    pub denied: Vec<Denied>,
+    /// Time the guest was charged with in `collect`.
+    pub took: Duration,
+    /// Linear memory afterwards, bytes.
+    pub memory: u64,
+    /// How `collect` ended, where not well.
+    pub failed: Option<CollectError>,
+}
+
+/// Why there was no collect.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// The file.
+    #[error("{plugin} cannot be read: {source}")]
+    Read {
+        /// Which.
+        plugin: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The component.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// `init` refused, trapped or took too long.
+    #[error("the plugin did not start: {0}")]
+    Start(#[from] Fault),
+}
+
+/// Loads, starts, collects until there is no more, shuts down.
+///
+/// # Errors
+/// [`TrialError`]; what goes wrong in `collect` itself stands in [`Trial::failed`].
+pub async fn once(
+    config: &config::Collector,
+    host: &Host,
+    system: Arc<System>,
+    clock: Arc<dyn Clock>,
+) -> Result<Trial, TrialError> {
+    let plugin = config.plugin.to_string();
+    let bytes =
+        builtin::read(&config.plugin).map_err(|source| TrialError::Read { plugin: plugin.clone(), source })?;
+    let loaded = host.load(&plugin, &bytes).await?;
+    let services = Arc::new(Recorder { system, clock, seen: Mutex::default() });
+    let mut instance = loaded.instantiate(setup(config, None, services.clone())).await?;
+    let mut took = Duration::ZERO;
+    let mut memory = 0;
+    let failed = loop {
+        match instance.collect(config.limits.deadline).await {
+            Ok(collected) => {
+                took += collected.took;
+                memory = collected.memory;
+                if !collected.more {
+                    break None;
+                }
+            }
+            Err(error) => break Some(error),
+        }
+    };
+    if instance.is_alive()
+        && let Err(fault) = instance.shutdown(config.limits.deadline).await
+    {
+        tracing::warn!(%fault, "the plugin's shutdown failed");
+    }
+    let seen = std::mem::take(&mut *services.lock());
+    Ok(Trial {
+        title: loaded.description().title(),
+        batches: seen.batches,
+        checkpoint: seen.checkpoint,
+        lines: seen.lines,
+        denied: seen.denied,
+        took,
+        memory,
+        failed,
+    })
+}
+
+/// Keeps what a guest says, and answers as the agent would.
+struct Recorder {
+    system: Arc<System>,
+    clock: Arc<dyn Clock>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    batches: Vec<(Signal, Vec<u8>)>,
+    checkpoint: Option<usize>,
+    lines: Vec<LogLine>,
+    denied: Vec<Denied>,
+}
+
+impl Recorder {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, batch: Batch, checkpoint: Option<Vec<u8>>) -> Result<(), GuestError> {
+        let (signal, request) = encode::request(batch, clock::unix_ns(&*self.clock))?;
+        whimbrel_otlp::walk(signal, &request).map_err(|e| GuestError::Invalid(e.to_string()))?;
+        let mut seen = self.lock();
+        seen.batches.push((signal, request));
+        if let Some(checkpoint) = checkpoint {
+            seen.checkpoint = Some(checkpoint.len());
+        }
+        Ok(())
+    }
+}
+
+impl Services for Recorder {
+    fn push(
+        &self,
+        batch: Batch,
+        checkpoint: Option<Vec<u8>>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), GuestError>> + Send + '_>> {
+        Box::pin(std::future::ready(self.record(batch, checkpoint)))
+    }
+
+    fn snapshot(&self, part: &str) -> Result<Vec<Entity>, GuestError> {
+        self.system.snapshot(part).map(encode::entities).map_err(|e| GuestError::Unavailable(e.to_string()))
+    }
+
+    fn log(&self, line: LogLine) {
+        self.lock().lines.push(line);
+    }
+
+    fn reveal(&self, name: &str) -> Result<String, GuestError> {
+        Err(GuestError::Denied(format!("there is no secret {name:?}")))
+    }
+
+    fn denied(&self, what: &Denied) {
+        self.lock().denied.push(what.clone());
+    }
+
+    fn now_ns(&self) -> u64 {
+        clock::unix_ns(&*self.clock)
+    }
+}

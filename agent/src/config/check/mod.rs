@@ -1,0 +1,17 @@
+//! Tree -> checked types, one file a section. Every problem is found in one pass: a value that is wrong is noted,
+//! its default stands in for it, and the check goes on; nothing of the result is used where anything was noted.
+
+mod checker;
+mod collectors;
+mod endpoint;
+mod exporters;
+mod keys;
+mod root;
+mod wal;
+
+pub(super) use checker::{Checker, Place};
+pub(super) use collectors::written_config;
+pub(super) use endpoint::parse_endpoint;
+pub(super) use exporters::{COMPRESSIONS, check_header};
+pub(super) use keys::{Keys, SECTIONS, is_known};
+pub(super) use root::check;

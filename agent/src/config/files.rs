@@ -1,0 +1,74 @@
+//! Whether the files that a configuration names are there: for `check`, which opens no data.
+
+use std::path::Path;
+
+use super::{
+    Encryption, PluginRef,
+    interpolate::describe,
+    load::Loaded,
+    problem::{Problem, Problems},
+};
+
+impl Loaded {
+    /// Opens every file that the configuration names to be read: plugins, keys, certificates. Reads none of them to
+    /// its end, and makes none.
+    pub fn check_files(&self) -> Problems {
+        let mut problems = Problems::default();
+        let mut check = |keys: &[&str], what: &str, path: &Path| {
+            if let Err(error) = open(path) {
+                let what = format!("the {what} {} can't be read: {error}", path.display());
+                problems.push(self.at(keys, what));
+            }
+        };
+        for collector in &self.config.collectors {
+            if let PluginRef::Path(path) = &collector.plugin {
+                check(&["collectors", &collector.name, "plugin"], "component", path);
+            }
+        }
+        if let Encryption::KeyFile { path, create: false, .. } = &self.config.wal.encryption {
+            check(&["wal", "encryption", "key_file"], "key file", path);
+        }
+        for exporter in &self.config.exporters {
+            let signals = [&exporter.signals.metrics, &exporter.signals.logs, &exporter.signals.traces];
+            let own = signals.into_iter().filter_map(|signal| signal.tls.as_ref());
+            for tls in std::iter::once(&exporter.tls).chain(own) {
+                for (key, path) in
+                    [("ca_file", &tls.ca_file), ("cert_file", &tls.cert_file), ("key_file", &tls.key_file)]
+                {
+                    if let Some(path) = path {
+                        check(&["exporters", &exporter.name, "tls", key], "file", path);
+                    }
+                }
+            }
+        }
+        problems
+    }
+
+    /// A problem at the value of a key, or at what stands in for it.
+    fn at(&self, keys: &[&str], what: String) -> Problem {
+        let mut node = Some(&self.root);
+        for key in keys {
+            node = node.and_then(|node| node.get(key));
+        }
+        let remedy = "correct the path, or let this user read the file";
+        let at = node.unwrap_or(&self.root).at;
+        let problem = Problem::new(&self.texts, at, &keys.join("."), what, remedy);
+        match node {
+            Some(_) => problem.showing_value(&self.texts, at),
+            None if self.implicit => problem.at_variables("OTEL_EXPORTER_OTLP_*"),
+            None => problem,
+        }
+    }
+}
+
+/// What is no plain file, such as a pipe, is not opened: that might wait, or take what it holds.
+fn open(path: &Path) -> Result<(), String> {
+    let metadata = std::fs::metadata(path).map_err(|error| describe(&error))?;
+    if metadata.is_dir() {
+        return Err("it is a folder".to_owned());
+    }
+    if metadata.is_file() {
+        std::fs::File::open(path).map_err(|error| describe(&error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! One exporter: checks its configuration, starts its lanes, wakes, drains and stops them.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use tokio::{sync::watch, task::JoinHandle};
+use whimbrel_otlp::Signal;
+
+use super::{
+    http::HttpTransport,
+    lane::{Lane, MAX_CONCURRENCY, Phase, Progress, Settings},
+    source::{DeadLetters, Source},
+    status::ExporterStatus,
+    transport::Transport,
+};
+use crate::{clock::Clock, config};
+
+/// Starts an exporter: a task for each signal on the current tokio runtime. Nothing is connected before there is
+/// something to send.
+///
+/// # Errors
+/// If the configuration can't be used: a file that can't be read, a header that is none. Nothing is started then.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn start(
+    config: &config::Exporter,
+    source: Arc<dyn Source>,
+    dead_letters: Arc<dyn DeadLetters>,
+    clock: Arc<dyn Clock>,
+) -> Result<ExporterHandle, ExportError> {
+    let wrong = |problem| ExportError { exporter: config.name.clone(), problem };
+    let visible = |c: char| c.is_ascii_graphic() && c != '/';
+    if config.name.is_empty() || !config.name.chars().all(visible) {
+        return Err(wrong(Problem::Name));
+    }
+    let connections = Signal::ALL.into_iter().map(|signal| concurrency(config, signal)).sum();
+    let transport = HttpTransport::new(config, connections, Arc::clone(&clock)).map_err(wrong)?;
+    Ok(start_over(config, source, dead_letters, clock, Arc::new(transport)))
+}
+
+/// Starts an exporter over any transport.
+pub(super) fn start_over(
+    config: &config::Exporter,
+    source: Arc<dyn Source>,
+    dead_letters: Arc<dyn DeadLetters>,
+    clock: Arc<dyn Clock>,
+    transport: Arc<dyn Transport>,
+) -> ExporterHandle {
+    let name: Arc<str> = config.name.as_str().into();
+    let (phase, _) = watch::channel(Phase::Running);
+    let lanes = Signal::ALL.map(|signal| {
+        let settings = Settings {
+            compression: config.compression,
+            concurrency: concurrency(config, signal),
+            max_request: config.max_request,
+            max_delay: config.max_delay,
+            retry: config.retry,
+        };
+        Arc::new(Lane::new(
+            Arc::clone(&name),
+            signal,
+            settings,
+            Arc::clone(&source),
+            Arc::clone(&dead_letters),
+            Arc::clone(&transport),
+            Arc::clone(&clock),
+            phase.subscribe(),
+        ))
+    });
+    let tasks = lanes.iter().map(|lane| tokio::spawn(Arc::clone(lane).run())).collect();
+    let exporter =
+        Exporter { name, endpoint: config.endpoint.clone(), lanes, phase, tasks: Mutex::new(tasks), clock };
+    ExporterHandle { exporter: Arc::new(exporter) }
+}
+
+/// Requests in flight in a lane. Metrics go one at a time, because backends refuse samples out of order.
+fn concurrency(config: &config::Exporter, signal: Signal) -> usize {
+    let default = if signal == Signal::Metrics { 1 } else { 2 };
+    config.concurrency.unwrap_or(default).clamp(1, MAX_CONCURRENCY)
+}
+
+/// A running exporter. Clones are the same one; when the last is dropped, it stops.
+#[derive(Clone)]
+pub struct ExporterHandle {
+    exporter: Arc<Exporter>,
+}
+
+struct Exporter {
+    name: Arc<str>,
+    endpoint: String,
+    lanes: [Arc<Lane>; 3],
+    phase: watch::Sender<Phase>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    clock: Arc<dyn Clock>,
+}
+
+/// How draining ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Every visible record is settled.
+    Empty,
+    /// Records are left in the WAL: time was up, or the receiver would not have been tried again before.
+    Left,
+}
+
+impl ExporterHandle {
+    /// A snapshot.
+    pub fn status(&self) -> ExporterStatus {
+        let lanes: Vec<_> = self.exporter.lanes.iter().map(|lane| lane.status()).collect();
+        let worst = lanes.iter().map(|lane| &lane.state).max().cloned();
+        ExporterStatus {
+            name: self.exporter.name.to_string(),
+            endpoint: self.exporter.endpoint.clone(),
+            protocol: "http/protobuf",
+            state: worst.unwrap_or(super::State::Idle),
+            lanes,
+        }
+    }
+
+    /// Records became visible. Cheap, callable from any thread.
+    pub fn wake(&self) {
+        for lane in &self.exporter.lanes {
+            lane.wake.notify_one();
+        }
+    }
+
+    /// Whatever is held or waits is tried at once.
+    pub fn resume(&self) {
+        for lane in &self.exporter.lanes {
+            lane.resume.notify_waiters();
+        }
+    }
+
+    /// Sends what is visible without waiting for more, for at most this long; ends early where the next try would
+    /// come too late. The exporter runs on, without `max_delay`; [`stop`](ExporterHandle::stop) comes after this.
+    pub async fn drain(&self, within: Duration) -> Drained {
+        let clock = &self.exporter.clock;
+        let deadline = clock.monotonic().saturating_add(within);
+        self.exporter.phase.send_if_modified(|phase| {
+            let running = *phase == Phase::Running;
+            if running {
+                *phase = Phase::Draining;
+            }
+            running
+        });
+        let lanes = self.exporter.lanes.iter().map(|lane| async {
+            let mut progress = lane.progress.subscribe();
+            let ended = progress.wait_for(|progress| match progress {
+                Progress::Busy => false,
+                Progress::Stuck(until) => *until >= deadline,
+                Progress::Drained => true,
+            });
+            matches!(ended.await.as_deref(), Ok(Progress::Drained))
+        });
+        tokio::select! {
+            drained = join_all(lanes) => {
+                if drained.into_iter().all(|drained| drained) { Drained::Empty } else { Drained::Left }
+            }
+            () = clock.sleep(within) => Drained::Left,
+        }
+    }
+
+    /// Ends the exporter: requests under way are broken off and stay planned in the WAL; the next start sends them
+    /// again, identically. Answers that have come are acknowledged first.
+    pub async fn stop(&self) {
+        self.exporter.phase.send_replace(Phase::Stopping);
+        let tasks = std::mem::take(&mut *self.exporter.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in join_all(tasks).await {
+            if let Err(error) = task {
+                tracing::error!(exporter = %self.exporter.name, %error, "an exporter's task failed");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ExporterHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExporterHandle").field("name", &self.exporter.name).finish_non_exhaustive()
+    }
+}
+
+/// Why an exporter could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("exporters.{exporter}: {problem}")]
+pub struct ExportError {
+    exporter: String,
+    problem: Problem,
+}
+
+/// What is wrong with an exporter's configuration. Never shows a header's value.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Problem {
+    #[error("the name must be visible ASCII without a slash, because it is part of the Idempotency-Key")]
+    Name,
+    #[error("the endpoint {0}")]
+    Endpoint(String),
+    #[error("the header {name:?} {problem}")]
+    Header { name: String, problem: String },
+    #[error("{}: {problem}", path.display())]
+    File { path: PathBuf, problem: String },
+    #[error("{0}")]
+    Tls(String),
+}

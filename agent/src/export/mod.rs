@@ -1,0 +1,50 @@
+//! The way out: one task an exporter and signal, cursor -> read -> put together -> send -> acknowledge.
+//!
+//! An exporter is what the configuration calls one way out. Its three lanes, one a signal, don't wait for each
+//! other, and no two exporters share a queue, a connection or a retry timer: a failure is its own. In the order
+//! of the path:
+//!
+//! - [`exporter`]: starts, wakes, drains and stops the lanes;
+//! - [`source`]: where records come from, and where they are acknowledged; [`wal_source`]: the real one;
+//! - [`lane`]: reads records and puts requests together, and keeps what its requests share;
+//! - [`deliver`]: one request to its end: plan, send, decide, acknowledge; [`gate`]: one prober at a time;
+//! - [`dialect`]: what is known of the receiver: its encoding, and whether it reads on after the first frame;
+//! - [`encode`]: records to a request's body, untouched where that is possible;
+//! - [`transport`]: what a request and its outcome are; [`http`], [`answer`], [`response`], [`tls`]: OTLP/HTTP;
+//! - [`retry`]: outcome -> decision, pure;
+//! - [`status`]: what an operator sees of all that.
+//!
+//! Invariants: a record is acknowledged only when the receiver has taken it, when it is durable among the dead
+//! letters, or when the configuration says to give it up, and each of the three is counted. A request is planned
+//! before it is sent, so that after a crash it goes out again as it was, under the same `Idempotency-Key`.
+//! Deliberately absent: decoding OTLP, and any buffer but the requests in flight.
+
+mod exporter;
+
+mod source;
+mod wal_source;
+
+mod lane;
+
+mod deliver;
+mod gate;
+
+mod dialect;
+mod encode;
+
+mod answer;
+mod http;
+mod response;
+mod tls;
+mod transport;
+
+mod retry;
+mod status;
+
+pub use exporter::{Drained, ExportError, ExporterHandle, start};
+pub use source::{DeadLetters, Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored};
+pub use status::{Amount, ExporterStatus, LaneStatus, Requests, State};
+pub use wal_source::lane;
+
+#[cfg(test)]
+mod tests;

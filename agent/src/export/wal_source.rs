@@ -1,0 +1,83 @@
+//! The real source: a consumer of the WAL, one lane a signal.
+
+use whimbrel_otlp::Signal;
+use whimbrel_wal::{Consumer, CursorError, Lane, Outcome, ReadError};
+
+use super::source::{Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored};
+
+/// The WAL's lane of a signal. On disk: never to be changed.
+pub const fn lane(signal: Signal) -> Lane {
+    let [metrics, logs, traces] = Lane::ALL;
+    match signal {
+        Signal::Metrics => metrics,
+        Signal::Logs => logs,
+        Signal::Traces => traces,
+    }
+}
+
+impl Source for Consumer {
+    fn read(
+        &self,
+        signal: Signal,
+        after: Option<RecordId>,
+        limit: ReadLimit,
+    ) -> Result<Vec<Record>, SourceError> {
+        records(self.read(lane(signal), after, limit)?)
+    }
+
+    fn plan(&self, signal: Signal, plan: Plan) -> Result<(), SourceError> {
+        Ok(self.plan(lane(signal), plan)?)
+    }
+
+    fn plans(&self, signal: Signal) -> Vec<Plan> {
+        self.plans(lane(signal))
+    }
+
+    fn read_plan(&self, signal: Signal, plan: &Plan) -> Result<Vec<Record>, SourceError> {
+        records(self.read_plan(lane(signal), plan)?)
+    }
+
+    fn acknowledge(&self, signal: Signal, records: &[RecordId], settled: Settled) -> Result<(), SourceError> {
+        let outcome = match settled {
+            Settled::Delivered => Outcome::Delivered,
+            Settled::DeadLettered => Outcome::DeadLettered,
+            Settled::Dropped => Outcome::Dropped,
+        };
+        Ok(self.acknowledge(lane(signal), records, outcome)?)
+    }
+}
+
+fn records(read: Vec<whimbrel_wal::Record>) -> Result<Vec<Record>, SourceError> {
+    read.into_iter()
+        .map(|record| {
+            let stored = match record.frame() {
+                Some(frame) => Stored::Frame(frame),
+                None => Stored::Plain(record.payload()?),
+            };
+            Ok(Record {
+                id: record.id,
+                source: record.source,
+                label: record.label,
+                items: record.items,
+                ingest_ns: record.ingest_ns,
+                uncompressed_len: record.uncompressed_len,
+                stored,
+            })
+        })
+        .collect()
+}
+
+impl From<ReadError> for SourceError {
+    fn from(error: ReadError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<CursorError> for SourceError {
+    fn from(error: CursorError) -> Self {
+        match error {
+            CursorError::NotVisible { .. } => Self::gone(error),
+            _ => Self::new(error),
+        }
+    }
+}

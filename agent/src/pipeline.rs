@@ -1,0 +1,288 @@
+//! The one place that names all stages and joins them.
+//!
+//! ```text
+//!  collect: one task a collector --> store --> WAL --> export: one task an exporter and signal
+//!     ^ system: the host's figures     |        ^  `-> dead letters: what a receiver refuses
+//!     `---- "durable", checkpoint -----'        keys
+//!  status: one picture of all of it --> admin: health over TCP, control over a Unix socket
+//! ```
+//!
+//! Starting goes from the disk outwards (lock and keys first: nothing is touched that belongs to another agent),
+//! stopping the other way: sources first, then what waits is sent until the deadline, then the WAL is sealed.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use whimbrel_otlp::{Resource, write::Attributes};
+use whimbrel_plugin_host::{Host, HostOptions};
+use whimbrel_wal::{OpenError, OpenReport, Options, SyncPolicy, Wal};
+
+use crate::{
+    admin,
+    clock::{Clock, SystemClock},
+    collect::{self, Ground},
+    config::{self, Config},
+    dead_letters::DeadLetterBox,
+    export,
+    keys::{self, KeysError},
+    resource,
+    status::Overview,
+    store::Store,
+    system::{self, System},
+};
+
+/// Overrides where compiled plugins are kept; a variable for tests and for images that ship a warm cache.
+const PLUGIN_CACHE_VARIABLE: &str = "WHIMBREL_PLUGIN_CACHE";
+
+/// Why the agent did not start. Nothing was damaged.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error("data_dir {path}: {source}", path = path.display())]
+    DataDir {
+        /// It.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The key cannot be had.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The WAL, or that of the dead letters, cannot be opened.
+    #[error(transparent)]
+    Wal(#[from] OpenError),
+    /// An exporter cannot be set up.
+    #[error(transparent)]
+    Exporter(#[from] export::ExportError),
+    /// Plugins cannot be run at all.
+    #[error("plugins cannot be run: {0}")]
+    Host(#[from] whimbrel_plugin_host::HostError),
+    /// The health endpoint.
+    #[error("health.listen {address}: {source}")]
+    Health {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The control socket.
+    #[error("control.socket {path}: {source}", path = path.display())]
+    Control {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    /// The data directory belongs to another agent, or another key.
+    pub fn is_locked_or_foreign(&self) -> bool {
+        match self {
+            Self::Wal(error) => error.is_locked() || error.is_wrong_key(),
+            Self::Keys(KeysError::Lost { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The folders and files under `data_dir`.
+pub struct Places {
+    /// The WAL's segments, cursors, quarantine.
+    pub wal: PathBuf,
+    /// The WAL of refused records.
+    pub dead_letters: PathBuf,
+    /// Compiled plugins.
+    pub plugin_cache: PathBuf,
+}
+
+impl Places {
+    /// Those of this data directory.
+    pub fn of(data_dir: &Path) -> Self {
+        Self {
+            wal: data_dir.join("wal"),
+            dead_letters: data_dir.join("dead-letters"),
+            plugin_cache: std::env::var_os(PLUGIN_CACHE_VARIABLE)
+                .map_or_else(|| data_dir.join("plugin-cache"), PathBuf::from),
+        }
+    }
+}
+
+/// A running agent.
+pub struct Pipeline {
+    overview: Arc<Overview>,
+    wal: Wal,
+    dead_letters: Arc<DeadLetterBox>,
+    health: Option<(SocketAddr, tokio::task::JoinHandle<()>)>,
+    control: admin::Control,
+}
+
+impl Pipeline {
+    /// Opens the WAL, then starts exporters, collectors and endpoints.
+    ///
+    /// # Errors
+    /// [`StartError`]; whatever was started is stopped again.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let places = Places::of(&config.data_dir);
+        make_private(&config.data_dir)?;
+
+        let keys = keys::read(&config.wal.encryption, &config.data_dir, &places.wal)?;
+        if keys.created {
+            tracing::info!(key = %key_place(&config.wal), "first start: made a key for the WAL; keep a copy of it elsewhere");
+        }
+        let (wal, report) = Wal::open(&places.wal, wal_options(&config, keys.encryption.clone()))?;
+        say_what_was_found(&places.wal, &report);
+        let dead_letters =
+            Arc::new(DeadLetterBox::new(places.dead_letters, keys.encryption, clock.clone())?);
+
+        let attributes = resource::attributes(&config.resource);
+        let resource = Resource::new(&Attributes::from_iter(attributes.iter().map(|(k, v)| (k, v.as_str()))));
+        let store = Store::new(wal.clone(), resource, clock.clone(), config.wal.on_full_collectors);
+
+        let mut exporters = Vec::new();
+        for exporter in &config.exporters {
+            exporters.push(start_exporter(exporter, &wal, &dead_letters, &clock)?);
+        }
+        let host = Host::new(HostOptions::new(places.plugin_cache))?;
+        let ground = Ground {
+            host,
+            store: store.clone(),
+            system: Arc::new(System::new(system::Options::default())),
+            clock: clock.clone(),
+        };
+        let collectors =
+            config.collectors.iter().map(|c| collect::start(c.clone(), ground.clone())).collect();
+
+        let overview = Arc::new(Overview {
+            data_dir: config.data_dir.clone(),
+            started: clock.monotonic(),
+            clock,
+            store,
+            warnings: keys.warning.into_iter().collect(),
+            collectors,
+            exporters,
+            dead_letters: dead_letters.clone(),
+        });
+        let control = admin::control(&config.control_socket, overview.clone())
+            .map_err(|source| StartError::Control { path: config.control_socket.clone(), source })?;
+        let health = match config.health {
+            Some(address) => Some(
+                admin::health(address, overview.clone())
+                    .await
+                    .map_err(|source| StartError::Health { address, source })?,
+            ),
+            None => None,
+        };
+        Ok(Self { overview, wal, dead_letters, health, control })
+    }
+
+    /// Where the health endpoint listens, with the port that port 0 became.
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health.as_ref().map(|(address, _)| *address)
+    }
+
+    /// Stops the sources, sends what waits until `deadline` has passed, seals the WAL. What was not sent stays in
+    /// the WAL; returns how many records that are, over all exporters.
+    ///
+    /// # Errors
+    /// When the WAL cannot be closed in good order; what it answered for is as durable as it said.
+    pub async fn stop(self, deadline: Duration) -> Result<u64, whimbrel_wal::CloseError> {
+        let end = tokio::time::Instant::now() + deadline;
+        self.overview.stop_collectors().await;
+        self.overview.drain_exporters(end).await;
+        let pending = self.overview.pending_records();
+        if let Some((_, task)) = self.health {
+            task.abort();
+        }
+        drop(self.control);
+        self.dead_letters.close()?;
+        self.wal.close()?;
+        Ok(pending)
+    }
+}
+
+fn make_private(data_dir: &Path) -> Result<(), StartError> {
+    let failed = |source| StartError::DataDir { path: data_dir.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)
+}
+
+fn key_place(wal: &config::Wal) -> String {
+    match &wal.encryption {
+        config::Encryption::KeyFile { path, .. } => path.display().to_string(),
+        config::Encryption::KeyEnv { variable, .. } => format!("${variable}"),
+        config::Encryption::None => "none".to_owned(),
+    }
+}
+
+fn wal_options(config: &Config, encryption: whimbrel_wal::Encryption) -> Options {
+    let wal = &config.wal;
+    let mut options = Options::new(encryption);
+    options.sync = match wal.sync {
+        config::Sync::Always => SyncPolicy::Always,
+        config::Sync::Interval(every) => match SyncPolicy::interval() {
+            SyncPolicy::Interval { bytes, .. } => SyncPolicy::Interval { every, bytes },
+            other => other,
+        },
+        config::Sync::Never => SyncPolicy::Never,
+    };
+    options.max_size = wal.max_size;
+    options.zstd_level = wal.zstd_level;
+    options.on_wrong_key = match &wal.encryption {
+        config::Encryption::KeyFile { on_wrong_key, .. } | config::Encryption::KeyEnv { on_wrong_key, .. } => {
+            match on_wrong_key {
+                config::OnWrongKey::Refuse => whimbrel_wal::OnWrongKey::Refuse,
+                config::OnWrongKey::SetAside => whimbrel_wal::OnWrongKey::SetAside,
+            }
+        }
+        config::Encryption::None => whimbrel_wal::OnWrongKey::Refuse,
+    };
+    options.consumers = config.exporters.iter().map(|e| e.name.clone()).collect();
+    options
+}
+
+fn start_exporter(
+    config: &config::Exporter,
+    wal: &Wal,
+    dead_letters: &Arc<DeadLetterBox>,
+    clock: &Arc<dyn Clock>,
+) -> Result<export::ExporterHandle, StartError> {
+    let consumer = wal.consumer(&config.name).expect("the WAL was opened with every configured exporter");
+    let handle = export::start(config, Arc::new(consumer.clone()), dead_letters.clone(), clock.clone())?;
+    let exporter = handle.clone();
+    consumer.on_visible(move || exporter.wake());
+    Ok(handle)
+}
+
+fn say_what_was_found(folder: &Path, report: &OpenReport) {
+    let wal = folder.display();
+    if let Some(aside) = &report.set_aside {
+        tracing::warn!(%wal, aside = %aside.display(), "the WAL was under another key: moved aside whole, a new one begun");
+    }
+    if report.torn_bytes > 0 {
+        tracing::info!(%wal, bytes = report.torn_bytes, "cut off writes that a crash had interrupted: none of them had been answered");
+    }
+    if report.lost_records > 0 {
+        tracing::error!(%wal, records = report.lost_records, "durable records are damaged or missing: the disk lost or altered them");
+    }
+    for (file, reason) in &report.quarantined {
+        tracing::error!(%wal, file = %file.display(), reason, "a damaged file was moved to quarantine");
+    }
+    for consumer in &report.cursors_reset {
+        tracing::error!(%wal, exporter = consumer, "its cursor was unusable: it begins again at the oldest record");
+    }
+    for file in &report.foreign {
+        tracing::warn!(%wal, file = %file.display(), "not a file of the WAL's: left alone");
+    }
+    if report.full {
+        tracing::error!(%wal, "the disk has no room for a new segment: nothing can be appended until it has");
+    }
+    let took_ms = u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX);
+    tracing::debug!(%wal, segments = report.segments, recovered = report.recovered_records, took_ms, "opened the WAL");
+}

@@ -1,0 +1,10 @@
+//! What `whimbrel status`, `/status` and `/metrics` show: one picture of the agent, put together when asked.
+//!
+//! Nothing here counts; the stages do. The same picture is shown to people, to scripts and to scrapers, so that
+//! they cannot disagree.
+
+mod overview;
+mod wal;
+
+pub use overview::{AgentStatus, Overview};
+pub use wal::{LaneCounts, WalConsumer, WalLosses, WalStatus};

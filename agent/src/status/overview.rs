@@ -1,0 +1,99 @@
+//! The agent at one moment.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::wal::WalStatus;
+use crate::{
+    clock::Clock,
+    collect::{Collector, CollectorState, CollectorStatus},
+    dead_letters::DeadLetterBox,
+    export::{ExporterHandle, ExporterStatus},
+    store::Store,
+};
+
+/// The agent at one moment.
+#[derive(Debug, Serialize)]
+pub struct AgentStatus {
+    /// The agent's version.
+    pub version: &'static str,
+    /// Process id.
+    pub pid: u32,
+    /// Since the pipeline came up.
+    pub uptime_ms: u64,
+    /// Whether every collector has come up, or was set aside: what `/readyz` says.
+    pub ready: bool,
+    /// Where everything on disk lies.
+    pub data_dir: PathBuf,
+    /// Things an operator should know and may want to change.
+    pub warnings: Vec<String>,
+    /// One an entry of `collectors:`.
+    pub collectors: Vec<CollectorStatus>,
+    /// The WAL.
+    pub wal: WalStatus,
+    /// One an entry of `exporters:`.
+    pub exporters: Vec<ExporterStatus>,
+    /// Records that receivers refused for what they hold, kept.
+    pub dead_letters: u64,
+}
+
+/// Gives the picture. Shared by the pipeline, which fills it, and `admin`, which shows it.
+pub struct Overview {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) started: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Store,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) collectors: Vec<Collector>,
+    pub(crate) exporters: Vec<ExporterHandle>,
+    pub(crate) dead_letters: Arc<DeadLetterBox>,
+}
+
+impl Overview {
+    /// The picture, now.
+    pub fn read(&self) -> AgentStatus {
+        AgentStatus {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            uptime_ms: millis(self.clock.monotonic().saturating_sub(self.started)),
+            ready: self.ready(),
+            data_dir: self.data_dir.clone(),
+            warnings: self.warnings.clone(),
+            collectors: self.collectors.iter().map(Collector::status).collect(),
+            wal: WalStatus::from(self.store.status()),
+            exporters: self.exporters.iter().map(ExporterHandle::status).collect(),
+            dead_letters: self.dead_letters.pending(),
+        }
+    }
+
+    /// Whether every collector has come up, or was set aside.
+    pub fn ready(&self) -> bool {
+        self.collectors.iter().all(|c| c.status().state != CollectorState::Starting)
+    }
+
+    /// Records that some exporter has not delivered yet, over all exporters.
+    pub fn pending_records(&self) -> u64 {
+        self.store.status().consumers.iter().filter(|c| c.configured).map(|c| c.total().pending).sum()
+    }
+
+    /// Stops all collectors, side by side.
+    pub(crate) async fn stop_collectors(&self) {
+        futures_util::future::join_all(self.collectors.iter().map(Collector::stop)).await;
+    }
+
+    /// Lets all exporters send what waits, side by side, until `end`; then stops them.
+    pub(crate) async fn drain_exporters(&self, end: Instant) {
+        let left = end.saturating_duration_since(Instant::now());
+        futures_util::future::join_all(self.exporters.iter().map(|exporter| async move {
+            exporter.drain(left).await;
+            exporter.stop().await;
+        }))
+        .await;
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

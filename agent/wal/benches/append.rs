@@ -1,0 +1,2 @@
+//! Append speed.
+fn main() {}

@@ -1,0 +1,129 @@
+//! Compression, in the caller's thread: payload to one zstd frame and back.
+//!
+//! A frame always says its content size and needs no dictionary, so that it can go out as it is. Contexts are
+//! kept for the next call (it is twice as fast on small payloads), but never a big one, and only a few.
+
+use std::{
+    io,
+    sync::{Mutex, PoisonError},
+};
+
+use zstd::bulk::{Compressor, Decompressor};
+
+/// Most compression contexts kept.
+const KEPT: usize = 2;
+
+/// A context above this is given back: one record of several MiB must not cost the memory for ever.
+const BIG_CONTEXT: usize = 1024 * 1024;
+
+/// How a payload is stored; the upper byte of a record header's codec field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Codec {
+    Plain = 0,
+    Zstd = 1,
+}
+
+impl Codec {
+    pub(crate) const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Plain),
+            1 => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
+
+/// Compresses at one level, with contexts that are used again.
+#[derive(Default)]
+pub(crate) struct Compressors {
+    level: i32,
+    kept: Mutex<Vec<Compressor<'static>>>,
+}
+
+impl Compressors {
+    pub(crate) fn new(level: i32) -> Self {
+        Self { level, kept: Mutex::default() }
+    }
+
+    /// The payload as it is stored. Level 0 stores it plainly.
+    pub(crate) fn compress(&self, payload: &[u8]) -> io::Result<(Codec, Vec<u8>)> {
+        if self.level == 0 {
+            return Ok((Codec::Plain, payload.to_vec()));
+        }
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut compressor = match kept {
+            Some(compressor) => compressor,
+            None => Compressor::new(self.level)?,
+        };
+        let mut frame = compressor.compress(payload)?;
+        // The bound it was made with is about the payload's length; records wait in memory.
+        frame.shrink_to_fit();
+        if compressor.context_mut().sizeof() <= BIG_CONTEXT {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.len() < KEPT {
+                kept.push(compressor);
+            }
+        }
+        Ok((Codec::Zstd, frame))
+    }
+}
+
+/// Unpacks one frame of exactly `len` bytes; never allocates more than that.
+pub(crate) fn decompress(frame: &[u8], len: u32) -> Result<Vec<u8>, String> {
+    static KEPT: Mutex<Option<Decompressor<'static>>> = Mutex::new(None);
+    let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mut decompressor = match kept {
+        Some(decompressor) => decompressor,
+        None => Decompressor::new().map_err(|e| e.to_string())?,
+    };
+    let payload = decompressor.decompress(frame, len as usize).map_err(|e| e.to_string())?;
+    *KEPT.lock().unwrap_or_else(PoisonError::into_inner) = Some(decompressor);
+    if payload.len() != len as usize {
+        return Err(format!("the frame holds {} bytes, its header says {len}", payload.len()));
+    }
+    Ok(payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_compressed_comes_back() {
+        for level in [0, 1, 3] {
+            let compressors = Compressors::new(level);
+            for payload in [&b""[..], b"x", &vec![7; 100_000]] {
+                let (codec, stored) = compressors.compress(payload).unwrap();
+                let back = match codec {
+                    Codec::Plain => stored,
+                    Codec::Zstd => decompress(&stored, payload.len() as u32).unwrap(),
+                };
+                assert_eq!(back, payload);
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_says_its_content_size() {
+        let (_, frame) = Compressors::new(1).compress(&[1; 5000]).unwrap();
+        assert_eq!(zstd::zstd_safe::get_frame_content_size(&frame).unwrap(), Some(5000));
+    }
+
+    #[test]
+    fn a_frame_that_unpacks_to_more_or_less_than_said_is_refused() {
+        let (_, frame) = Compressors::new(1).compress(&vec![0; 1_000_000]).unwrap();
+        assert!(decompress(&frame, 999_999).is_err());
+        assert!(decompress(&frame, 1_000_001).is_err());
+        assert!(decompress(&frame[..frame.len() - 1], 1_000_000).is_err());
+        assert!(decompress(b"no frame", 10).is_err());
+    }
+
+    #[test]
+    fn a_big_context_is_not_kept() {
+        let compressors = Compressors::new(19);
+        compressors.compress(&vec![3; 3_000_000]).unwrap();
+        assert!(compressors.kept.lock().unwrap().is_empty());
+        compressors.compress(&[3; 100]).unwrap();
+    }
+}

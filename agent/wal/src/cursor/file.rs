@@ -1,0 +1,172 @@
+//! A cursor's file: slots written in turn, synced on demand, replaced when a write or a sync failed.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use zeroize::Zeroizing;
+
+use super::slot::{MAX_CONSUMER_NAME, SLOT_LEN, SLOTS, Slot};
+use crate::storage::{Access, Storage, StoredFile, read_full_at, write_all_at};
+
+/// Length of a cursor's file, bytes.
+pub(crate) const CURSOR_FILE_LEN: u64 = (SLOTS * SLOT_LEN) as u64;
+const SUFFIX: &str = ".cursor";
+/// A file that is being made.
+pub(crate) const NEW_SUFFIX: &str = ".cursor-new";
+
+/// An open cursor file.
+pub(crate) struct CursorFile {
+    path: PathBuf,
+    file: Option<Arc<dyn StoredFile>>,
+    key: Zeroizing<[u8; 32]>,
+    newest: usize,
+    synced: usize,
+    /// Something was written since the last sync.
+    dirty: bool,
+}
+
+/// Name of a consumer's file: bytes that are not plain are written as `%xx`.
+pub(crate) fn file_name(consumer: &str) -> String {
+    let mut name = String::with_capacity(consumer.len() + SUFFIX.len());
+    for (at, byte) in consumer.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(byte as char),
+            b'.' if at > 0 => name.push('.'),
+            _ => name.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    name.push_str(SUFFIX);
+    name
+}
+
+/// The consumer whose file has this name.
+pub(crate) fn consumer_of(file_name: &str) -> Option<String> {
+    let encoded = file_name.strip_suffix(SUFFIX)?;
+    let mut bytes = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == b'%' {
+            let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &rest[2..];
+        } else {
+            bytes.push(byte);
+        }
+    }
+    let name = String::from_utf8(bytes).ok()?;
+    ((1..=MAX_CONSUMER_NAME).contains(&name.len()) && self::file_name(&name) == file_name).then_some(name)
+}
+
+/// The slots of a cursor file whose CRCs are right, with their number and bytes, the newest first.
+pub(crate) fn read_slots(file: &dyn StoredFile) -> io::Result<Vec<(usize, Slot, Box<[u8; SLOT_LEN]>)>> {
+    let mut slots = Vec::new();
+    for number in 0..SLOTS {
+        let mut bytes = Box::new([0; SLOT_LEN]);
+        let read = read_full_at(file, bytes.as_mut_slice(), (number * SLOT_LEN) as u64)?;
+        if read == SLOT_LEN
+            && let Some(slot) = Slot::decode(&bytes)
+        {
+            slots.push((number, slot, bytes));
+        }
+    }
+    slots.sort_unstable_by_key(|(_, slot, _)| std::cmp::Reverse(slot.generation));
+    Ok(slots)
+}
+
+impl CursorFile {
+    /// The file of a slot that was read. What was read may not have been durable, so no slot counts as synced until
+    /// `sync`; the newest is spared.
+    pub(crate) fn opened(
+        path: PathBuf,
+        file: Arc<dyn StoredFile>,
+        key: Zeroizing<[u8; 32]>,
+        newest: usize,
+    ) -> Self {
+        Self { path, file: Some(file), key, newest, synced: newest, dirty: true }
+    }
+
+    /// A file that does not exist yet, or is to be replaced: the first `write` makes it.
+    pub(crate) fn absent(path: PathBuf, key: Zeroizing<[u8; 32]>) -> Self {
+        Self { path, file: None, key, newest: 0, synced: 0, dirty: false }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Writes a slot; it survives the end of the process, and a power loss after `sync`. When the file fails, a new
+    /// one takes its place.
+    pub(crate) fn write(&mut self, storage: &dyn Storage, slot: &Slot) -> io::Result<()> {
+        let bytes = slot.encode(&self.key);
+        if let Some(file) = &self.file {
+            let next = (0..SLOTS).find(|n| *n != self.newest && *n != self.synced).unwrap_or(0);
+            if write_all_at(file.as_ref(), bytes.as_slice(), (next * SLOT_LEN) as u64).is_ok() {
+                self.newest = next;
+                self.dirty = true;
+                return Ok(());
+            }
+        }
+        self.replace(storage, &bytes)
+    }
+
+    /// Makes the newest slot durable. A failed sync is never tried again on that file.
+    pub(crate) fn sync(&mut self, storage: &dyn Storage, slot: &Slot) -> io::Result<()> {
+        if !self.dirty {
+            return Ok(());
+        }
+        if let Some(file) = &self.file
+            && file.sync_data().is_ok()
+        {
+            self.synced = self.newest;
+            self.dirty = false;
+            return Ok(());
+        }
+        let bytes = slot.encode(&self.key);
+        self.replace(storage, &bytes)
+    }
+
+    fn replace(&mut self, storage: &dyn Storage, bytes: &[u8; SLOT_LEN]) -> io::Result<()> {
+        self.file = None;
+        self.dirty = true;
+        let temporary = self.path.with_extension(NEW_SUFFIX.trim_start_matches('.'));
+        match storage.remove(&temporary) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let file = storage.open(&temporary, Access::Create)?;
+        // Preallocated: later writes need no room.
+        let mut whole = vec![0; CURSOR_FILE_LEN as usize];
+        whole[..SLOT_LEN].copy_from_slice(bytes);
+        write_all_at(file.as_ref(), &whole, 0)?;
+        file.sync_all()?;
+        storage.rename(&temporary, &self.path)?;
+        storage.sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
+        (self.file, self.newest, self.synced, self.dirty) = (Some(file), 0, 0, false);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_is_a_file_name_and_back() {
+        for name in ["backend", "a.b", ".", "..", "../../etc", "ä/ö", "%", "a b", "A-B_c"] {
+            let file = file_name(name);
+            assert!(!file.contains('/') && !file.starts_with('.'), "{file}");
+            assert_eq!(consumer_of(&file).as_deref(), Some(name), "{file}");
+        }
+        for foreign in ["x", "x.cursor-new", "%zz.cursor", "%2.cursor", ".cursor", "%61.cursor"] {
+            assert_eq!(consumer_of(foreign), None, "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The handle: open, prepare, append, close.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, mpsc},
+    thread::JoinHandle,
+};
+
+use crate::{
+    compress::Compressors,
+    consumer::{self, Consumer},
+    error::{AppendError, CloseError, OpenError},
+    options::{MAX_CHECKPOINT, MAX_NAME, MAX_RECORD, Options},
+    record::{NewRecord, Prepared, RecordId},
+    recover,
+    shared::{Shared, lock},
+    status::{OpenReport, Status},
+    storage::{Environment, environment},
+    writer::{queue::Pending, thread},
+};
+
+/// A handle on an open WAL. Cheap to clone; the WAL is closed when [`close`](Self::close) is called or the last handle
+/// is dropped.
+#[derive(Clone)]
+pub struct Wal(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    compressors: Compressors,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Wal {
+    /// Opens the WAL in this directory, making it if need be. What an earlier process left is recovered: see the report.
+    ///
+    /// # Errors
+    /// [`OpenError`]: locked, under another key, an option out of limits, or the operating system refused.
+    pub fn open(dir: &Path, options: Options) -> Result<(Self, OpenReport), OpenError> {
+        Self::open_in(environment(), dir, options)
+    }
+
+    pub(crate) fn open_in(
+        env: Environment,
+        dir: &Path,
+        options: Options,
+    ) -> Result<(Self, OpenReport), OpenError> {
+        let compressors = Compressors::new(options.zstd_level);
+        let (core, held, report) = recover::open(env, dir, options)?;
+        let shared = core.shared.clone();
+        let writer =
+            thread::start(core, held).map_err(OpenError::io("starting the writer's thread of", dir))?;
+        Ok((Self(Arc::new(Handle { shared, compressors, writer: Mutex::new(Some(writer)) })), report))
+    }
+
+    /// Checks and compresses a record, in the caller's thread.
+    ///
+    /// # Errors
+    /// [`AppendError::TooLarge`], [`AppendError::CheckpointTooLarge`], [`AppendError::NameTooLong`],
+    /// [`AppendError::Compress`].
+    pub fn prepare(&self, record: NewRecord<'_>) -> Result<Prepared, AppendError> {
+        prepare(&self.0.compressors, record)
+    }
+
+    /// Appends a record. Never blocks. `done` is called once, on the WAL's own thread, when the record is as durable
+    /// as the policy says, or with the error; if the WAL is closed or overloaded, at once on this one. It must not
+    /// block, and must not call [`append_blocking`](Self::append_blocking) or [`close`](Self::close).
+    ///
+    /// The id of a record that only carries a checkpoint names no data record. Under `interval` an id becomes final
+    /// when the record becomes visible.
+    pub fn append(
+        &self,
+        record: Prepared,
+        done: impl FnOnce(Result<RecordId, AppendError>) + Send + 'static,
+    ) {
+        self.0.shared.queue.push(Pending::new(record, Box::new(done)));
+    }
+
+    /// Appends a record and waits until it is as durable as the policy says.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub fn append_blocking(&self, record: Prepared) -> Result<RecordId, AppendError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        // Nobody but this function holds the receiver.
+        self.append(record, move |result| drop(answer.send(result)));
+        answered.recv().unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// A source's last durable checkpoint.
+    pub fn checkpoint(&self, source: &str) -> Option<Vec<u8>> {
+        let checkpoints = self.0.shared.checkpoints.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        checkpoints.get(source).map(|position| position.to_vec())
+    }
+
+    /// The handle on a configured consumer.
+    pub fn consumer(&self, name: &str) -> Option<Consumer> {
+        let state = self.0.shared.consumers.iter().find(|state| state.configured && state.name == name)?;
+        Some(Consumer::new(self.0.shared.clone(), state.clone()))
+    }
+
+    /// Sizes, counts and losses.
+    pub fn status(&self) -> Status {
+        status(&self.0.shared)
+    }
+
+    /// Answers what waits, seals and syncs the active segment and the cursors, and releases the lock. Other handles
+    /// find the WAL closed. A second call has nothing to do and succeeds.
+    ///
+    /// # Errors
+    /// [`CloseError`]: what was answered is as durable as promised all the same.
+    pub fn close(self) -> Result<(), CloseError> {
+        self.0.end()
+    }
+}
+
+impl Handle {
+    fn end(&self) -> Result<(), CloseError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let asked = self.shared.queue.close(Box::new(move |result| drop(answer.send(result))));
+        let result = if asked { answered.recv().unwrap_or(Ok(())) } else { Ok(()) };
+        let writer = lock(&self.writer).take();
+        if let Some(writer) = writer
+            && writer.thread().id() != std::thread::current().id()
+            && writer.join().is_err()
+        {
+            let cause = Arc::new(std::io::Error::other("the writer's thread panicked"));
+            return Err(CloseError { action: "ending", cause });
+        }
+        result
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // On the writer's own thread (the last handle went with an answer) nobody could wait for the end.
+        let on_writer =
+            lock(&self.writer).as_ref().is_some_and(|w| w.thread().id() == std::thread::current().id());
+        if on_writer {
+            self.shared.queue.close(Box::new(drop));
+        } else {
+            // Who cares how it ends calls `close`.
+            drop(self.end());
+        }
+    }
+}
+
+/// Checks and compresses a record.
+pub(crate) fn prepare(compressors: &Compressors, record: NewRecord<'_>) -> Result<Prepared, AppendError> {
+    if record.payload.len() > MAX_RECORD {
+        return Err(AppendError::TooLarge { len: record.payload.len(), limit: MAX_RECORD });
+    }
+    for name in [record.source, record.label] {
+        if name.len() > MAX_NAME {
+            return Err(AppendError::NameTooLong { len: name.len(), limit: MAX_NAME });
+        }
+    }
+    if let Some(len) = record.checkpoint.map(<[u8]>::len).filter(|len| *len > MAX_CHECKPOINT) {
+        return Err(AppendError::CheckpointTooLarge { len, limit: MAX_CHECKPOINT });
+    }
+    let (codec, stored) =
+        compressors.compress(record.payload).map_err(|e| AppendError::Compress(e.to_string()))?;
+    Ok(Prepared {
+        lane: record.lane,
+        codec,
+        source: record.source.into(),
+        label: record.label.into(),
+        items: record.items,
+        ingest_ns: record.ingest_ns,
+        uncompressed_len: record.payload.len() as u32,
+        stored,
+        checkpoint: record.checkpoint.map(Into::into),
+        when_full: record.when_full,
+        state_only: record.checkpoint.is_some() && record.items == 0 && record.payload.is_empty(),
+    })
+}
+
+/// A WAL's status.
+pub(crate) fn status(shared: &Shared) -> Status {
+    let consumers = shared.consumers.iter().map(|state| consumer::status(shared, state)).collect();
+    let segments = shared.segments().len();
+    let next_sequence = shared.tail().next_sequence;
+    let figures = lock(&shared.figures);
+    Status {
+        dir: shared.dir.clone(),
+        store_uuid: shared.store_uuid,
+        disk_bytes: figures.disk_bytes,
+        quarantine_bytes: figures.quarantine_bytes,
+        max_size: shared.options.max_size,
+        segments,
+        full: figures.full,
+        failing: figures.failing,
+        last_error: figures.last_error.clone(),
+        next_sequence,
+        consumers,
+        counters: figures.counters,
+        losses: figures.losses,
+    }
+}

@@ -1,0 +1,16 @@
+//! OTLP/HTTP: from a connection's request to a stored batch and an answer.
+
+mod answer;
+mod batch;
+mod decode;
+mod encoding;
+mod flatten;
+mod handle;
+mod json;
+mod key;
+
+pub(crate) use answer::{Answer, with_body};
+pub(crate) use batch::{Batch, Group, LogRow, Point, PointValue, Resource, Rows, Scope, Series, SpanRow};
+pub(crate) use flatten::double;
+pub(crate) use handle::{Receiver, lock, now_ns};
+pub(crate) use key::{Key, Parts};

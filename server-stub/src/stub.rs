@@ -1,0 +1,191 @@
+//! A running stub: binds, starts its threads, and stops them.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::{net::TcpListener, runtime, sync::watch, time::MissedTickBehavior};
+
+use crate::{
+    faults::Book,
+    figures::Figures,
+    listen,
+    options::{Data, Options},
+    receive::{Receiver, now_ns},
+    store::{OpenError, Store, Worker},
+    ui::Ui,
+};
+
+/// How often what is too old is looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(10);
+
+/// A running stub. Dropped, it stops: it lets requests under way end for at most 5 s, and closes its data.
+///
+/// It has threads of its own, so that it can be started from anywhere, inside a tokio runtime or not.
+#[derive(Debug)]
+pub struct Stub {
+    /// Where OTLP/HTTP is received, with the real port.
+    pub http_addr: SocketAddr,
+    /// Where `/api` and `/control` are served, with the real port.
+    pub ui_addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    server: Option<thread::JoinHandle<()>>,
+}
+
+/// A stub could not be started. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is taken, is not of this machine, or needs rights.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// As it was given.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another process uses the data folder.
+    #[error("{} is in use by another process", folder.display())]
+    Locked {
+        /// As it was given.
+        folder: PathBuf,
+    },
+    /// The data cannot be opened, for a reason that the source names.
+    #[error("cannot open the data in {data}")]
+    Data {
+        /// The folder, or "memory".
+        data: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The system has no thread for the stub.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}
+
+impl Stub {
+    /// Starts a stub. When this returns, its sockets are open.
+    ///
+    /// # Errors
+    /// See [`StartError`]; [`StartError::Locked`] is the one to try again after, once the other has stopped.
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        let runtime =
+            runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let http = runtime.block_on(bind(options.http))?;
+        let ui = runtime.block_on(bind(options.ui))?;
+        let (store, worker) = open(&options)?;
+        let (stop, stopped) = watch::channel(false);
+        let (http_addr, ui_addr) = (address(&http, options.http), address(&ui, options.ui));
+        let server = thread::Builder::new()
+            .name("stub".to_owned())
+            .spawn(move || {
+                runtime.block_on(serve(options, http, ui, store, stopped));
+                // Tasks that are left over hold the store; without them its thread ends, and is waited for.
+                drop(runtime);
+                drop(worker);
+            })
+            .map_err(StartError::Thread)?;
+        Ok(Self { http_addr, ui_addr, stop, server: Some(server) })
+    }
+
+    /// Where a sender's OTLP/HTTP endpoint must point: `http://ADDRESS`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.http_addr)
+    }
+
+    /// Stops, and waits for it. The same as dropping it, with a name.
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    /// Whether it still serves. False only after a panic inside it, which its log names.
+    pub fn is_running(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| !server.is_finished())
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(server) = self.server.take()
+            && server.join().is_err()
+        {
+            tracing::error!("the stub's thread panicked");
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, source })
+}
+
+/// The real address; a socket that is bound has one.
+fn address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(asked)
+}
+
+fn open(options: &Options) -> Result<(Store, Worker), StartError> {
+    Store::open(&options.data, options.retention.clone()).map_err(|error| match (error, &options.data) {
+        (OpenError::Locked, Data::Directory(folder)) => StartError::Locked { folder: folder.clone() },
+        (OpenError::Thread(source), _) => StartError::Thread(source),
+        (error, data) => StartError::Data { data: data.to_string(), source: Box::new(error) },
+    })
+}
+
+async fn serve(
+    options: Options,
+    http: TcpListener,
+    ui: TcpListener,
+    store: Store,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let now = Instant::now();
+    let faults = Arc::new(Mutex::new(Book::new(now_ns())));
+    let figures = Arc::new(Mutex::new(Figures::new(now)));
+    let (release, released) = watch::channel(0);
+    let receiver = Arc::new(Receiver::new(
+        options.limits.clone(),
+        store.clone(),
+        Arc::clone(&faults),
+        Arc::clone(&figures),
+        released,
+    ));
+    let page = Arc::new(Ui {
+        store: store.clone(),
+        faults,
+        figures,
+        release: release.clone(),
+        data: options.data.to_string(),
+        started: now,
+        started_ns: now_ns(),
+    });
+    let receive = listen::serve(http, options.limits.clone(), stopped.clone(), move |request| {
+        let receiver = Arc::clone(&receiver);
+        async move { receiver.handle(request).await }
+    });
+    let show = listen::serve(ui, options.limits, stopped.clone(), move |request| {
+        let page = Arc::clone(&page);
+        async move { page.handle(request).await }
+    });
+    let expire = async {
+        let mut every = tokio::time::interval(EXPIRE_EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = every.tick() => {}
+                () = listen::told(&mut stopped) => break,
+            }
+            if let Err(error) = store.expire(now_ns()).await {
+                tracing::error!(%error, "dropping what is too old failed; it is tried again");
+            }
+        }
+        // Requests that hang on command would hold up the end.
+        release.send_modify(|n| *n += 1);
+        drop(store);
+    };
+    tokio::join!(receive, show, expire);
+}

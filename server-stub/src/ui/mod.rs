@@ -1,0 +1,168 @@
+//! The listener of `--ui`: `/api` shows what was received, `/control` makes the stub misbehave.
+//!
+//! There is no authentication. A page of another site must not use the browser of whoever runs the stub to
+//! reach it, though: requests must name a loopback host or an address, and bear no foreign `Origin`.
+
+mod api;
+mod control;
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use http::{
+    HeaderMap, HeaderValue, Method, Request, StatusCode, Uri,
+    header::{CACHE_CONTROL, HOST, ORIGIN},
+};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::{
+    faults::Book,
+    figures::Figures,
+    listen::Closed,
+    parameters::ParameterError,
+    receive::{Answer, with_body},
+    store::{Store, StoreError},
+};
+
+const GREETING: &str = "This is whimbrel-stub, an OTLP backend for trying things and for tests. It has no page yet.\n\
+    What it received is at /api/stats, /api/metrics, /api/hosts, /api/logs, /api/spans and /api/latest;\n\
+    POST to /control/fail and its like makes it misbehave: GET /control lists them.\n";
+
+/// What the user interface reads and sets.
+#[derive(Debug)]
+pub(crate) struct Ui {
+    pub(crate) store: Store,
+    pub(crate) faults: Arc<Mutex<Book>>,
+    pub(crate) figures: Arc<Mutex<Figures>>,
+    /// Lets requests go that hang on command.
+    pub(crate) release: watch::Sender<u64>,
+    /// Where the data lives, for people.
+    pub(crate) data: String,
+    pub(crate) started: Instant,
+    pub(crate) started_ns: u64,
+}
+
+/// A request that can't be answered as asked.
+#[derive(Debug, thiserror::Error)]
+enum UiError {
+    #[error("there is nothing at {0}")]
+    NotFound(String),
+    #[error("{path} takes {takes}")]
+    Method { path: String, takes: Method },
+    #[error("{0}")]
+    Foreign(&'static str),
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    #[error("there are too many rules in force; POST /control/reset")]
+    TooManyRules,
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+impl UiError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Foreign(_) => StatusCode::FORBIDDEN,
+            Self::Parameter(_) => StatusCode::BAD_REQUEST,
+            Self::TooManyRules => StatusCode::TOO_MANY_REQUESTS,
+            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl Ui {
+    /// Answers a request. Bodies are not read: everything is in the path and the query.
+    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Result<Answer, Closed> {
+        let path = request.uri().path();
+        let mut answer = if path == "/" {
+            with_body(StatusCode::OK, "text/plain; charset=utf-8", GREETING.into())
+        } else {
+            let (status, value) = match self.route(&request).await {
+                Ok(value) => (StatusCode::OK, value),
+                Err(error) => (error.status(), json!({ "error": error.to_string() })),
+            };
+            with_body(status, "application/json", format!("{value}\n").into_bytes())
+        };
+        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(answer)
+    }
+
+    async fn route(&self, request: &Request<Incoming>) -> Result<Value, UiError> {
+        refuse_foreign(request.headers(), request.uri())?;
+        let path = request.uri().path();
+        let query = request.uri().query().unwrap_or_default();
+        let takes = match path {
+            "/control" | "/control/stats" => Method::GET,
+            _ if path.starts_with("/control/") => Method::POST,
+            _ => Method::GET,
+        };
+        if request.method() != takes {
+            return Err(UiError::Method { path: path.to_owned(), takes });
+        }
+        if let Some(question) = path.strip_prefix("/api/") {
+            self.api(question, query).await
+        } else if path == "/control" {
+            Ok(control::list())
+        } else if let Some(verb) = path.strip_prefix("/control/") {
+            self.control(verb, query).await
+        } else {
+            Err(UiError::NotFound(path.to_owned()))
+        }
+    }
+}
+
+/// Refuses what a page of another site made a browser send: a name that is rebound to this machine shows in
+/// `Host`, a request across sites in `Origin`.
+fn refuse_foreign(headers: &HeaderMap, uri: &Uri) -> Result<(), UiError> {
+    // HTTP/2 has it in the URI.
+    let authority = match headers.get(HOST) {
+        Some(host) => host.to_str().ok(),
+        None => uri.authority().map(http::uri::Authority::as_str),
+    };
+    let authority = authority.ok_or(UiError::Foreign("the request names no host"))?;
+    let name =
+        http::uri::Authority::try_from(authority).map_err(|_| UiError::Foreign("the host is malformed"))?;
+    let name = name.host().trim_start_matches('[').trim_end_matches(']');
+    if !name.eq_ignore_ascii_case("localhost") && name.parse::<IpAddr>().is_err() {
+        return Err(UiError::Foreign("the host must be localhost or an address"));
+    }
+    match headers.get(ORIGIN) {
+        None => Ok(()),
+        Some(origin) if origin.as_bytes() == format!("http://{authority}").as_bytes() => Ok(()),
+        Some(_) => Err(UiError::Foreign("the request comes from a page of another origin")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_other_sites_are_kept_out() {
+        let check = |host: &str, origin: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().unwrap());
+            if let Some(origin) = origin {
+                headers.insert(ORIGIN, origin.parse().unwrap());
+            }
+            refuse_foreign(&headers, &Uri::from_static("/api/stats")).is_ok()
+        };
+        for host in ["127.0.0.1:8080", "localhost:8080", "[::1]:8080", "192.0.2.7", "LOCALHOST"] {
+            assert!(check(host, None), "{host}");
+            assert!(check(host, Some(&format!("http://{host}"))), "{host}");
+            assert!(!check(host, Some("http://evil.example")), "{host}");
+            assert!(!check(host, Some("null")), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example:8080", "127.0.0.1.evil.example", ""] {
+            assert!(!check(host, None), "{host}");
+        }
+        assert!(refuse_foreign(&HeaderMap::new(), &Uri::from_static("/api/stats")).is_err());
+    }
+}

@@ -1,0 +1,190 @@
+//! What was acknowledged into the WAL arrives, once: over crashes of the agent and absences of the backend.
+//!
+//! The witness is the heartbeat collector: it pushes 1, 2, 3, … and goes on, after a crash, where its last durable
+//! checkpoint stood. So the stub must hold every number from 1 to the last exactly once: a hole is a lost record, a
+//! second is a repeat. A record that is lost together with its checkpoint would be pushed anew and leave no hole;
+//! therefore the agent's own counts, read before each kill, are added up beside it.
+
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use whimbrel_tests::{
+    agent::{Agent, Home},
+    stub::Stub,
+    wait,
+};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+const ROUNDS: u64 = 20;
+
+/// A port that was free a moment ago: the backend must come back on the same one.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port can be had").port()
+}
+
+fn heartbeats(stub: &Stub) -> Vec<i64> {
+    let answer = stub.api("/api/values?name=whimbrel.heartbeat.count");
+    assert_eq!(answer["truncated"], false, "the stub shows all values");
+    let series = answer["series"].as_array().expect("an array");
+    assert!(series.len() <= 1, "one heartbeat has one series: {answer}");
+    series
+        .first()
+        .and_then(|s| s["values"].as_array())
+        .map(|values| values.iter().map(|v| v.as_i64().expect("a whole number")).collect())
+        .unwrap_or_default()
+}
+
+fn appended(agent: &mut Agent) -> u64 {
+    agent.status().map_or(0, |s| s["wal"]["appended_records"].as_u64().expect("a count"))
+}
+
+fn pending(status: &Value, exporter: &str) -> u64 {
+    let consumers = status["wal"]["consumers"].as_array().expect("an array");
+    let lanes = consumers.iter().filter(|c| c["name"] == exporter).flat_map(|c| c["lanes"].as_array().expect("lanes"));
+    lanes.map(|lane| lane["pending"].as_u64().expect("a count")).sum()
+}
+
+/// xorshift64*, so that a failing run can be repeated from the seed it printed.
+struct Chance(u64);
+
+impl Chance {
+    fn new() -> Self {
+        let seed = std::env::var("WHIMBREL_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+            now.as_nanos() as u64 | 1
+        });
+        println!("WHIMBREL_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
+    }
+}
+
+fn crash_yaml(port: u16) -> String {
+    format!(
+        r#"
+collectors:
+  beat: {{plugin: "builtin:heartbeat", interval: 100ms}}
+exporters:
+  stub:
+    endpoint: "http://127.0.0.1:{port}"
+    max_delay: 50ms
+    retry: {{initial: 50ms, maximum: 200ms}}
+"#
+    )
+}
+
+#[test]
+fn twenty_kills_lose_nothing_and_repeat_nothing() {
+    let mut chance = Chance::new();
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let backend = tempfile::tempdir().expect("a folder");
+    let home = Home::new(&crash_yaml(port));
+
+    let mut stub = Some(Stub::start_at(&address, backend.path()));
+    let mut witnessed = 0;
+    for round in 0..ROUNDS {
+        // Up, down, and coming back while the agent runs.
+        match round % 3 {
+            0 if stub.is_none() => stub = Some(Stub::start_at(&address, backend.path())),
+            1 => stub = None,
+            _ => {}
+        }
+        let mut agent = home.start_and_wait();
+        thread::sleep(Duration::from_millis(chance.below(900)));
+        if round % 3 == 2 && stub.is_none() {
+            stub = Some(Stub::start_at(&address, backend.path()));
+            thread::sleep(Duration::from_millis(chance.below(400)));
+        }
+        witnessed += appended(&mut agent);
+        thread::sleep(Duration::from_millis(chance.below(120)));
+        agent.kill();
+    }
+
+    let stub = stub.unwrap_or_else(|| Stub::start_at(&address, backend.path()));
+    let mut agent = home.start_and_wait();
+    wait::until("everything is delivered", PATIENCE, || {
+        let status = agent.status().ok_or_else(|| home.log())?;
+        if pending(&status, "stub") <= 1 { Ok(()) } else { Err(status["exporters"].to_string()) }
+    });
+    assert!(agent.terminate().success(), "{}", home.log());
+
+    let values = heartbeats(&stub);
+    let last = values.iter().copied().max().unwrap_or(0);
+    let mut times = BTreeMap::<i64, u32>::new();
+    values.iter().for_each(|v| *times.entry(*v).or_default() += 1);
+    let lost: Vec<_> = (1..=last).filter(|n| !times.contains_key(n)).collect();
+    let repeated: Vec<_> = times.iter().filter(|(_, n)| **n > 1).collect();
+    println!("{} rounds, {witnessed} appends witnessed before the kills, {last} heartbeats delivered", ROUNDS);
+    assert!(lost.is_empty(), "lost: {lost:?} of {last}\n{}", home.log());
+    assert!(repeated.is_empty(), "came twice: {repeated:?}\n{}", home.log());
+    assert!(witnessed > ROUNDS, "the agents appended something: {witnessed}");
+    assert!(last as u64 >= witnessed, "{witnessed} appends were answered, and only {last} heartbeats exist");
+    let sorted = values.windows(2).all(|pair| pair[0] < pair[1]);
+    assert!(sorted, "a lane keeps its order");
+}
+
+#[test]
+fn a_dead_exporter_does_not_hold_up_the_other() {
+    let stub = Stub::start();
+    let dead = free_port();
+    let home = Home::new(&format!(
+        r#"
+collectors:
+  beat: {{plugin: "builtin:heartbeat", interval: 100ms}}
+exporters:
+  alive: {{endpoint: "http://{}", max_delay: 50ms}}
+  dead: {{endpoint: "http://127.0.0.1:{dead}", max_delay: 50ms}}
+"#,
+        stub.otlp
+    ));
+    let mut agent = home.start_and_wait();
+    wait::until("forty heartbeats arrive", PATIENCE, || {
+        let got = heartbeats(&stub).len();
+        if got >= 40 { Ok(()) } else { Err(got) }
+    });
+    let status = agent.status().expect("the agent answers");
+    assert!(pending(&status, "alive") <= 3, "the living one keeps up: {}", status["wal"]["consumers"]);
+    assert!(pending(&status, "dead") >= 40, "the dead one's records wait: {}", status["wal"]["consumers"]);
+    let exporters = status["exporters"].as_array().expect("an array");
+    let dead = exporters.iter().find(|e| e["name"] == "dead").expect("it is there");
+    assert_eq!(dead["state"]["state"], "waiting", "{dead}");
+    assert!(dead["state"]["reason"].as_str().is_some_and(|r| r.contains("refused")), "{dead}");
+    agent.kill();
+}
+
+#[test]
+fn what_was_not_sent_before_the_end_is_sent_after_the_next_start() {
+    let port = free_port();
+    let home = Home::new(&crash_yaml(port));
+    let mut agent = home.start_and_wait();
+    wait::until("ten records wait", PATIENCE, || {
+        let status = agent.status().ok_or(0u64)?;
+        let waiting = pending(&status, "stub");
+        if waiting >= 10 { Ok(()) } else { Err(waiting) }
+    });
+    let before = Instant::now();
+    assert!(agent.terminate().success(), "{}", home.log());
+    assert!(before.elapsed() < Duration::from_secs(30), "draining is bounded");
+    assert!(home.log().contains("stays in the WAL"), "it says what it leaves behind: {}", home.log());
+
+    let backend = tempfile::tempdir().expect("a folder");
+    let stub = Stub::start_at(&format!("127.0.0.1:{port}"), backend.path());
+    let agent = home.start_and_wait();
+    wait::until("they arrive", PATIENCE, || {
+        let values = heartbeats(&stub);
+        if values.len() >= 10 && values[0] == 1 { Ok(()) } else { Err(values) }
+    });
+    agent.kill();
+}

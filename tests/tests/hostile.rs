@@ -1,0 +1,131 @@
+//! A plugin that loops, traps, eats memory or pushes nonsense costs its own data only: the host collector beside it
+//! keeps its second, and `status` says who did what.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use whimbrel_tests::{
+    agent::{Agent, Home},
+    guest::component,
+    stub::Stub,
+    wait,
+};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const LOOP: &str = "(loop $again (br $again)) (i32.const 1024)";
+const TRAP: &str = "unreachable";
+const BOMB: &str =
+    "(loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
+const NONSENSE: &str = "(call $push_otlp (i32.const 0) (i32.const 64)) (i32.const 1024)";
+const NONSENSE_BYTES: &str = r#"(data (i32.const 0) "\ff\fe\fd this is no protobuf at all, and quite long enough")"#;
+/// Asks for `system`, which is not granted, and goes on.
+const CURIOUS: &str = "(call $snapshot (i32.const 0) (i32.const 3) (i32.const 2048)) (i32.const 1024)";
+const CURIOUS_BYTES: &str = r#"(data (i32.const 0) "cpu")"#;
+
+fn collector(status: &Value, name: &str) -> Value {
+    let collectors = status["collectors"].as_array().expect("an array");
+    collectors.iter().find(|c| c["name"] == name).unwrap_or_else(|| panic!("no {name} in {status}")).clone()
+}
+
+fn seen(agent: &mut Agent, name: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+    wait::until(what, PATIENCE, || {
+        let one = collector(&agent.status().expect("the agent answers"), name);
+        if condition(&one) { Ok(one) } else { Err(one) }
+    })
+}
+
+fn problem(one: &Value) -> &str {
+    one["last_problem"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn hostile_plugins_cost_their_own_data_only() {
+    let stub = Stub::start();
+    let home = Home::new("");
+    for (name, items, collect) in [
+        ("looping", "", LOOP),
+        ("trapping", "", TRAP),
+        ("growing", "", BOMB),
+        ("lying", NONSENSE_BYTES, NONSENSE),
+        ("curious", CURIOUS_BYTES, CURIOUS),
+    ] {
+        component(home.path(), name, items, collect);
+    }
+    home.configure(&format!(
+        r#"
+collectors:
+  host: {{plugin: "builtin:host", interval: 1s, grants: {{system: [cpu, memory, host]}}}}
+  looping: {{plugin: ./looping.wasm, interval: 1s, limits: {{deadline: 200ms}}}}
+  trapping: {{plugin: ./trapping.wasm, interval: 1s}}
+  growing: {{plugin: ./growing.wasm, interval: 1s, limits: {{memory: 16MiB}}}}
+  lying: {{plugin: ./lying.wasm, interval: 1s}}
+  curious: {{plugin: ./curious.wasm, interval: 1s}}
+exporters:
+  stub: {{endpoint: "http://{}", max_delay: 50ms}}
+"#,
+        stub.otlp
+    ));
+    let mut agent = home.start_and_wait();
+
+    let looping = seen(&mut agent, "looping", "the loop is stopped", |c| c["faults"].as_u64() > Some(0));
+    assert!(problem(&looping).contains("deadline"), "{looping}");
+    let trapping = seen(&mut agent, "trapping", "the trap is set aside", |c| c["state"] == "set_aside");
+    assert_eq!(trapping["faults"], 5, "{trapping}");
+    let growing = seen(&mut agent, "growing", "the bomb is named", |c| c["faults"].as_u64() > Some(0));
+    assert!(problem(&growing).contains("memory"), "{growing}");
+    let lying = seen(&mut agent, "lying", "nonsense is refused", |c| c["refused"]["invalid"].as_u64() > Some(1));
+    assert_eq!((&lying["faults"], &lying["items"]), (&Value::from(0), &Value::from(0)), "{lying}");
+    let curious = seen(&mut agent, "curious", "the denial is told", |c| problem(c).contains("not granted"));
+    assert!(problem(&curious).contains("system: [cpu]"), "it says which grant would allow it: {curious}");
+
+    // The host collector beside them: over ten seconds it collects every second, none missed.
+    let before = seen(&mut agent, "host", "the host collector runs", |c| c["collects"].as_u64() > Some(2));
+    let since = Instant::now();
+    let collected = |c: &Value| c["collects"].as_u64().expect("a count");
+    let after =
+        seen(&mut agent, "host", "ten more collects", |c| collected(c) >= collected(&before) + 10);
+    let took = since.elapsed();
+    assert_eq!(after["missed"], before["missed"], "{after}");
+    assert_eq!(after["faults"], 0, "{after}");
+    assert!(took < Duration::from_secs(13), "ten collects at 1 s took {took:?}");
+    assert!(home.log().contains("set aside"), "the log names it");
+    assert!(agent.terminate().success());
+}
+
+#[test]
+fn what_is_no_plugin_is_named_and_the_others_run() {
+    let stub = Stub::start();
+    let home = Home::new("");
+    std::fs::write(home.path().join("text.wasm"), "this is a text file\n").expect("written");
+    let core = wat::parse_str("(module)").expect("valid");
+    std::fs::write(home.path().join("core.wasm"), core).expect("written");
+    let other = wat::parse_str(r#"(component (import "example:other/thing@1.0.0" (instance)))"#).expect("valid");
+    std::fs::write(home.path().join("other.wasm"), other).expect("written");
+    home.configure(&format!(
+        r#"
+collectors:
+  beat: {{plugin: "builtin:heartbeat", interval: 100ms}}
+  text: {{plugin: ./text.wasm}}
+  core: {{plugin: ./core.wasm}}
+  other: {{plugin: ./other.wasm}}
+exporters:
+  stub: {{endpoint: "http://{}", max_delay: 50ms}}
+"#,
+        stub.otlp
+    ));
+    let mut agent = home.start_and_wait();
+    for (name, words) in [
+        ("text", &["text.wasm", "not"][..]),
+        ("core", &["core.wasm", "core module", "component"][..]),
+        ("other", &["other.wasm", "example:other/thing"][..]),
+    ] {
+        let one = seen(&mut agent, name, "it is set aside", |c| c["state"] == "set_aside");
+        for word in words {
+            assert!(problem(&one).contains(word), "{word:?} is not in: {}", problem(&one));
+        }
+        println!("{name}: {}", problem(&one));
+    }
+    seen(&mut agent, "beat", "the heartbeat goes on", |c| c["items"].as_u64() > Some(10));
+    assert!(agent.terminate().success());
+}

@@ -23,7 +23,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 use whimbrel::{
     clock::SystemClock,
-    config::{Compression, Exporter, Retry, Tls},
+    config::{Compression, Exporter, Retry, Signals, Tls},
     export::{
         DeadLetters, ExporterHandle, Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored,
         start,
@@ -114,6 +114,7 @@ fn drain(
             maximum: Duration::from_secs(1),
             give_up_after: None,
         },
+        signals: Signals::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -12,7 +12,7 @@ use super::{
     encode::{self, Unreadable},
     lane::{Lane, Stopped, Trouble},
     retry::{self, Attempt, Decision},
-    source::{Plan, Record, Settled},
+    source::{Plan, Record, Settled, Stored},
     transport::{Answer, Encoding, Outcome, Request},
 };
 use crate::clock::unix_ms;
@@ -51,7 +51,14 @@ pub(super) async fn deliver(lane: &Arc<Lane>, records: Vec<Record>) -> Ended {
             }
             Ok(End::Unreadable(Unreadable { index, reason })) => {
                 let tail = piece.split_off(index + 1);
-                let guilty: Vec<Record> = piece.drain(index..).collect();
+                let mut guilty: Vec<Record> = piece.drain(index..).collect();
+                for record in &mut guilty {
+                    // Bytes are all it is; the dead letters could not unpack it either.
+                    if let Stored::Frame(bytes) = &record.stored {
+                        record.uncompressed_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                        record.stored = Stored::Plain(bytes.clone());
+                    }
+                }
                 pieces.extend([tail, piece]);
                 if bury(lane, guilty, reason).await.is_err() {
                     return Ended::Stopped;

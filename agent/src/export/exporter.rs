@@ -12,7 +12,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use whimbrel_otlp::Signal;
 
 use super::{
-    http::HttpTransport,
+    http::{HttpTransport, target},
     lane::{Lane, MAX_CONCURRENCY, Phase, Progress, Settings},
     source::{DeadLetters, Source},
     status::ExporterStatus,
@@ -56,7 +56,7 @@ pub(super) fn start_over(
     let (phase, _) = watch::channel(Phase::Running);
     let lanes = Signal::ALL.map(|signal| {
         let settings = Settings {
-            compression: config.compression,
+            compression: target(config, signal).compression,
             concurrency: concurrency(config, signal),
             max_request: config.max_request,
             max_delay: config.max_delay,

@@ -54,14 +54,22 @@ const RESERVED: [HeaderName; 7] = [
     IDEMPOTENCY_KEY,
 ];
 
+type HttpClient = Client<HttpsConnector<HttpConnector>, Chunks>;
+
 /// One receiver over HTTP.
 pub(super) struct HttpTransport {
-    client: Client<HttpsConnector<HttpConnector>, Chunks>,
-    uris: [Uri; 3],
-    headers: HeaderMap,
+    /// One a signal, in the order of [`Signal::ALL`].
+    ways: [Way; 3],
     secrets: Secrets,
-    timeout: Duration,
     clock: Arc<dyn Clock>,
+}
+
+/// Where one signal goes, and how.
+struct Way {
+    client: HttpClient,
+    uri: Uri,
+    headers: HeaderMap,
+    timeout: Duration,
 }
 
 impl HttpTransport {
@@ -71,36 +79,37 @@ impl HttpTransport {
         connections: usize,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Problem> {
-        let uris = endpoint_uris(&exporter.endpoint)?;
-        let https = uris[0].scheme() == Some(&uri::Scheme::HTTPS);
-        let headers = headers(&exporter.headers)?;
-        let secrets =
-            Secrets::new(exporter.headers.iter().map(|(_, value)| value.reveal().trim().to_owned()));
-
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(IDLE));
-        tcp.set_connect_timeout(Some(exporter.timeout));
-        let builder = HttpsConnectorBuilder::new()
-            .with_tls_config(tls::client_config(&exporter.tls, https)?)
-            .https_or_http();
-        let builder = match tls::server_name(&exporter.tls)? {
-            Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
-            None => builder,
+        if exporter.endpoint.contains(['?', '#']) {
+            return Err(Problem::Endpoint("holds a query, to which no path can be added".to_owned()));
+        }
+        let mut clients: Vec<(&config::Tls, bool, HttpClient)> = Vec::new();
+        let mut secrets = Vec::new();
+        let mut way = |target: config::Target<'_>, tls| {
+            secrets.extend(target.headers.iter().map(|(_, value)| value.reveal().trim().to_owned()));
+            let uri = address(&target.url)?;
+            let https = uri.scheme() == Some(&uri::Scheme::HTTPS);
+            let known = clients.iter().find(|(known, of, _)| *known == tls && *of == https);
+            let client = match known {
+                Some((.., client)) => client.clone(),
+                None => {
+                    let client = connector(tls, https, exporter.timeout, connections)?;
+                    clients.push((tls, https, client.clone()));
+                    client
+                }
+            };
+            Ok(Way { client, uri, headers: headers(target.headers)?, timeout: target.timeout })
         };
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE)
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(connections)
-            .build(builder.enable_all_versions().wrap_connector(tcp));
-        Ok(Self { client, uris, headers, secrets, timeout: exporter.timeout, clock })
+        let [metrics, logs, traces] = Signal::ALL.map(|signal| target(exporter, signal));
+        let tls = [metrics.tls, logs.tls, traces.tls];
+        let ways = [way(metrics, tls[0])?, way(logs, tls[1])?, way(traces, tls[2])?];
+        Ok(Self { ways, secrets: Secrets::new(secrets.into_iter()), clock })
     }
 
     async fn exchange(&self, request: Request) -> Answer {
-        let mut uri = self.uris[index(request.signal)].clone();
+        let way = self.way(request.signal);
+        let mut uri = way.uri.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let response = match self.client.request(self.http_request(uri.clone(), &request)).await {
+            let response = match way.client.request(way.request(uri.clone(), &request)).await {
                 Ok(response) => response,
                 Err(error) => return failed(&error).into(),
             };
@@ -118,7 +127,18 @@ impl HttpTransport {
         Outcome::Held { reason: format!("more than {MAX_REDIRECTS} redirects") }.into()
     }
 
-    fn http_request(&self, uri: Uri, request: &Request) -> hyper::Request<Chunks> {
+    fn way(&self, signal: Signal) -> &Way {
+        let [metrics, logs, traces] = &self.ways;
+        match signal {
+            Signal::Metrics => metrics,
+            Signal::Logs => logs,
+            Signal::Traces => traces,
+        }
+    }
+}
+
+impl Way {
+    fn request(&self, uri: Uri, request: &Request) -> hyper::Request<Chunks> {
         let mut http = hyper::Request::new(Chunks::new(request.body.clone()));
         *http.method_mut() = Method::POST;
         *http.uri_mut() = uri;
@@ -139,12 +159,13 @@ impl HttpTransport {
 
 impl Transport for HttpTransport {
     fn send(&self, request: Request) -> BoxFuture<'_, Answer> {
+        let timeout = self.way(request.signal).timeout;
         Box::pin(async move {
             tokio::select! {
                 biased;
                 answer = self.exchange(request) => answer,
-                () = self.clock.sleep(self.timeout) => Outcome::Unavailable {
-                    reason: format!("no answer within {:?}", self.timeout),
+                () = self.clock.sleep(timeout) => Outcome::Unavailable {
+                    reason: format!("no answer within {timeout:?}"),
                     retry_after: None,
                     disconnected: true,
                 }
@@ -192,39 +213,52 @@ impl hyper::body::Body for Chunks {
     }
 }
 
-fn index(signal: Signal) -> usize {
+/// A signal's part of the configuration.
+pub(super) fn target(exporter: &config::Exporter, signal: Signal) -> config::Target<'_> {
     match signal {
-        Signal::Metrics => 0,
-        Signal::Logs => 1,
-        Signal::Traces => 2,
+        Signal::Metrics => exporter.metrics(),
+        Signal::Logs => exporter.logs(),
+        Signal::Traces => exporter.traces(),
     }
 }
 
-/// The three addresses under a base URL.
-fn endpoint_uris(endpoint: &str) -> Result<[Uri; 3], Problem> {
+fn connector(
+    tls: &config::Tls,
+    https: bool,
+    timeout: Duration,
+    connections: usize,
+) -> Result<HttpClient, Problem> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(IDLE));
+    tcp.set_connect_timeout(Some(timeout));
+    let builder =
+        HttpsConnectorBuilder::new().with_tls_config(tls::client_config(tls, https)?).https_or_http();
+    let builder = match tls::server_name(tls)? {
+        Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
+        None => builder,
+    };
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE)
+        .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(connections)
+        .build(builder.enable_all_versions().wrap_connector(tcp)))
+}
+
+/// The address that a URL names.
+fn address(url: &str) -> Result<Uri, Problem> {
     let problem = |problem: &str| Problem::Endpoint(problem.to_owned());
-    let base: Uri =
-        endpoint.parse().map_err(|error: uri::InvalidUri| Problem::Endpoint(error.to_string()))?;
-    if !matches!(base.scheme_str(), Some("http" | "https")) {
+    if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err(problem("begins neither with http:// nor with https://"));
     }
-    let authority = base.authority().ok_or_else(|| problem("names no host"))?;
+    let uri: Uri =
+        url.parse().map_err(|error: uri::InvalidUri| Problem::Endpoint(format!("is no URL: {error}")))?;
+    let authority = uri.authority().ok_or_else(|| problem("names no host"))?;
     if authority.as_str().contains('@') {
         return Err(problem("holds a user or password: set the header `authorization` instead"));
     }
-    if base.query().is_some() {
-        return Err(problem("holds a query, to which no path can be added"));
-    }
-    let path = base.path().trim_end_matches('/');
-    let uri = |signal: Signal| {
-        let mut parts = base.clone().into_parts();
-        parts.path_and_query = Some(format!("{path}{}", signal.path()).try_into()?);
-        Uri::from_parts(parts).map_err(http::Error::from)
-    };
-    let all = [Signal::Metrics, Signal::Logs, Signal::Traces].map(uri);
-    let [metrics, logs, traces] = all;
-    let into = |error: http::Error| Problem::Endpoint(error.to_string());
-    Ok([metrics.map_err(into)?, logs.map_err(into)?, traces.map_err(into)?])
+    Ok(uri)
 }
 
 fn headers(configured: &[(String, config::Secret)]) -> Result<HeaderMap, Problem> {
@@ -332,28 +366,19 @@ mod tests {
     use crate::config::Secret;
 
     #[test]
-    fn the_signals_paths_are_appended_to_the_base() {
-        let paths = |endpoint| endpoint_uris(endpoint).unwrap().map(|uri| uri.to_string());
-        assert_eq!(
-            paths("http://127.0.0.1:4318"),
-            ["v1/metrics", "v1/logs", "v1/traces"].map(|path| format!("http://127.0.0.1:4318/{path}"))
-        );
-        assert_eq!(paths("https://otlp.example/prefix/")[1], "https://otlp.example/prefix/v1/logs");
-        assert_eq!(paths("http://[::1]:4318/")[0], "http://[::1]:4318/v1/metrics");
-    }
-
-    #[test]
     fn an_endpoint_that_can_t_be_used_says_why() {
         for (endpoint, why) in [
             ("otlp.example:4318", "http://"),
             ("ftp://otlp.example", "http://"),
             ("http://user:hunter22@otlp.example", "authorization"),
-            ("http://otlp.example/?a=b", "query"),
-            ("http://", ""),
-            ("", ""),
+            ("http://otlp.example?a=b", "query"),
+            ("http://", "no URL"),
+            ("", "http://"),
         ] {
-            let error = endpoint_uris(endpoint).expect_err(endpoint).to_string();
-            assert!(error.contains(why), "{endpoint}: {error}");
+            let config = crate::export::tests::config_to(endpoint);
+            let clock = Arc::new(crate::clock::SystemClock);
+            let error = HttpTransport::new(&config, 1, clock).err().expect(endpoint).to_string();
+            assert!(error.starts_with("the endpoint ") && error.contains(why), "{endpoint}: {error}");
             assert!(!error.contains("hunter22"), "{error}");
         }
     }

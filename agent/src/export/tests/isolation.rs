@@ -10,7 +10,10 @@ use super::{
     memory::Memory,
     receiver::{Receiver, Reply},
 };
-use crate::export::State;
+use crate::{
+    config::{Compression, Secret, SignalSettings},
+    export::State,
+};
 
 #[tokio::test]
 async fn an_exporter_without_a_receiver_does_not_delay_another() {
@@ -97,4 +100,26 @@ async fn an_outage_is_probed_by_one_request_whatever_the_concurrency() {
     bench.clock.advance(2 * FIRST_BACKOFF);
     bench.settles(8).await;
     assert_eq!(receiver.received().len(), 13);
+}
+
+#[tokio::test]
+async fn a_signal_may_have_an_address_headers_and_an_encoding_of_its_own() {
+    let (general, special) = (Receiver::willing().await, Receiver::willing().await);
+    let mut config = config(&general);
+    config.signals.logs = SignalSettings {
+        url: Some(format!("{}/ingest?tenant=7", special.url())),
+        headers: Some(vec![("x-other".to_owned(), Secret::new("another s3cr3t".to_owned()))]),
+        compression: Some(Compression::Gzip),
+        ..SignalSettings::default()
+    };
+    let bench = Bench::new(&config);
+    bench.push_as(Signal::Metrics, "a metric");
+    bench.push_as(Signal::Logs, "a log");
+    bench.settles(2).await;
+    let (metric, log) = (general.received().remove(0), special.received().remove(0));
+    assert_eq!((metric.path.as_str(), log.path.as_str()), ("/v1/metrics", "/ingest"));
+    assert_eq!((metric.header("x-token"), metric.header("x-other")), (Some("s3cr3t-token"), None));
+    assert_eq!((log.header("x-token"), log.header("x-other")), (None, Some("another s3cr3t")));
+    assert_eq!((metric.header("content-encoding"), log.header("content-encoding")), (None, Some("gzip")));
+    assert_eq!((metric.text(), log.text()), ("a metric".into(), "a log".into()));
 }

@@ -224,6 +224,9 @@ impl DeadLetters for Letters {
         if *self.failing.lock().unwrap() {
             return Err(SourceError::new("the dead letters are full"));
         }
+        if let Stored::Plain(bytes) = &record.stored {
+            assert_eq!(record.uncompressed_len as usize, bytes.len());
+        }
         self.kept.lock().unwrap().push((record.id.sequence(), reason.to_owned()));
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Exporters over real loopback sockets, records in memory, and time by hand.
 
 mod answers;
+mod durable;
 mod encodings;
 mod halving;
 mod isolation;
@@ -22,7 +23,7 @@ use self::{
 use super::{ExporterHandle, State, start};
 use crate::{
     clock::manual::ManualClock,
-    config::{Compression, Exporter, Retry, Secret, Tls},
+    config::{Compression, Exporter, Retry, Secret, Signals, Tls},
 };
 
 /// The configured timeout; no backoff of these tests is as long, so that sleeps can be told apart.
@@ -114,7 +115,7 @@ fn config(receiver: &Receiver) -> Exporter {
     config_to(&receiver.url())
 }
 
-fn config_to(endpoint: &str) -> Exporter {
+pub(super) fn config_to(endpoint: &str) -> Exporter {
     Exporter {
         name: "backend".to_owned(),
         endpoint: endpoint.to_owned(),
@@ -126,6 +127,7 @@ fn config_to(endpoint: &str) -> Exporter {
         max_request: 1 << 20,
         max_delay: Duration::ZERO,
         retry: Retry { initial: FIRST_BACKOFF, maximum: Duration::from_secs(8), give_up_after: None },
+        signals: Signals::default(),
     }
 }
 

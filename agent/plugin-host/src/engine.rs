@@ -3,7 +3,7 @@
 //! The agent, which only runs compiled code, and `whimbrel-plugin`, which compiles it, are built apart and
 //! with different features of wasmtime. Both take their [`Config`] from [`config`], and both state their
 //! [`fingerprint`]; compiled code is used only where the two agree. Everything that changes what the
-//! compiler makes or what the running code may assume stands in [`SETTINGS`], so that no setting can change
+//! compiler makes or what the running code may assume stands in `SETTINGS`, so that no setting can change
 //! without the fingerprint, and with it every cache key, changing too.
 
 use std::fmt::Write as _;

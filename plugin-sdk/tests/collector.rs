@@ -408,3 +408,10 @@ fn the_deadline_is_seen_from_within() {
     });
     run.collect().unwrap();
 }
+
+#[test]
+fn the_readme_shows_the_example_as_it_is() {
+    let readme = include_str!("../README.md");
+    let example = include_str!("../examples/headroom.rs");
+    assert!(readme.contains(&format!("```rust\n{example}```")), "copy examples/headroom.rs into README.md");
+}

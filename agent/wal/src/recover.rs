@@ -15,13 +15,13 @@ use std::{
 use crate::{
     consumer::ConsumerState,
     cursor::{
-        file::{CursorFile, file_name},
+        file::{CursorFile, FoundSlot, file_name},
         lane::{Fate, LaneCursor},
         slot::{MAX_CONSUMER_NAME, Slot, is_authentic},
     },
     error::OpenError,
     options::{LANES, MAX_CONSUMERS, MIN_MAX_SIZE, OnWrongKey, Options, SyncPolicy},
-    scan::{Bounds, Depth, Scan, scan},
+    scan::{Bounds, Depth, Scan, make_durable, scan},
     segment::{
         encrypt::{Masters, SegmentCipher},
         header::SegmentHeader,
@@ -156,10 +156,16 @@ struct Decided {
     /// Of the last segment, and of those before it whose state was needed; the last one last.
     scans: Vec<Scan>,
     tail: Tail,
-    /// Consumers, with the slot they begin with, where it and the oldest valid one lie (`None`: there is no usable file),
-    /// and whether they are configured.
-    consumers: Vec<(Slot, Option<(usize, usize)>, bool)>,
+    consumers: Vec<Known>,
     next_segment: u64,
+}
+
+/// A consumer, with the slot it begins with.
+struct Known {
+    slot: Slot,
+    /// Where the newest and the oldest valid slot lie; `None`: there is no usable file.
+    places: Option<(usize, usize)>,
+    configured: bool,
 }
 
 impl Decided {
@@ -208,7 +214,7 @@ impl Decided {
         let mut consumers = read_cursors(found, masters, &store_uuid, options, report, &mut quarantine);
         // A cursor that says more than the WAL holds (the end of it was lost): ordinals go on behind it, and what is
         // in between is missing for everybody who had not seen it.
-        for (slot, _, _) in &consumers {
+        for Known { slot, .. } in &consumers {
             for lane in 0..LANES {
                 let ahead = slot.lanes[lane].reach().saturating_sub(tail.lane_end[lane]);
                 tail.lane_end[lane] += ahead;
@@ -218,24 +224,25 @@ impl Decided {
         }
         let oldest = segments.first().map_or(tail.lane_end, |segment| segment.header.lane_first);
         for name in &options.consumers {
-            if !consumers.iter().any(|(slot, _, _)| slot.name == *name) {
+            if !consumers.iter().any(|known| known.slot.name == *name) {
                 let resets = u32::from(report.cursors_reset.contains(name));
                 if resets == 0 {
                     report.consumers_added.push(name.clone());
                 }
                 let lanes = oldest.map(LaneCursor::starting_at);
                 let slot = Slot { store_uuid, name: name.clone(), resets, lanes, ..Slot::default() };
-                consumers.push((slot, None, true));
+                consumers.push(Known { slot, places: None, configured: true });
             }
         }
-        for (slot, _, _) in &mut consumers {
+        for Known { slot, .. } in &mut consumers {
             // Segments that are gone, and that it had not passed.
-            for lane in 0..LANES {
-                slot.lanes[lane].give_up_below(oldest[lane], Fate::Corrupt);
+            for (lane, oldest) in slot.lanes.iter_mut().zip(oldest) {
+                lane.give_up_below(oldest, Fate::Corrupt);
             }
         }
         let order = |name: &str| options.consumers.iter().position(|other| other == name);
-        consumers.sort_by_key(|(slot, _, _)| (order(&slot.name).unwrap_or(usize::MAX), slot.name.clone()));
+        consumers
+            .sort_by_key(|known| (order(&known.slot.name).unwrap_or(usize::MAX), known.slot.name.clone()));
         let next_segment = kept.last().map_or(1, |(file, _, _)| file.number + 1);
         Ok(Self { store_uuid, segments, quarantine, scans, tail, consumers, next_segment })
     }
@@ -269,14 +276,14 @@ impl Decided {
         storage.sync_dir(dir).map_err(OpenError::io("syncing", dir))?;
         let key_id = masters.current_id();
         let mut consumers = Vec::new();
-        for (mut slot, at, configured) in std::mem::take(&mut self.consumers) {
+        for Known { mut slot, places, configured } in std::mem::take(&mut self.consumers) {
             let path = cursor_dir.join(file_name(&slot.name));
             let key = masters
                 .cursor_key(key_id, &self.store_uuid)
                 .ok_or_else(|| OpenError::Options("the current key is not in the ring".to_owned()))?;
             let resigned = slot.key_id != key_id;
             slot.key_id = key_id;
-            let existing = at.map(|at| (storage.open(&path, Access::Write), at));
+            let existing = places.map(|places| (storage.open(&path, Access::Write), places));
             let file = match existing {
                 Some((Ok(file), (newest, oldest))) if !resigned => {
                     CursorFile::opened(path, file, key, newest, oldest)
@@ -340,7 +347,7 @@ impl Decided {
             if file.len()? > scan.end {
                 file.set_len(scan.end)?;
             }
-            file.sync_all()
+            make_durable(file.as_ref(), &segment.header, scan)
         });
         cut.map_err(OpenError::io("cutting and syncing", &segment.path))
     }
@@ -431,20 +438,20 @@ fn read_cursors(
     options: &Options,
     report: &mut OpenReport,
     quarantine: &mut Vec<(PathBuf, u64, String)>,
-) -> Vec<(Slot, Option<(usize, usize)>, bool)> {
+) -> Vec<Known> {
     let mut consumers = Vec::new();
     for entry in &found.cursors {
         let configured = options.consumers.contains(&entry.consumer);
-        let valid = entry.slots.iter().find(|(_, slot, bytes)| {
+        let valid = entry.slots.iter().find(|FoundSlot { slot, bytes, .. }| {
             let key = masters.cursor_key(slot.key_id, &slot.store_uuid);
             slot.store_uuid == *store_uuid
                 && slot.name == entry.consumer
                 && key.is_some_and(|key| is_authentic(bytes, &key))
         });
         match valid {
-            Some((at, slot, _)) if consumers.len() < MAX_CONSUMERS => {
-                let oldest = entry.slots.last().map_or(*at, |(oldest, _, _)| *oldest);
-                consumers.push((slot.clone(), Some((*at, oldest)), configured));
+            Some(FoundSlot { at, slot, .. }) if consumers.len() < MAX_CONSUMERS => {
+                let oldest = entry.slots.last().map_or(*at, |found| found.at);
+                consumers.push(Known { slot: slot.clone(), places: Some((*at, oldest)), configured });
             }
             Some(_) => quarantine.push((entry.path.clone(), 0, "there are too many consumers".to_owned())),
             None => {

@@ -61,19 +61,28 @@ pub(crate) fn consumer_of(file_name: &str) -> Option<String> {
     ((1..=MAX_CONSUMER_NAME).contains(&name.len()) && self::file_name(&name) == file_name).then_some(name)
 }
 
-/// The slots of a cursor file whose CRCs are right, with their number and bytes, the newest first.
-pub(crate) fn read_slots(file: &dyn StoredFile) -> io::Result<Vec<(usize, Slot, Box<[u8; SLOT_LEN]>)>> {
+/// A slot whose CRC is right.
+pub(crate) struct FoundSlot {
+    /// Its place in the file.
+    pub(crate) at: usize,
+    pub(crate) slot: Slot,
+    /// For checking who wrote it.
+    pub(crate) bytes: Box<[u8; SLOT_LEN]>,
+}
+
+/// The slots of a cursor file whose CRCs are right, the newest first.
+pub(crate) fn read_slots(file: &dyn StoredFile) -> io::Result<Vec<FoundSlot>> {
     let mut slots = Vec::new();
-    for number in 0..SLOTS {
+    for at in 0..SLOTS {
         let mut bytes = Box::new([0; SLOT_LEN]);
-        let read = read_full_at(file, bytes.as_mut_slice(), (number * SLOT_LEN) as u64)?;
+        let read = read_full_at(file, bytes.as_mut_slice(), (at * SLOT_LEN) as u64)?;
         if read == SLOT_LEN
             && let Some(slot) = Slot::decode(&bytes)
         {
-            slots.push((number, slot, bytes));
+            slots.push(FoundSlot { at, slot, bytes });
         }
     }
-    slots.sort_unstable_by_key(|(_, slot, _)| std::cmp::Reverse(slot.generation));
+    slots.sort_unstable_by_key(|found| std::cmp::Reverse(found.slot.generation));
     Ok(slots)
 }
 

@@ -56,6 +56,7 @@ impl Tally {
         } += count;
     }
 
+    #[cfg(test)]
     pub(crate) fn total(&self) -> u64 {
         self.delivered + self.skipped + self.dead_lettered + self.dropped + self.corrupt
     }

@@ -235,11 +235,6 @@ impl CrashStorage {
         self.disk().off
     }
 
-    /// Changing operations so far.
-    pub(crate) fn operations(&self) -> u64 {
-        self.disk().operations
-    }
-
     pub(crate) fn used(&self) -> u64 {
         self.disk().used()
     }

@@ -169,9 +169,9 @@ impl Model {
             self.checkpoint
         );
         self.checkpoint.0 = checkpoint;
-        for n in 0..CONSUMERS.len() {
+        for (n, name) in CONSUMERS.iter().enumerate() {
             for lane in 0..3 {
-                let plans = self.rig.as_ref().unwrap().consumer(CONSUMERS[n]).plans(Lane::ALL[lane]);
+                let plans = self.rig.as_ref().unwrap().consumer(name).plans(Lane::ALL[lane]);
                 match self.consumers[n].plans.get(&lane) {
                     // It may be gone when its records were given up meanwhile.
                     Some(expected) if !plans.is_empty() => assert_eq!(plans, [*expected]),
@@ -456,8 +456,8 @@ impl Model {
         for attempt in 0..20 {
             match Rig::open(&self.disk, self.options.clone()) {
                 Ok(rig) => {
-                    for n in 0..CONSUMERS.len() {
-                        let consumer = rig.consumer(CONSUMERS[n]);
+                    for (n, name) in CONSUMERS.iter().enumerate() {
+                        let consumer = rig.consumer(name);
                         for lane in 0..3 {
                             let lane_key = Lane::ALL[lane];
                             if let Some(plan) = consumer.plans(lane_key).first() {
@@ -483,10 +483,10 @@ impl Model {
 
     /// After a power loss: what is not offered any more counts as acknowledged, because it may be.
     fn relearn(&mut self) {
-        for n in 0..CONSUMERS.len() {
+        for (n, name) in CONSUMERS.iter().enumerate() {
             let mut pending = BTreeSet::new();
             for lane in 0..3 {
-                let records = self.rig().consumer(CONSUMERS[n]).read(Lane::ALL[lane], None, ALL).unwrap();
+                let records = self.rig().consumer(name).read(Lane::ALL[lane], None, ALL).unwrap();
                 pending.extend(self.examine(n, lane, &records));
             }
             let durable = self.consumers[n].durable.clone();
@@ -564,10 +564,10 @@ impl Model {
         self.disk.kill();
         self.forget();
         self.open();
-        for n in 0..CONSUMERS.len() {
+        for (n, name) in CONSUMERS.iter().enumerate() {
             let mut found = self.consumers[n].all.clone();
             for lane in 0..3 {
-                let records = self.rig().read(CONSUMERS[n], lane);
+                let records = self.rig().read(name, lane);
                 found.extend(self.examine(n, lane, &records));
             }
             assert!(found.contains(&number), "the fresh one is delivered");
@@ -582,8 +582,7 @@ impl Model {
             let explained = uncounted - self.consumers[n].all.len().min(uncounted as usize) as u64;
             assert!(
                 missing.len() as u64 <= explained,
-                "{}: {missing:?} are gone, {explained} accounted for; {total:?}",
-                CONSUMERS[n]
+                "{name}: {missing:?} are gone, {explained} accounted for; {total:?}"
             );
         }
     }

@@ -186,13 +186,12 @@ impl Core {
             self.frame(pending);
         }
         bytes.append(&mut self.buffer);
-        self.put_in_place(&spare, &bytes, &path).map_err(|refusal| {
+        self.put_in_place(&spare, &bytes, &path).inspect_err(|_| {
             self.forget_active();
             // Whatever became of it, its number is not used again: the next header says that none of it counts.
             self.next_segment += 1;
             self.previous = Previous::default();
             self.discard_names(vec![spare.path.clone(), path.clone()], spare.len);
-            refusal
         })
     }
 

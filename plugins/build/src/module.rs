@@ -74,12 +74,17 @@ pub(crate) fn take_apart(module: &[u8]) -> anyhow::Result<Parts> {
             }
         }
         if let Some((id, range)) = payload.as_section() {
-            let data = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+            let data = place(range.start).zip(place(range.end));
             let data = data.and_then(|(start, end)| module.get(start..end));
             kept.section(&RawSection { id, data: data.context("the core module is damaged")? });
         }
     }
     Ok(Parts { module: kept.finish(), metadata, config_schema })
+}
+
+/// Offsets are `usize` or `u64` in wasmparser, by version.
+fn place(offset: impl TryInto<usize>) -> Option<usize> {
+    offset.try_into().ok()
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 use whimbrel_wal::{
-    Encryption, Key, KeyRing, Lane, NewRecord, Options, Outcome, Prepared, ReadLimit, SyncPolicy, Wal, WhenFull,
+    Encryption, Key, KeyRing, Lane, NewRecord, Options, Outcome, Prepared, ReadLimit, SyncPolicy, Wal,
+    WhenFull,
 };
 
 const RECORD: usize = 9000;
@@ -148,7 +149,8 @@ fn raw_sync(dir: &Path) -> f64 {
             })
             .collect();
         let p50 = percentile(&mut times, 50);
-        let what = if zeroed { "raw write+fdatasync into zeros" } else { "raw write+fdatasync, growing file" };
+        let what =
+            if zeroed { "raw write+fdatasync into zeros" } else { "raw write+fdatasync, growing file" };
         say(what, p50, "us p50", &format!("p99 {:.0}", percentile(&mut times, 99)));
         if !zeroed {
             growing = p50;
@@ -236,7 +238,12 @@ fn read_back(dir: &Path) {
     }
     let seconds = (cpu() - begin).as_secs_f64();
     assert_eq!(count, COUNT as u64);
-    say("read back: CRC and decryption", (count * POINTS) as f64 / seconds / 1e6, "M points/s", "CPU of one core");
+    say(
+        "read back: CRC and decryption",
+        (count * POINTS) as f64 / seconds / 1e6,
+        "M points/s",
+        "CPU of one core",
+    );
     let size = wal.status().disk_bytes;
     wal.close().unwrap();
     let begin = Instant::now();

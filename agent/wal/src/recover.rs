@@ -15,7 +15,7 @@ use std::{
 use crate::{
     consumer::ConsumerState,
     cursor::{
-        file::{CursorFile, FoundSlot, file_name},
+        file::{CURSOR_FILE_LEN, CursorFile, FoundSlot, file_name},
         lane::{Fate, LaneCursor},
         slot::{MAX_CONSUMER_NAME, Slot, is_authentic},
     },
@@ -370,8 +370,7 @@ fn usable<'a>(
     if file.number >= u64::MAX / 2 {
         return Err("its number is out of bounds".to_owned());
     }
-    let id = if header.encrypted { header.key_id } else { 0 };
-    let master = masters.get(id, store_uuid).ok_or("its key is not in the ring")?;
+    let master = masters.get(header.master_id(), store_uuid).ok_or("its key is not in the ring")?;
     let cipher =
         SegmentCipher::of(&master, header).ok_or("its header was altered: it does not commit to its key")?;
     Ok((header, cipher))
@@ -453,10 +452,14 @@ fn read_cursors(
                 let oldest = entry.slots.last().map_or(*at, |found| found.at);
                 consumers.push(Known { slot: slot.clone(), places: Some((*at, oldest)), configured });
             }
-            Some(_) => quarantine.push((entry.path.clone(), 0, "there are too many consumers".to_owned())),
+            Some(_) => quarantine.push((
+                entry.path.clone(),
+                CURSOR_FILE_LEN,
+                "there are too many consumers".to_owned(),
+            )),
             None => {
                 let reason = "no slot of this cursor is whole and authentic".to_owned();
-                quarantine.push((entry.path.clone(), 0, reason));
+                quarantine.push((entry.path.clone(), CURSOR_FILE_LEN, reason));
                 report.cursors_reset.push(entry.consumer.clone());
             }
         }

@@ -119,7 +119,7 @@ impl Segment {
         let file = shared.env.storage.open(&self.path, Access::Read)?;
         let master = shared
             .masters
-            .get(self.header.key_id, &shared.store_uuid)
+            .get(self.header.master_id(), &shared.store_uuid)
             .ok_or_else(|| io::Error::other("its key is not in the ring any more"))?;
         let cipher = SegmentCipher::of(&master, &self.header)
             .ok_or_else(|| io::Error::other("its header does not commit to its key"))?;

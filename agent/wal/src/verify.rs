@@ -183,8 +183,7 @@ pub(crate) fn verify_in(
                 continue;
             }
         };
-        let id = if header.encrypted { header.key_id } else { 0 };
-        let master = masters.get(id, &uuid);
+        let master = masters.get(header.master_id(), &uuid);
         let cipher = master.as_ref().and_then(|master| SegmentCipher::of(master, header));
         if master.is_some() && cipher.is_none() {
             report.damage(&file.path, 0, "its header was altered: it does not commit to its key");

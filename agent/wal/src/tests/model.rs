@@ -53,7 +53,7 @@ struct Acknowledged {
     lows: [u64; 3],
     plans: BTreeMap<usize, Plan>,
     /// Refused, and yet perhaps on disk.
-    uncertain: BTreeMap<usize, Plan>,
+    uncertain: BTreeMap<usize, Vec<Plan>>,
 }
 
 struct Model {
@@ -185,7 +185,8 @@ impl Model {
                     }
                     None if plans.is_empty() => {}
                     None => {
-                        assert_eq!(Some(&plans[0]), self.consumers[n].uncertain.get(&lane));
+                        let uncertain = self.consumers[n].uncertain.get(&lane);
+                        assert!(uncertain.is_some_and(|known| known.contains(&plans[0])), "{plans:?}");
                         self.consumers[n].plans.insert(lane, plans[0]);
                     }
                 }
@@ -324,9 +325,9 @@ impl Model {
                 let plan =
                     Plan { first: ids[0], last: ids[ids.len() - 1], count: ids.len() as u32, generation: 1 };
                 match consumer.plan(lane_key, plan) {
-                    Ok(()) => self.consumers[n].plans.insert(lane, plan),
-                    Err(_) => self.consumers[n].uncertain.insert(lane, plan),
-                };
+                    Ok(()) => drop(self.consumers[n].plans.insert(lane, plan)),
+                    Err(_) => self.consumers[n].uncertain.entry(lane).or_default().push(plan),
+                }
             }
             1 => {
                 // Every other one, and read on behind the last.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test relies on is true, or the test fails")]
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -16,10 +17,10 @@ use whimbrel_sdk::{
 /// A collector made of a function, so that each test says what is collected.
 struct Scripted;
 
+type Script = fn(&mut Emit) -> Result<More, Error>;
+
 thread_local! {
-    static SCRIPT: std::cell::RefCell<fn(&mut Emit) -> Result<More, Error>> = const {
-        std::cell::RefCell::new(|_| Ok(More::No))
-    };
+    static SCRIPT: Cell<Script> = const { Cell::new(|_| Ok(More::No)) };
 }
 
 impl Collector for Scripted {
@@ -30,7 +31,7 @@ impl Collector for Scripted {
     }
 
     fn collect(&mut self, out: &mut Emit) -> Result<More, Error> {
-        SCRIPT.with_borrow(|script| script(out))
+        SCRIPT.get()(out)
     }
 }
 
@@ -43,7 +44,7 @@ mod scripted {
 
 const GAUGE: Metric<'_> = Metric::gauge("test.gauge", "1", "A test.");
 
-fn running(script: fn(&mut Emit) -> Result<More, Error>) -> whimbrel_sdk::testing::Running<Scripted> {
+fn running(script: Script) -> whimbrel_sdk::testing::Running<Scripted> {
     SCRIPT.set(script);
     Host::new().start().unwrap()
 }
@@ -138,7 +139,7 @@ fn a_push_is_made_at_a_mebibyte() {
 fn a_plugin_is_asked_again_while_it_has_more() {
     let mut run = running(|out| {
         out.metric(&GAUGE).point(&Attributes::new(), 1i64)?;
-        Ok(if clock::random(1)[0] % 4 == 0 { More::No } else { More::Yes })
+        Ok(if clock::random(1)[0].is_multiple_of(4) { More::No } else { More::Yes })
     });
     let pushes = run.collect().unwrap();
     assert!((2..100).contains(&pushes.len()), "{}", pushes.len());
@@ -406,4 +407,11 @@ fn the_deadline_is_seen_from_within() {
         Ok(More::No)
     });
     run.collect().unwrap();
+}
+
+#[test]
+fn the_readme_shows_the_example_as_it_is() {
+    let readme = include_str!("../README.md");
+    let example = include_str!("../examples/headroom.rs");
+    assert!(readme.contains(&format!("```rust\n{example}```")), "copy examples/headroom.rs into README.md");
 }

@@ -14,7 +14,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// In the order of [`Signal::index`].
+    /// In the order in which they are declared.
     pub const ALL: [Self; 3] = [Self::Metrics, Self::Logs, Self::Traces];
 
     /// `metrics`, `logs` or `traces`, as in paths, in keys and in the answers of `/api`.

@@ -116,7 +116,7 @@ exporters:
     ));
     let mut agent = home.start_and_wait();
     for (name, words) in [
-        ("text", &["text.wasm", "not"][..]),
+        ("text", &["text.wasm", "no WebAssembly component", "text file"][..]),
         ("core", &["core.wasm", "core module", "component"][..]),
         ("other", &["other.wasm", "example:other/thing"][..]),
     ] {

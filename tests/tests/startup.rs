@@ -19,7 +19,11 @@ fn beating(endpoint: &str, more: &str) -> String {
 fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
-        if path.is_dir() { files(&path, found) } else { found.push(path) }
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.is_file() {
+            found.push(path); // not the control socket
+        }
     }
 }
 
@@ -101,6 +105,7 @@ fn a_wrong_key_is_refused_and_nothing_is_changed() {
     assert!(snapshot() == before, "nothing was changed");
 
     fs::write(&key, right).expect("written");
+    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("closed to others");
     let agent = home.start_and_wait();
     assert!(agent.terminate().success());
     let output = home.run(&["wal", "verify"]);

@@ -2,11 +2,11 @@
 //!
 //! A batch is one OTLP export request, encoded once where it enters. From there on this crate can [`walk`] it
 //! (is it well-formed, how many items), [`merge_resource`] the agent's own resource into it, [`join`] requests
-//! into one and [`part`] one into several, each in one pass over the bytes. [`write`] builds requests, [`read`]
+//! into one and [`part`] one into several, each in one pass over the bytes. [`mod@write`] builds requests, [`read`]
 //! shows them to people and tests, [`response`] reads what a receiver answers.
 //!
 //! Invariants: no input panics; nothing here needs a clock, a thread, a file or a socket, so that the crate
-//! compiles for `wasm32-unknown-unknown`, where the plugin SDK uses [`write`]. Deliberately absent: generated
+//! compiles for `wasm32-unknown-unknown`, where the plugin SDK uses [`mod@write`]. Deliberately absent: generated
 //! protobuf types (`prost` is the tests' oracle only), JSON encoding, compression.
 
 mod flaw;

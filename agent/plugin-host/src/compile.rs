@@ -60,7 +60,7 @@ pub fn compiler_path(configured: Option<PathBuf>) -> Result<PathBuf, CompileErro
         }
     };
     match looked.iter().find(|path| is_program(path)) {
-        // The child is started elsewhere.
+        // The child is started in another folder.
         Some(program) => Ok(std::path::absolute(program).unwrap_or_else(|_| program.clone())),
         None => Err(CompileError::Missing { looked }),
     }

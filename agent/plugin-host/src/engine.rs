@@ -3,7 +3,7 @@
 //! The agent, which only runs compiled code, and `whimbrel-plugin`, which compiles it, are built apart and
 //! with different features of wasmtime. Both take their [`Config`] from [`config`], and both state their
 //! [`fingerprint`]; compiled code is used only where the two agree. Everything that changes what the
-//! compiler makes or what the running code may assume stands in [`SETTINGS`], so that no setting can change
+//! compiler makes or what the running code may assume stands in `SETTINGS`, so that no setting can change
 //! without the fingerprint, and with it every cache key, changing too.
 
 use std::fmt::Write as _;
@@ -37,6 +37,9 @@ struct Settings {
     relaxed_simd: bool,
     /// Backtraces of function names when a guest traps.
     backtrace: bool,
+    /// Tables from machine code back to bytes of the component: a quarter of the code's size, for offsets
+    /// that nobody reads. Names of functions do not need them.
+    address_map: bool,
     /// The `stream`, `future` and `async` parts of the component model. Exports are synchronous.
     concurrency: bool,
 }
@@ -51,6 +54,7 @@ const SETTINGS: Settings = Settings {
     memory64: false,
     relaxed_simd: false,
     backtrace: true,
+    address_map: false,
     concurrency: false,
 };
 
@@ -71,6 +75,7 @@ pub fn config() -> wasmtime::Result<Config> {
         .consume_fuel(SETTINGS.fuel)
         .wasm_memory64(SETTINGS.memory64)
         .wasm_relaxed_simd(SETTINGS.relaxed_simd)
+        .generate_address_map(SETTINGS.address_map)
         .concurrency_support(SETTINGS.concurrency)
         .wasm_backtrace_max_frames(SETTINGS.backtrace.then(|| std::num::NonZeroUsize::new(16)).flatten())
         // The environment must not change what is compiled.

@@ -139,8 +139,8 @@ impl Instance {
         let call = begin(store, deadline);
         let answer =
             self.collector.whimbrel_plugin_collect().call_collect(&mut *store, milliseconds(deadline)).await;
+        drop(call); // Stops the meter.
         let took = store.data().meter.spent();
-        drop(call);
         self.busy = false;
         match answer {
             Ok(Ok(more)) => {

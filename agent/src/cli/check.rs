@@ -26,19 +26,25 @@ pub(super) fn run(args: &Args) -> Outcome {
         let problems = loaded.check_files();
         if problems.is_empty() { Ok(loaded) } else { Err(problems) }
     });
+    let misfits = checked.as_ref().map(|loaded| misfits(&loaded.config)).unwrap_or_default();
     if args.json {
-        print::json(&report(&checked))?;
-        return Ok(if checked.is_ok() { Exit::Done } else { Exit::Configuration });
+        print::json(&report(&checked, &misfits))?;
+        return Ok(if checked.is_ok() && misfits.is_empty() { Exit::Done } else { Exit::Configuration });
     }
     let loaded = checked?;
     print::text(summary(&loaded))?;
-    Ok(Exit::Done)
+    for misfit in &misfits {
+        print::message(misfit);
+    }
+    Ok(if misfits.is_empty() { Exit::Done } else { Exit::Configuration })
 }
 
 /// What `--json` prints.
 #[derive(serde::Serialize)]
 struct Report<'r> {
     ok: bool,
+    /// Components that the agent would not run.
+    misfits: &'r [String],
     problems: serde_json::Value,
     warnings: serde_json::Value,
     notes: &'r [String],
@@ -47,11 +53,39 @@ struct Report<'r> {
     configuration: Option<Shown>,
 }
 
-fn report(checked: &Result<Loaded, Problems>) -> Report<'_> {
+/// What the agent would refuse of the components that the configuration names, in the words of `whimbrel-plugin`,
+/// which reads them; the agent itself parses no WebAssembly. Builtins are known to be sound.
+fn misfits(config: &Config) -> Vec<String> {
+    let refused = |collector: &Collector| {
+        let PluginRef::Path(file) = &collector.plugin else { return None };
+        let said = match inspected(file) {
+            Ok(()) => return None,
+            Err(said) => said,
+        };
+        Some(format!("collectors.{}.plugin: {said}", collector.name))
+    };
+    config.collectors.iter().filter_map(refused).collect()
+}
+
+fn inspected(file: &std::path::Path) -> Result<(), String> {
+    let tool = whimbrel_plugin_host::compiler_path(None).map_err(|error| error.to_string())?;
+    let output = std::process::Command::new(&tool)
+        .arg("inspect")
+        .arg(file)
+        .output()
+        .map_err(|error| format!("cannot start {}: {error}", tool.display()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).trim().trim_start_matches("whimbrel-plugin: ").to_owned())
+}
+
+fn report<'r>(checked: &'r Result<Loaded, Problems>, misfits: &'r [String]) -> Report<'r> {
     let none = Problems::default().to_json();
     match checked {
         Ok(loaded) => Report {
-            ok: true,
+            ok: misfits.is_empty(),
+            misfits,
             problems: none,
             warnings: loaded.warnings.to_json(),
             notes: &loaded.notes,
@@ -60,6 +94,7 @@ fn report(checked: &Result<Loaded, Problems>) -> Report<'_> {
         },
         Err(problems) => Report {
             ok: false,
+            misfits,
             problems: problems.to_json(),
             warnings: none,
             notes: &[],

@@ -99,19 +99,26 @@ impl Task {
     }
 
     /// Reads and compiles (or takes from the cache). A component that cannot be used is set aside at once: trying
-    /// again would find the same bytes.
+    /// again would find the same bytes. A compiler that is missing or was killed is tried again like a fault.
     async fn load(&mut self) -> Option<Plugin> {
         let origin = self.config.plugin.to_string();
-        let bytes = match builtin::read(&self.config.plugin) {
-            Ok(bytes) => bytes,
-            Err(error) => return self.set_aside(format!("{origin} cannot be read: {error}")),
-        };
-        match self.ground.host.load(&origin, &bytes).await {
-            Ok(plugin) => {
-                self.board.write(|s| s.identity = Some(plugin.description().title()));
-                Some(plugin)
+        loop {
+            let bytes = match builtin::read(&self.config.plugin) {
+                Ok(bytes) => bytes,
+                Err(error) => return self.set_aside(format!("{origin} cannot be read: {error}")),
+            };
+            match self.ground.host.load(&origin, &bytes).await {
+                Ok(plugin) => {
+                    self.board.write(|s| s.identity = Some(plugin.description().title()));
+                    return Some(plugin);
+                }
+                Err(error) if error.is_retryable() => {
+                    if self.after(error.to_string()).await == Next::Stop {
+                        return None;
+                    }
+                }
+                Err(error) => return self.set_aside(error.to_string()),
             }
-            Err(error) => self.set_aside(error.to_string()),
         }
     }
 
@@ -139,7 +146,12 @@ impl Task {
             }
             Err(fault) => fault,
         };
-        self.after(fault).await
+        if fault.is_permanent() {
+            self.board.write(|s| s.faults += 1);
+            self.set_aside(fault.to_string());
+            return Next::Stop;
+        }
+        self.after(fault.to_string()).await
     }
 
     fn services(&self) -> Arc<CollectorServices> {
@@ -215,22 +227,18 @@ impl Task {
         }
     }
 
-    async fn after(&mut self, fault: Fault) -> Next {
+    /// After a fault: a pause, or set aside.
+    async fn after(&mut self, fault: String) -> Next {
         let clock = self.ground.clock.clone();
-        if fault.is_permanent() {
-            self.board.write(|s| s.faults += 1);
-            self.set_aside(fault.to_string());
-            return Next::Stop;
-        }
         let verdict = self.supervisor.fault(clock.monotonic(), clock::chance(&*clock));
         self.board.write(|s| {
             s.faults += 1;
-            s.last_problem = Some(fault.to_string());
+            s.last_problem = Some(fault.clone());
         });
         match verdict {
             Verdict::RestartAfter(pause) => {
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(collector = self.config.name, %fault, pause_ms, "collector failed, and starts again");
+                tracing::warn!(collector = self.config.name, fault, pause_ms, "collector failed, and starts again");
                 self.board.write(|s| s.state = CollectorState::BackingOff { pause_ms });
                 tokio::select! {
                     () = clock.sleep(pause) => {}

@@ -1,2 +1,274 @@
-//! Append speed.
-fn main() {}
+//! What appending, syncing, reading and opening cost, each with its limit or the raw disk measured in the same run.
+//!
+//! `cargo bench -p whimbrel-wal` (`-- --idle` adds twenty seconds of one record a second). `WHIMBREL_BENCH_DIR` says where
+//! to write; default the system's temporary directory. A record is 9 KB, the size of 1000 data points after zstd, and
+//! does not compress further.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark may stop at the first thing that fails")]
+
+use std::{
+    fs::OpenOptions,
+    io::Write as _,
+    os::unix::fs::FileExt as _,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::time::{ClockId, clock_gettime};
+use whimbrel_wal::{
+    Encryption, Key, KeyRing, Lane, NewRecord, Options, Outcome, Prepared, ReadLimit, SyncPolicy, Wal,
+    WhenFull,
+};
+
+const RECORD: usize = 9000;
+const POINTS: u64 = 1000;
+
+fn main() {
+    let base = std::env::var_os("WHIMBREL_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
+    let dir = tempfile::tempdir_in(base).unwrap();
+    append_cpu(&dir.path().join("cpu"));
+    let raw = raw_sync(dir.path());
+    durable(&dir.path().join("durable"), raw);
+    group_commit(&dir.path().join("group"));
+    let big = dir.path().join("read");
+    read_back(&big);
+    if std::env::args().any(|argument| argument == "--idle") {
+        idle(&dir.path().join("idle"));
+    }
+}
+
+fn say(what: &str, figure: f64, unit: &str, against: &str) {
+    // A reader who went away is no reason to fail.
+    let _gone = writeln!(std::io::stdout(), "{what:<58} {figure:>10.2} {unit:<14} {against}");
+}
+
+fn cpu() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn options(sync: SyncPolicy) -> Options {
+    let mut options = Options::new(Encryption::Aes256Gcm(KeyRing::new(Key::generate().unwrap())));
+    options.sync = sync;
+    options.zstd_level = 0;
+    options.consumers = vec!["bench".to_owned()];
+    options.max_queued = 1 << 30;
+    options
+}
+
+/// What zstd makes of 1000 points: as good as random.
+fn payload(seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    (0..RECORD)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .collect()
+}
+
+fn prepared(wal: &Wal, count: usize) -> Vec<Prepared> {
+    let payload = payload(count as u64);
+    let record = NewRecord {
+        lane: Lane::ALL[0],
+        source: "collectors/host",
+        label: "default",
+        items: POINTS as u32,
+        ingest_ns: 1,
+        payload: &payload,
+        checkpoint: None,
+        when_full: WhenFull::DropOldest,
+    };
+    (0..count).map(|_| wal.prepare(record).unwrap()).collect()
+}
+
+/// CPU time of frame, AES, CRC, copy and write; and of the same bytes written bare.
+fn append_cpu(dir: &Path) {
+    const ROUNDS: usize = 20;
+    const BATCH: usize = 500;
+    let (wal, _) = Wal::open(dir, options(SyncPolicy::Never)).unwrap();
+    let mut best = f64::MAX;
+    for _ in 0..ROUNDS {
+        let records = prepared(&wal, BATCH);
+        let (done, all) = mpsc::channel();
+        let left = Arc::new(AtomicU64::new(BATCH as u64));
+        let begin = cpu();
+        for record in records {
+            let (done, left) = (done.clone(), left.clone());
+            wal.append(record, move |result| {
+                result.unwrap();
+                if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                    done.send(()).unwrap();
+                }
+            });
+        }
+        all.recv().unwrap();
+        best = best.min((cpu() - begin).as_nanos() as f64 / (BATCH as f64 * POINTS as f64));
+    }
+    wal.close().unwrap();
+    let path = dir.with_extension("bare");
+    let file = OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
+    let bytes = payload(3);
+    let mut bare = f64::MAX;
+    for round in 0..ROUNDS {
+        let begin = cpu();
+        for n in 0..BATCH {
+            file.write_all_at(&bytes, ((round * BATCH + n) * RECORD) as u64).unwrap();
+        }
+        bare = bare.min((cpu() - begin).as_nanos() as f64 / (BATCH as f64 * POINTS as f64));
+    }
+    std::fs::remove_file(path).unwrap();
+    say("append beyond zstd, CPU", best, "ns/point", "limit 20");
+    say("  the write alone, to a growing file, CPU", bare, "ns/point", "");
+}
+
+/// Microseconds of write and fdatasync of one record: to a growing file, and into zeros. Medians.
+fn raw_sync(dir: &Path) -> f64 {
+    const COUNT: usize = 300;
+    let bytes = payload(5);
+    let mut growing = 0.0;
+    for zeroed in [false, true] {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(dir.join("raw")).unwrap();
+        if zeroed {
+            file.write_all_at(&vec![0; COUNT * RECORD], 0).unwrap();
+            file.sync_all().unwrap();
+        }
+        let mut times: Vec<f64> = (0..COUNT)
+            .map(|n| {
+                let begin = Instant::now();
+                file.write_all_at(&bytes, (n * RECORD) as u64).unwrap();
+                file.sync_data().unwrap();
+                begin.elapsed().as_nanos() as f64 / 1000.0
+            })
+            .collect();
+        let p50 = percentile(&mut times, 50);
+        let what =
+            if zeroed { "raw write+fdatasync into zeros" } else { "raw write+fdatasync, growing file" };
+        say(what, p50, "us p50", &format!("p99 {:.0}", percentile(&mut times, 99)));
+        if !zeroed {
+            growing = p50;
+        }
+    }
+    growing
+}
+
+fn percentile(times: &mut [f64], percent: usize) -> f64 {
+    times.sort_unstable_by(f64::total_cmp);
+    times[(times.len() - 1) * percent / 100]
+}
+
+/// One appender, every append synced.
+fn durable(dir: &Path, raw: f64) {
+    const COUNT: usize = 300;
+    let (wal, _) = Wal::open(dir, options(SyncPolicy::Always)).unwrap();
+    let records = prepared(&wal, COUNT);
+    let begin = cpu();
+    let mut times: Vec<f64> = records
+        .into_iter()
+        .map(|record| {
+            let begin = Instant::now();
+            wal.append_blocking(record).unwrap();
+            begin.elapsed().as_nanos() as f64 / 1000.0
+        })
+        .collect();
+    let used = (cpu() - begin).as_nanos() as f64 / 1000.0 / COUNT as f64;
+    let p50 = percentile(&mut times, 50);
+    let against = format!("p99 {:.0}, {:.2} x as fast as raw", percentile(&mut times, 99), raw / p50);
+    say("append, durable, one appender", p50, "us p50", &against);
+    say("  its CPU, syscalls included", used, "us/record", "");
+    wal.close().unwrap();
+}
+
+fn group_commit(dir: &Path) {
+    const EACH: usize = 100;
+    for appenders in [4, 16, 64] {
+        let dir = dir.with_extension(appenders.to_string());
+        let (wal, _) = Wal::open(&dir, options(SyncPolicy::Always)).unwrap();
+        let work: Vec<_> = (0..appenders).map(|_| prepared(&wal, EACH)).collect();
+        let begin = Instant::now();
+        std::thread::scope(|scope| {
+            for records in work {
+                let wal = wal.clone();
+                scope.spawn(move || {
+                    for record in records {
+                        wal.append_blocking(record).unwrap();
+                    }
+                });
+            }
+        });
+        let rate = (appenders * EACH) as f64 / begin.elapsed().as_secs_f64();
+        let counters = wal.status().counters;
+        let against = format!("{:.1} a commit", (appenders * EACH) as f64 / counters.commits as f64);
+        say(&format!("append, durable, {appenders} appenders"), rate, "records/s", &against);
+        wal.close().unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
+
+/// Reading, CRC, decryption; then opening what is there.
+fn read_back(dir: &Path) {
+    const COUNT: usize = 40_000;
+    let mut options = options(SyncPolicy::Never);
+    options.encryption = Encryption::Aes256Gcm(KeyRing::new(Key::from_bytes([1; 32])));
+    let (wal, _) = Wal::open(dir, options.clone()).unwrap();
+    for _ in 0..COUNT / 500 {
+        let mut records = prepared(&wal, 500);
+        let last = records.pop().unwrap();
+        for record in records {
+            wal.append(record, |result| assert!(result.is_ok()));
+        }
+        wal.append_blocking(last).unwrap();
+    }
+    let consumer = wal.consumer("bench").unwrap();
+    let limit = ReadLimit { records: 400, uncompressed_bytes: u64::MAX };
+    let begin = cpu();
+    let (mut after, mut count) = (None, 0u64);
+    loop {
+        let records = consumer.read(Lane::ALL[0], after, limit).unwrap();
+        let Some(last) = records.last() else { break };
+        after = Some(last.id);
+        count += records.len() as u64;
+    }
+    let seconds = (cpu() - begin).as_secs_f64();
+    assert_eq!(count, COUNT as u64);
+    say(
+        "read back: CRC and decryption",
+        (count * POINTS) as f64 / seconds / 1e6,
+        "M points/s",
+        "CPU of one core",
+    );
+    let size = wal.status().disk_bytes;
+    wal.close().unwrap();
+    let begin = Instant::now();
+    let (wal, report) = Wal::open(dir, options).unwrap();
+    let what = format!("open {} MiB, {} segments, all pending", size >> 20, report.segments);
+    say(&what, begin.elapsed().as_secs_f64() * 1000.0, "ms", "");
+    wal.close().unwrap();
+}
+
+/// One record a second, delivered and acknowledged at once.
+fn idle(dir: &Path) {
+    const SECONDS: u64 = 20;
+    let (wal, _) = Wal::open(dir, options(SyncPolicy::Always)).unwrap();
+    let consumer = wal.consumer("bench").unwrap();
+    let records = prepared(&wal, SECONDS as usize);
+    let begin = cpu();
+    for record in records {
+        std::thread::sleep(Duration::from_secs(1));
+        wal.append_blocking(record).unwrap();
+        let limit = ReadLimit { records: 10, uncompressed_bytes: u64::MAX };
+        let read = consumer.read(Lane::ALL[0], None, limit).unwrap();
+        let ids: Vec<_> = read.iter().map(|record| record.id).collect();
+        consumer.acknowledge(Lane::ALL[0], &ids, Outcome::Delivered).unwrap();
+    }
+    let share = (cpu() - begin).as_secs_f64() / SECONDS as f64 * 100.0;
+    say("one record a second: append, read, acknowledge, CPU", share, "% of a core", "of 0.2 for all");
+    wal.close().unwrap();
+}

@@ -15,13 +15,13 @@ use std::{
 use crate::{
     consumer::ConsumerState,
     cursor::{
-        file::{CursorFile, file_name},
+        file::{CURSOR_FILE_LEN, CursorFile, FoundSlot, file_name},
         lane::{Fate, LaneCursor},
         slot::{MAX_CONSUMER_NAME, Slot, is_authentic},
     },
     error::OpenError,
     options::{LANES, MAX_CONSUMERS, MIN_MAX_SIZE, OnWrongKey, Options, SyncPolicy},
-    scan::{Bounds, Depth, Scan, scan},
+    scan::{Bounds, Depth, Scan, make_durable, scan},
     segment::{
         encrypt::{Masters, SegmentCipher},
         header::SegmentHeader,
@@ -156,9 +156,16 @@ struct Decided {
     /// Of the last segment, and of those before it whose state was needed; the last one last.
     scans: Vec<Scan>,
     tail: Tail,
-    /// Consumers, with the slot they begin with and where it lies; `None`: it is to be written.
-    consumers: Vec<(Slot, Option<usize>, bool)>,
+    consumers: Vec<Known>,
     next_segment: u64,
+}
+
+/// A consumer, with the slot it begins with.
+struct Known {
+    slot: Slot,
+    /// Where the newest and the oldest valid slot lie; `None`: there is no usable file.
+    places: Option<(usize, usize)>,
+    configured: bool,
 }
 
 impl Decided {
@@ -207,7 +214,7 @@ impl Decided {
         let mut consumers = read_cursors(found, masters, &store_uuid, options, report, &mut quarantine);
         // A cursor that says more than the WAL holds (the end of it was lost): ordinals go on behind it, and what is
         // in between is missing for everybody who had not seen it.
-        for (slot, _, _) in &consumers {
+        for Known { slot, .. } in &consumers {
             for lane in 0..LANES {
                 let ahead = slot.lanes[lane].reach().saturating_sub(tail.lane_end[lane]);
                 tail.lane_end[lane] += ahead;
@@ -217,26 +224,25 @@ impl Decided {
         }
         let oldest = segments.first().map_or(tail.lane_end, |segment| segment.header.lane_first);
         for name in &options.consumers {
-            if !consumers.iter().any(|(slot, _, _)| slot.name == *name) {
+            if !consumers.iter().any(|known| known.slot.name == *name) {
                 let resets = u32::from(report.cursors_reset.contains(name));
                 if resets == 0 {
                     report.consumers_added.push(name.clone());
                 }
                 let lanes = oldest.map(LaneCursor::starting_at);
                 let slot = Slot { store_uuid, name: name.clone(), resets, lanes, ..Slot::default() };
-                consumers.push((slot, None, true));
+                consumers.push(Known { slot, places: None, configured: true });
             }
         }
-        for (slot, at, _) in &mut consumers {
+        for Known { slot, .. } in &mut consumers {
             // Segments that are gone, and that it had not passed.
-            for lane in 0..LANES {
-                if slot.lanes[lane].give_up_below(oldest[lane], Fate::Corrupt) > 0 {
-                    *at = None;
-                }
+            for (lane, oldest) in slot.lanes.iter_mut().zip(oldest) {
+                lane.give_up_below(oldest, Fate::Corrupt);
             }
         }
         let order = |name: &str| options.consumers.iter().position(|other| other == name);
-        consumers.sort_by_key(|(slot, _, _)| (order(&slot.name).unwrap_or(usize::MAX), slot.name.clone()));
+        consumers
+            .sort_by_key(|known| (order(&known.slot.name).unwrap_or(usize::MAX), known.slot.name.clone()));
         let next_segment = kept.last().map_or(1, |(file, _, _)| file.number + 1);
         Ok(Self { store_uuid, segments, quarantine, scans, tail, consumers, next_segment })
     }
@@ -260,7 +266,7 @@ impl Decided {
         for (path, len) in &found.leftovers {
             if storage.remove(path).is_err() {
                 // It takes room until it can be removed.
-                usage.segments += len;
+                usage.leftovers.push((vec![path.clone()], *len));
             }
         }
         usage.segments += self.segments.iter().map(|segment| segment.visible().file_len).sum::<u64>();
@@ -270,21 +276,19 @@ impl Decided {
         storage.sync_dir(dir).map_err(OpenError::io("syncing", dir))?;
         let key_id = masters.current_id();
         let mut consumers = Vec::new();
-        let mut to_write = Vec::new();
-        for (mut slot, at, configured) in std::mem::take(&mut self.consumers) {
+        for Known { mut slot, places, configured } in std::mem::take(&mut self.consumers) {
             let path = cursor_dir.join(file_name(&slot.name));
             let key = masters
                 .cursor_key(key_id, &self.store_uuid)
                 .ok_or_else(|| OpenError::Options("the current key is not in the ring".to_owned()))?;
             let resigned = slot.key_id != key_id;
             slot.key_id = key_id;
-            let existing = at.map(|at| (storage.open(&path, Access::Write), at));
+            let existing = places.map(|places| (storage.open(&path, Access::Write), places));
             let file = match existing {
-                Some((Ok(file), at)) if !resigned => CursorFile::opened(path, file, key, at),
-                _ => {
-                    to_write.push(slot.name.clone());
-                    CursorFile::absent(path, key)
+                Some((Ok(file), (newest, oldest))) if !resigned => {
+                    CursorFile::opened(path, file, key, newest, oldest)
                 }
+                _ => CursorFile::absent(path, key),
             };
             consumers.push(Arc::new(ConsumerState::new(slot, file, configured)));
         }
@@ -304,9 +308,7 @@ impl Decided {
         });
         for consumer in &shared.consumers {
             let path = || cursor_dir.join(file_name(&consumer.name));
-            if to_write.contains(&consumer.name) {
-                consumer.rewrite(&shared).map_err(OpenError::io("writing the cursor", path()))?;
-            }
+            consumer.rewrite(&shared).map_err(OpenError::io("writing the cursor", path()))?;
             consumer.sync(&shared).map_err(OpenError::io("syncing the cursor", path()))?;
         }
         usage.fixed = shared.fixed_bytes();
@@ -345,7 +347,7 @@ impl Decided {
             if file.len()? > scan.end {
                 file.set_len(scan.end)?;
             }
-            file.sync_all()
+            make_durable(file.as_ref(), &segment.header, scan)
         });
         cut.map_err(OpenError::io("cutting and syncing", &segment.path))
     }
@@ -368,8 +370,7 @@ fn usable<'a>(
     if file.number >= u64::MAX / 2 {
         return Err("its number is out of bounds".to_owned());
     }
-    let id = if header.encrypted { header.key_id } else { 0 };
-    let master = masters.get(id, store_uuid).ok_or("its key is not in the ring")?;
+    let master = masters.get(header.master_id(), store_uuid).ok_or("its key is not in the ring")?;
     let cipher =
         SegmentCipher::of(&master, header).ok_or("its header was altered: it does not commit to its key")?;
     Ok((header, cipher))
@@ -436,24 +437,29 @@ fn read_cursors(
     options: &Options,
     report: &mut OpenReport,
     quarantine: &mut Vec<(PathBuf, u64, String)>,
-) -> Vec<(Slot, Option<usize>, bool)> {
+) -> Vec<Known> {
     let mut consumers = Vec::new();
     for entry in &found.cursors {
         let configured = options.consumers.contains(&entry.consumer);
-        let valid = entry.slots.iter().find(|(_, slot, bytes)| {
+        let valid = entry.slots.iter().find(|FoundSlot { slot, bytes, .. }| {
             let key = masters.cursor_key(slot.key_id, &slot.store_uuid);
             slot.store_uuid == *store_uuid
                 && slot.name == entry.consumer
                 && key.is_some_and(|key| is_authentic(bytes, &key))
         });
         match valid {
-            Some((at, slot, _)) if consumers.len() < MAX_CONSUMERS => {
-                consumers.push((slot.clone(), Some(*at), configured));
+            Some(FoundSlot { at, slot, .. }) if consumers.len() < MAX_CONSUMERS => {
+                let oldest = entry.slots.last().map_or(*at, |found| found.at);
+                consumers.push(Known { slot: slot.clone(), places: Some((*at, oldest)), configured });
             }
-            Some(_) => quarantine.push((entry.path.clone(), 0, "there are too many consumers".to_owned())),
+            Some(_) => quarantine.push((
+                entry.path.clone(),
+                CURSOR_FILE_LEN,
+                "there are too many consumers".to_owned(),
+            )),
             None => {
                 let reason = "no slot of this cursor is whole and authentic".to_owned();
-                quarantine.push((entry.path.clone(), 0, reason));
+                quarantine.push((entry.path.clone(), CURSOR_FILE_LEN, reason));
                 report.cursors_reset.push(entry.consumer.clone());
             }
         }

@@ -12,7 +12,7 @@ use crate::{
         state::{self, Entry},
         walk::{BodyFault, Step, Walker, crc_is_right},
     },
-    storage::{StoredFile, read_around_damage},
+    storage::{StoredFile, is_no_room, read_around_damage, write_all_at},
 };
 
 /// What a segment holds.
@@ -26,6 +26,8 @@ pub(crate) struct Scan {
     pub(crate) lane_end: [u64; LANES],
     lane_first: [u64; LANES],
     pub(crate) next_sequence: u64,
+    /// Indexes below this were durable when the last good record was written.
+    pub(crate) synced: u32,
     /// The seal's index and tag.
     pub(crate) seal: Option<(u32, [u8; TAG_LEN])>,
     /// A copy of the head was good.
@@ -158,6 +160,7 @@ pub(crate) fn scan(
             });
         }
         scan.count(&record);
+        scan.synced = scan.synced.max(record.synced);
         scan.end = offset + record.stride();
         scan.index_end = record.index + 1;
         scan.next_number = scan.next_number.max(record.source.max(record.label).saturating_add(1));
@@ -254,6 +257,36 @@ impl Scan {
     pub(crate) fn is_damaged(&self) -> bool {
         self.faults.iter().any(|fault| fault.was_durable)
     }
+}
+
+/// Writes again, byte for byte, what is not known to be durable, and syncs it. An earlier process may have left it in the
+/// page cache after a failed sync: a sync alone would succeed then, and write nothing.
+pub(crate) fn make_durable(file: &dyn StoredFile, header: &SegmentHeader, scan: &Scan) -> io::Result<()> {
+    let mut walker = Walker::new(file, header.crc_seed(), RECORDS_START, scan.end, u32::MAX);
+    let mut at = scan.end;
+    while let Some(step) = walker.step()? {
+        if let Step::Record { offset, header } = step
+            && header.index >= scan.synced
+        {
+            at = offset;
+            break;
+        }
+    }
+    let mut chunk = vec![0; 64 * 1024];
+    while at < scan.end {
+        let want = (scan.end - at).min(chunk.len() as u64) as usize;
+        let read = read_around_damage(file, &mut chunk[..want], at)?;
+        if read == 0 {
+            break;
+        }
+        match write_all_at(file, &chunk[..read], at) {
+            // A copy-on-write file system without room: what is in the page cache has to do.
+            Err(e) if is_no_room(&e) => break,
+            written => written?,
+        }
+        at += read as u64;
+    }
+    file.sync_all()
 }
 
 /// Opens a body in place, as far as the depth asks for it.

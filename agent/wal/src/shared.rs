@@ -119,7 +119,7 @@ impl Segment {
         let file = shared.env.storage.open(&self.path, Access::Read)?;
         let master = shared
             .masters
-            .get(self.header.key_id, &shared.store_uuid)
+            .get(self.header.master_id(), &shared.store_uuid)
             .ok_or_else(|| io::Error::other("its key is not in the ring any more"))?;
         let cipher = SegmentCipher::of(&master, &self.header)
             .ok_or_else(|| io::Error::other("its header does not commit to its key"))?;
@@ -270,9 +270,9 @@ impl Shared {
         } += records;
     }
 
-    /// Disk use of cursors and the lock; one cursor may be there twice while it is replaced.
+    /// Disk use of the lock and the cursors; each may be there twice while it is replaced.
     pub(crate) fn fixed_bytes(&self) -> u64 {
-        4096 + (self.consumers.len() as u64 + 1) * CURSOR_FILE_LEN
+        4096 + self.consumers.len() as u64 * 2 * CURSOR_FILE_LEN
     }
 }
 

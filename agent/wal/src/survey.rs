@@ -7,10 +7,7 @@ use std::{
 };
 
 use crate::{
-    cursor::{
-        file::{NEW_SUFFIX, consumer_of, read_slots},
-        slot::{SLOT_LEN, Slot},
-    },
+    cursor::file::{FoundSlot, NEW_SUFFIX, consumer_of, read_slots},
     segment::header::{HEADER_LEN, HEADER_PAGE, HeaderError, SegmentHeader},
     shared::{CURSORS, LOCK, QUARANTINE, SPARE_PREFIX, segment_of},
     storage::{Access, Entry, Storage, StoredFile, read_around_damage},
@@ -32,7 +29,7 @@ pub(crate) struct SegmentFile {
 pub(crate) struct CursorEntry {
     pub(crate) path: PathBuf,
     pub(crate) consumer: String,
-    pub(crate) slots: Vec<(usize, Slot, Box<[u8; SLOT_LEN]>)>,
+    pub(crate) slots: Vec<FoundSlot>,
 }
 
 /// See the module.
@@ -98,7 +95,7 @@ impl Survey {
         let segments = self.segments.iter().filter_map(|segment| segment.header.as_ref().ok());
         let cursors = self.cursors.iter().filter_map(|cursor| cursor.slots.first());
         let uuids =
-            segments.map(|header| header.store_uuid).chain(cursors.map(|(_, slot, _)| slot.store_uuid));
+            segments.map(|header| header.store_uuid).chain(cursors.map(|found| found.slot.store_uuid));
         let mut votes: HashMap<[u8; 16], usize> = HashMap::new();
         for uuid in uuids {
             *votes.entry(uuid).or_default() += 1;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    cursor::slot::is_authentic,
+    cursor::{file::FoundSlot, slot::is_authentic},
     error::VerifyError,
     key::KeyRing,
     options::LANES,
@@ -183,8 +183,7 @@ pub(crate) fn verify_in(
                 continue;
             }
         };
-        let id = if header.encrypted { header.key_id } else { 0 };
-        let master = masters.get(id, &uuid);
+        let master = masters.get(header.master_id(), &uuid);
         let cipher = master.as_ref().and_then(|master| SegmentCipher::of(master, header));
         if master.is_some() && cipher.is_none() {
             report.damage(&file.path, 0, "its header was altered: it does not commit to its key");
@@ -293,9 +292,9 @@ fn next_header<'a>(found: &'a Survey, at: usize, uuid: &[u8; 16]) -> Option<&'a 
 
 fn check_cursors(found: &Survey, masters: &Masters, uuid: &[u8; 16], report: &mut VerifyReport) {
     for cursor in &found.cursors {
-        let own =
-            cursor.slots.iter().find(|(_, slot, _)| slot.store_uuid == *uuid && slot.name == cursor.consumer);
-        let Some((_, slot, bytes)) = own else {
+        let is_own =
+            |found: &&FoundSlot| found.slot.store_uuid == *uuid && found.slot.name == cursor.consumer;
+        let Some(FoundSlot { slot, bytes, .. }) = cursor.slots.iter().find(is_own) else {
             report.damage(&cursor.path, 0, "no slot of this cursor is whole");
             continue;
         };
@@ -341,8 +340,8 @@ pub(crate) fn inspect_in(storage: &dyn Storage, dir: &Path) -> Result<Inspection
         inspection.segments.push(segment);
     }
     for cursor in found.cursors {
-        let own = cursor.slots.into_iter().find(|(_, slot, _)| slot.store_uuid == uuid);
-        let Some((_, slot, _)) = own else { continue };
+        let own = cursor.slots.into_iter().find(|found| found.slot.store_uuid == uuid);
+        let Some(FoundSlot { slot, .. }) = own else { continue };
         let lanes = std::array::from_fn(|lane| {
             let cursor = &slot.lanes[lane];
             let end = lane_end[lane].max(cursor.reach());

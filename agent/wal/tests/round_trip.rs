@@ -1,5 +1,7 @@
 //! The WAL as its users see it, on a real file system.
 
+#![expect(clippy::unwrap_used, reason = "a test's own functions")]
+
 use std::{
     sync::{
         Arc,

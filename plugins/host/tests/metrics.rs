@@ -1,4 +1,5 @@
 //! The collector over a made-up host: what it emits, down to the byte, and what it does when something is missing.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::collector::{
 };
 use prost::Message;
 
-use super::{batch::Batch, flatten, json};
+use super::{batch::Batch, fields::JsonError, flatten, json};
 use crate::signal::Signal;
 
 /// How OTLP is written.
@@ -28,7 +28,7 @@ pub(crate) enum DecodeError {
     #[error("the body is no valid JSON: {0}")]
     Json(#[from] serde_json::Error),
     #[error("the body is JSON, but not OTLP: {0}")]
-    Otlp(#[from] json::JsonError),
+    Otlp(#[from] JsonError),
     #[error("{0}")]
     Id(#[from] flatten::BadId),
 }

@@ -7,7 +7,6 @@
 //! ignored, trace and span ids are hexadecimal, other bytes base64, 64-bit integers are text or numbers,
 //! enumerations are numbers. `null` is the same as absent.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use opentelemetry_proto::tonic::{
     collector::{
         logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
@@ -24,29 +23,25 @@ use opentelemetry_proto::tonic::{
     resource::v1::Resource,
     trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// What is wrong, and where.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {reason}")]
-pub(crate) struct JsonError {
-    /// Such as `resourceMetrics[0].scopeMetrics[0].metrics[2].name`.
-    path: String,
-    reason: String,
-}
+use super::fields::{
+    Fields, JsonError, base64, boolean, each, f64_of, field, hex, i32_of, i64_of, object, one, one_of,
+    optional, text, u32_of, u64_of, values,
+};
 
 pub(crate) fn metrics(value: &Value) -> Result<ExportMetricsServiceRequest, JsonError> {
-    let fields = fields(value)?;
+    let fields = object(value)?;
     Ok(ExportMetricsServiceRequest { resource_metrics: each(fields, "resourceMetrics", resource_metrics)? })
 }
 
 pub(crate) fn logs(value: &Value) -> Result<ExportLogsServiceRequest, JsonError> {
-    let fields = fields(value)?;
+    let fields = object(value)?;
     Ok(ExportLogsServiceRequest { resource_logs: each(fields, "resourceLogs", resource_logs)? })
 }
 
 pub(crate) fn traces(value: &Value) -> Result<ExportTraceServiceRequest, JsonError> {
-    let fields = fields(value)?;
+    let fields = object(value)?;
     Ok(ExportTraceServiceRequest { resource_spans: each(fields, "resourceSpans", resource_spans)? })
 }
 
@@ -115,11 +110,11 @@ fn metric(fields: &Fields) -> Result<Metric, JsonError> {
         fields,
         &[
             ("gauge", &|value| {
-                let points = each(self::fields(value)?, "dataPoints", number_point)?;
+                let points = each(object(value)?, "dataPoints", number_point)?;
                 Ok(metric::Data::Gauge(Gauge { data_points: points }))
             }),
             ("sum", &|value| {
-                let fields = self::fields(value)?;
+                let fields = object(value)?;
                 Ok(metric::Data::Sum(Sum {
                     data_points: each(fields, "dataPoints", number_point)?,
                     aggregation_temporality: field(fields, "aggregationTemporality", i32_of)?,
@@ -127,21 +122,21 @@ fn metric(fields: &Fields) -> Result<Metric, JsonError> {
                 }))
             }),
             ("histogram", &|value| {
-                let fields = self::fields(value)?;
+                let fields = object(value)?;
                 Ok(metric::Data::Histogram(Histogram {
                     data_points: each(fields, "dataPoints", histogram_point)?,
                     aggregation_temporality: field(fields, "aggregationTemporality", i32_of)?,
                 }))
             }),
             ("exponentialHistogram", &|value| {
-                let fields = self::fields(value)?;
+                let fields = object(value)?;
                 Ok(metric::Data::ExponentialHistogram(ExponentialHistogram {
                     data_points: each(fields, "dataPoints", exponential_point)?,
                     aggregation_temporality: field(fields, "aggregationTemporality", i32_of)?,
                 }))
             }),
             ("summary", &|value| {
-                let points = each(self::fields(value)?, "dataPoints", summary_point)?;
+                let points = each(object(value)?, "dataPoints", summary_point)?;
                 Ok(metric::Data::Summary(Summary { data_points: points }))
             }),
         ],
@@ -316,173 +311,15 @@ fn any(fields: &Fields) -> Result<AnyValue, JsonError> {
             ("intValue", &|value| Ok(Any::IntValue(i64_of(value)?))),
             ("doubleValue", &|value| Ok(Any::DoubleValue(f64_of(value)?))),
             ("arrayValue", &|value| {
-                let values = each(self::fields(value)?, "values", any)?;
+                let values = each(object(value)?, "values", any)?;
                 Ok(Any::ArrayValue(ArrayValue { values }))
             }),
             ("kvlistValue", &|value| {
-                let values = each(self::fields(value)?, "values", key_value)?;
+                let values = each(object(value)?, "values", key_value)?;
                 Ok(Any::KvlistValue(KeyValueList { values }))
             }),
             ("bytesValue", &|value| Ok(Any::BytesValue(base64(value)?))),
         ],
     )?;
     Ok(AnyValue { value })
-}
-
-// What follows knows JSON only.
-
-type Fields = Map<String, Value>;
-
-impl JsonError {
-    fn new(reason: impl Into<String>) -> Self {
-        Self { path: String::new(), reason: reason.into() }
-    }
-
-    fn wanted(what: &str, found: &Value) -> Self {
-        let found = match found {
-            Value::Null => "null",
-            Value::Bool(_) => "a boolean",
-            Value::Number(_) => "another number",
-            Value::String(_) => "other text",
-            Value::Array(_) => "an array",
-            Value::Object(_) => "an object",
-        };
-        Self::new(format!("{what} is needed here, this is {found}"))
-    }
-
-    fn under(mut self, name: &str) -> Self {
-        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
-        self.path = format!("{name}{dot}{}", self.path);
-        self
-    }
-}
-
-fn fields(value: &Value) -> Result<&Fields, JsonError> {
-    value.as_object().ok_or_else(|| JsonError::wanted("an object", value))
-}
-
-fn optional<T>(
-    fields: &Fields,
-    name: &str,
-    read: impl Fn(&Value) -> Result<T, JsonError>,
-) -> Result<Option<T>, JsonError> {
-    match fields.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => read(value).map(Some).map_err(|error| error.under(name)),
-    }
-}
-
-fn field<T: Default>(
-    fields: &Fields,
-    name: &str,
-    read: impl Fn(&Value) -> Result<T, JsonError>,
-) -> Result<T, JsonError> {
-    Ok(optional(fields, name, read)?.unwrap_or_default())
-}
-
-fn one<T>(
-    fields: &Fields,
-    name: &str,
-    read: impl Fn(&Fields) -> Result<T, JsonError>,
-) -> Result<Option<T>, JsonError> {
-    optional(fields, name, |value| read(self::fields(value)?))
-}
-
-fn values<T>(
-    fields: &Fields,
-    name: &str,
-    read: impl Fn(&Value) -> Result<T, JsonError>,
-) -> Result<Vec<T>, JsonError> {
-    field(fields, name, |value| {
-        let list = value.as_array().ok_or_else(|| JsonError::wanted("an array", value))?;
-        let read =
-            |(index, value)| read(value).map_err(|error: JsonError| error.under(&format!("[{index}]")));
-        list.iter().enumerate().map(read).collect()
-    })
-}
-
-fn each<T>(
-    fields: &Fields,
-    name: &str,
-    read: impl Fn(&Fields) -> Result<T, JsonError>,
-) -> Result<Vec<T>, JsonError> {
-    values(fields, name, |value| read(self::fields(value)?))
-}
-
-/// A way to read one member of a `oneof`.
-type Member<'a, T> = (&'a str, &'a dyn Fn(&Value) -> Result<T, JsonError>);
-
-fn one_of<T>(fields: &Fields, members: &[Member<'_, T>]) -> Result<Option<T>, JsonError> {
-    let mut found: Option<(&str, T)> = None;
-    for (name, read) in members {
-        if let Some(value) = optional(fields, name, read)? {
-            if let Some((other, _)) = found {
-                return Err(
-                    JsonError::new(format!("only one of {other} and {name} can be given")).under(name)
-                );
-            }
-            found = Some((name, value));
-        }
-    }
-    Ok(found.map(|(_, value)| value))
-}
-
-fn text(value: &Value) -> Result<String, JsonError> {
-    value.as_str().map(str::to_owned).ok_or_else(|| JsonError::wanted("text", value))
-}
-
-fn boolean(value: &Value) -> Result<bool, JsonError> {
-    value.as_bool().ok_or_else(|| JsonError::wanted("true or false", value))
-}
-
-fn u64_of(value: &Value) -> Result<u64, JsonError> {
-    let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
-    number.ok_or_else(|| JsonError::wanted("an unsigned integer (a number, or text of one)", value))
-}
-
-fn i64_of(value: &Value) -> Result<i64, JsonError> {
-    let number = value.as_i64().or_else(|| value.as_str()?.parse().ok());
-    number.ok_or_else(|| JsonError::wanted("an integer (a number, or text of one)", value))
-}
-
-fn u32_of(value: &Value) -> Result<u32, JsonError> {
-    u64_of(value)?.try_into().map_err(|_| JsonError::new("the number is above 4294967295"))
-}
-
-fn i32_of(value: &Value) -> Result<i32, JsonError> {
-    let number = value.as_i64().ok_or_else(|| JsonError::wanted("an integer", value))?;
-    number.try_into().map_err(|_| JsonError::new("the number is beyond 32 bits"))
-}
-
-fn f64_of(value: &Value) -> Result<f64, JsonError> {
-    // Rust reads "inf" and "nan" too; JSON's mapping of protobuf knows these three only.
-    let number = match value {
-        Value::String(text) => match text.as_str() {
-            "NaN" => Some(f64::NAN),
-            "Infinity" => Some(f64::INFINITY),
-            "-Infinity" => Some(f64::NEG_INFINITY),
-            other => other.parse().ok().filter(|number: &f64| number.is_finite()),
-        },
-        other => other.as_f64(),
-    };
-    number.ok_or_else(|| JsonError::wanted("a number (or text of one, NaN, Infinity, -Infinity)", value))
-}
-
-fn hex(value: &Value) -> Result<Vec<u8>, JsonError> {
-    let wanted = || JsonError::wanted("text of hexadecimal digits", value);
-    let digits = value.as_str().ok_or_else(wanted)?.as_bytes();
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    digits
-        .chunks(2)
-        .map(|pair| match pair {
-            [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-            _ => None,
-        })
-        .collect::<Option<_>>()
-        .ok_or_else(wanted)
-}
-
-fn base64(value: &Value) -> Result<Vec<u8>, JsonError> {
-    let wanted = || JsonError::wanted("base64 text", value);
-    BASE64_STANDARD.decode(value.as_str().ok_or_else(wanted)?).map_err(|_| wanted())
 }

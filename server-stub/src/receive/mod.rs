@@ -4,6 +4,7 @@ mod answer;
 mod batch;
 mod decode;
 mod encoding;
+mod fields;
 mod flatten;
 mod handle;
 mod json;

@@ -5,6 +5,7 @@
 //! answer given is an answer seen; each is bounded in its rows.
 
 mod intern;
+mod items;
 mod keep;
 pub(crate) mod query;
 mod schema;

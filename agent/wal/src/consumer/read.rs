@@ -121,7 +121,9 @@ impl Reading<'_> {
             };
             let Step::Record { offset, header } = step else { continue };
             match header.kind() {
-                Some(Kind::State) => self.learn(&mut walker, offset, &header, &open).map_err(|e| (at, e))?,
+                Some(Kind::State) => {
+                    learn(self.shared, &mut walker, offset, &header, &open).map_err(|e| (at, e))?;
+                }
                 Some(Kind::Data) if usize::from(header.lane) == lane => {
                     let ordinal = first + u64::from(header.lane_index);
                     if ordinal < self.next || ordinal >= visible.lane_end[lane] {
@@ -143,23 +145,6 @@ impl Reading<'_> {
         }
         let place = Place { ordinal: self.next, segment: segment.header.segment, offset: walker.offset() };
         self.consumer.remember(lane, place);
-        Ok(())
-    }
-
-    /// Names that were new in the middle of a segment.
-    fn learn(
-        &self,
-        walker: &mut Walker<'_>,
-        offset: u64,
-        header: &RecordHeader,
-        open: &OpenSegment,
-    ) -> io::Result<()> {
-        // The head is known already, and may be big.
-        if header.index > 1
-            && let Ok(body) = walker.body(offset, header, &open.cipher)?
-        {
-            self.shared.learn(&body);
-        }
         Ok(())
     }
 
@@ -258,6 +243,23 @@ impl Reading<'_> {
     }
 }
 
+/// Takes names that were new in the middle of a segment.
+fn learn(
+    shared: &Shared,
+    walker: &mut Walker<'_>,
+    offset: u64,
+    header: &RecordHeader,
+    open: &OpenSegment,
+) -> io::Result<()> {
+    // The head is known already, and may be big.
+    if header.index > 1
+        && let Ok(body) = walker.body(offset, header, &open.cipher)?
+    {
+        shared.learn(&body);
+    }
+    Ok(())
+}
+
 /// The payload of an opened body.
 fn payload(header: &RecordHeader, body: Vec<u8>) -> Result<Bytes, BodyFault> {
     let (_, start) = frame::part_body(header, &body).ok_or(BodyFault::Shape)?;
@@ -284,6 +286,10 @@ pub(crate) fn find(
     let mut walker = Walker::new(open.file.as_ref(), open.crc_seed, from, visible.end, visible.index_end);
     while let Some(step) = walker.step()? {
         let Step::Record { offset, header } = step else { continue };
+        if header.kind() == Some(Kind::State) {
+            // The place that is remembered lies behind it.
+            learn(shared, &mut walker, offset, &header, &open)?;
+        }
         if header.kind() != Some(Kind::Data) || usize::from(header.lane) != lane.index() {
             continue;
         }

@@ -87,12 +87,6 @@ impl ConsumerState {
         std::array::from_fn(|lane| cursor.slot.lanes[lane].low)
     }
 
-    /// One past the highest ordinal acknowledged, by lane.
-    pub(crate) fn reach(&self) -> [u64; LANES] {
-        let cursor = lock(&self.cursor);
-        std::array::from_fn(|lane| cursor.slot.lanes[lane].reach())
-    }
-
     pub(crate) fn has_passed(&self, segment: &Segment) -> bool {
         passed(&self.lows(), &segment.visible().lane_end)
     }

@@ -61,32 +61,43 @@ pub(crate) fn consumer_of(file_name: &str) -> Option<String> {
     ((1..=MAX_CONSUMER_NAME).contains(&name.len()) && self::file_name(&name) == file_name).then_some(name)
 }
 
-/// The slots of a cursor file whose CRCs are right, with their number and bytes, the newest first.
-pub(crate) fn read_slots(file: &dyn StoredFile) -> io::Result<Vec<(usize, Slot, Box<[u8; SLOT_LEN]>)>> {
+/// A slot whose CRC is right.
+pub(crate) struct FoundSlot {
+    /// Its place in the file.
+    pub(crate) at: usize,
+    pub(crate) slot: Slot,
+    /// For checking who wrote it.
+    pub(crate) bytes: Box<[u8; SLOT_LEN]>,
+}
+
+/// The slots of a cursor file whose CRCs are right, the newest first.
+pub(crate) fn read_slots(file: &dyn StoredFile) -> io::Result<Vec<FoundSlot>> {
     let mut slots = Vec::new();
-    for number in 0..SLOTS {
+    for at in 0..SLOTS {
         let mut bytes = Box::new([0; SLOT_LEN]);
-        let read = read_full_at(file, bytes.as_mut_slice(), (number * SLOT_LEN) as u64)?;
+        let read = read_full_at(file, bytes.as_mut_slice(), (at * SLOT_LEN) as u64)?;
         if read == SLOT_LEN
             && let Some(slot) = Slot::decode(&bytes)
         {
-            slots.push((number, slot, bytes));
+            slots.push(FoundSlot { at, slot, bytes });
         }
     }
-    slots.sort_unstable_by_key(|(_, slot, _)| std::cmp::Reverse(slot.generation));
+    slots.sort_unstable_by_key(|found| std::cmp::Reverse(found.slot.generation));
     Ok(slots)
 }
 
 impl CursorFile {
-    /// The file of a slot that was read. What was read may not have been durable, so no slot counts as synced until
-    /// `sync`; the newest is spared.
+    /// The file of a slot that was read, which is `newest`. It may not be durable: the one that is has the lowest
+    /// generation of the valid ones, and is spared too. The first thing to do is to `write` and `sync`: a sync alone
+    /// would find nothing to write if an earlier one failed.
     pub(crate) fn opened(
         path: PathBuf,
         file: Arc<dyn StoredFile>,
         key: Zeroizing<[u8; 32]>,
         newest: usize,
+        oldest: usize,
     ) -> Self {
-        Self { path, file: Some(file), key, newest, synced: newest, dirty: true }
+        Self { path, file: Some(file), key, newest, synced: oldest, dirty: true }
     }
 
     /// A file that does not exist yet, or is to be replaced: the first `write` makes it.

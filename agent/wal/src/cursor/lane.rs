@@ -56,6 +56,7 @@ impl Tally {
         } += count;
     }
 
+    #[cfg(test)]
     pub(crate) fn total(&self) -> u64 {
         self.delivered + self.skipped + self.dead_lettered + self.dropped + self.corrupt
     }
@@ -117,9 +118,12 @@ impl LaneCursor {
         self.deferred.range(..=ordinal).next_back().is_some_and(|(_, (end, _))| ordinal < *end)
     }
 
-    /// One past the highest acknowledged ordinal.
+    /// One past the highest ordinal that the cursor knows of, acknowledged or planned: no other record may ever have one
+    /// below it.
     pub(crate) fn reach(&self) -> u64 {
-        self.ranges.last().map_or(self.low, |(_, end)| *end).max(self.low)
+        let acknowledged = self.ranges.last().map_or(self.low, |(_, end)| *end);
+        let planned = self.plans.iter().map(|plan| plan.last.saturating_add(1)).max();
+        acknowledged.max(self.low).max(planned.unwrap_or(0))
     }
 
     /// Of everything acknowledged, deferred included.

@@ -92,6 +92,9 @@ pub(crate) struct SegmentCipher {
     integrity: Zeroizing<[u8; 32]>,
     store_uuid: [u8; 16],
     segment: u64,
+    /// What was sealed, to prove that no nonce is used twice; `None` where nothing may be sealed.
+    #[cfg(test)]
+    sealed: Option<std::sync::Mutex<std::collections::HashSet<[u8; 12]>>>,
 }
 
 impl SegmentCipher {
@@ -99,6 +102,8 @@ impl SegmentCipher {
     pub(crate) fn create(master: &[u8; 32], header: &mut SegmentHeader) -> Self {
         let (cipher, commitment) = Self::derive(master, header);
         header.commitment = commitment;
+        #[cfg(test)]
+        let cipher = Self { sealed: Some(std::sync::Mutex::default()), ..cipher };
         cipher
     }
 
@@ -123,7 +128,15 @@ impl SegmentCipher {
         expand(b"whimbrel wal record v1", key.as_mut_slice());
         expand(b"whimbrel wal commit v1", &mut commitment);
         let aead = header.encrypted.then(|| Box::new(Aes256Gcm::new((&*key).into())));
-        (Self { aead, integrity: key, store_uuid: header.store_uuid, segment: header.segment }, commitment)
+        let cipher = Self {
+            aead,
+            integrity: key,
+            store_uuid: header.store_uuid,
+            segment: header.segment,
+            #[cfg(test)]
+            sealed: None,
+        };
+        (cipher, commitment)
     }
 
     /// Bytes that sealing adds to a body.
@@ -141,6 +154,14 @@ impl SegmentCipher {
     ) -> Option<[u8; TAG_LEN]> {
         let aead = self.aead.as_ref()?;
         let associated = self.associated(header);
+        #[cfg(test)]
+        {
+            let sealed = self.sealed.as_ref().expect("a segment that is read is never sealed into");
+            assert!(
+                sealed.lock().expect("no panic here").insert(nonce(kind, index)),
+                "a nonce is used twice"
+            );
+        }
         let tag = aead
             .encrypt_inout_detached(&nonce(kind, index).into(), &associated, body.into())
             .expect("a body is far below AES-GCM's limit of 64 GiB");

@@ -78,6 +78,11 @@ impl SegmentHeader {
         uid
     }
 
+    /// Id of the master key its keys are derived from.
+    pub(crate) fn master_id(&self) -> u32 {
+        if self.encrypted { self.key_id } else { 0 }
+    }
+
     /// What record header CRCs of this segment begin with.
     pub(crate) fn crc_seed(&self) -> u32 {
         crc32fast::hash(&self.salt)

@@ -17,6 +17,8 @@ const END: u8 = 0;
 const NAME: u8 = 1;
 const CHECKPOINT: u8 = 2;
 const NEXT_NUMBER: u8 = 3;
+/// Tag, length, number.
+const ENTRY_OVERHEAD: usize = 9;
 
 /// An entry, as read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,16 @@ pub(crate) fn put_checkpoint(out: &mut Vec<u8>, source: u32, bytes: &[u8]) {
 
 pub(crate) fn put_next_number(out: &mut Vec<u8>, number: u32) {
     put(out, NEXT_NUMBER, &number.to_le_bytes(), &[]);
+}
+
+/// Bytes of a name's entry.
+pub(crate) fn name_len(name: &str) -> usize {
+    ENTRY_OVERHEAD + name.len()
+}
+
+/// Bytes of a checkpoint's entry.
+pub(crate) fn checkpoint_len(bytes: &[u8]) -> usize {
+    ENTRY_OVERHEAD + bytes.len()
 }
 
 fn put(out: &mut Vec<u8>, tag: u8, first: &[u8], second: &[u8]) {

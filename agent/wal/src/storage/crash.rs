@@ -227,13 +227,12 @@ impl CrashStorage {
         self.disk().fuse = Some(operations);
     }
 
-    pub(crate) fn is_off(&self) -> bool {
-        self.disk().off
+    pub(crate) fn put_out_fuse(&self) {
+        self.disk().fuse = None;
     }
 
-    /// Changing operations so far.
-    pub(crate) fn operations(&self) -> u64 {
-        self.disk().operations
+    pub(crate) fn is_off(&self) -> bool {
+        self.disk().off
     }
 
     pub(crate) fn used(&self) -> u64 {

@@ -1,1 +1,590 @@
-//! Placeholder.
+//! Random operations over the crash-simulating file system, beside a plain model of what must hold.
+//!
+//! A failure names its seed. `WHIMBREL_WAL_SEED=n` runs that one, `WHIMBREL_WAL_SEEDS=n` so many.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::mpsc::Receiver,
+    time::Duration,
+};
+
+use super::{ALL, Rig, options};
+use crate::{
+    AppendError, Lane, NewRecord, Options, Outcome, Plan, ReadLimit, RecordId, SyncPolicy, WhenFull,
+    storage::crash::{CrashStorage, Random},
+};
+
+const CONSUMERS: [&str; 2] = ["a", "b"];
+const SEEDS: u64 = 300;
+const STEPS: u64 = 80;
+
+#[test]
+fn the_promises_hold_under_random_operations_crashes_and_faults() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(seed) = number("WHIMBREL_WAL_SEED") {
+        return Model::run(seed, true);
+    }
+    let count = number("WHIMBREL_WAL_SEEDS").unwrap_or(SEEDS);
+    for seed in 0..count {
+        let result = std::panic::catch_unwind(|| Model::run(seed, false));
+        if let Err(panic) = result {
+            eprintln!("the failing seed: WHIMBREL_WAL_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// What was submitted, by its number.
+struct Submitted {
+    lane: usize,
+    len: usize,
+    /// Answered with success.
+    answered: bool,
+    /// May be gone without being counted: answered under a weaker policy before a power loss.
+    excused: bool,
+}
+
+/// What one consumer acknowledged.
+#[derive(Default)]
+struct Acknowledged {
+    all: BTreeSet<u64>,
+    /// Of those, what even a power loss can't undo.
+    durable: BTreeSet<u64>,
+    lows: [u64; 3],
+    plans: BTreeMap<usize, Plan>,
+    /// Refused, and yet perhaps on disk.
+    uncertain: BTreeMap<usize, Vec<Plan>>,
+}
+
+struct Model {
+    seed: u64,
+    loud: bool,
+    random: Random,
+    options: Options,
+    disk: CrashStorage,
+    rig: Option<Rig>,
+    submitted: Vec<Submitted>,
+    waiting: Vec<(u64, Receiver<Result<RecordId, AppendError>>)>,
+    ids: HashMap<([u8; 16], u32), u64>,
+    consumers: [Acknowledged; 2],
+    /// Last answered and last submitted checkpoint of the source.
+    checkpoint: (u64, u64),
+    faulty: bool,
+    tainted: bool,
+}
+
+impl Model {
+    fn run(seed: u64, loud: bool) {
+        let mut random = Random::new(seed);
+        let sync = match random.below(5) {
+            0 => SyncPolicy::interval(),
+            1 => SyncPolicy::Never,
+            _ => SyncPolicy::Always,
+        };
+        let options = Options { sync, ..options() };
+        let mut model = Self {
+            seed,
+            loud,
+            random,
+            options,
+            disk: CrashStorage::new(),
+            rig: None,
+            submitted: Vec::new(),
+            waiting: Vec::new(),
+            ids: HashMap::new(),
+            consumers: Default::default(),
+            checkpoint: (0, 0),
+            faulty: false,
+            tainted: false,
+        };
+        model.open();
+        for step in 0..STEPS {
+            let choice = model.random.below(100);
+            model.say(|| format!("step {step}: {choice}"));
+            match choice {
+                0..45 => model.append(),
+                45..75 => model.consume(),
+                75..80 => model.pass(),
+                80..84 => model.faults(),
+                84..88 => model.kill(),
+                88..91 => model.power_loss(),
+                91..93 => model.fuse(),
+                93..96 => model.close(),
+                _ => model.capacity(),
+            }
+            if model.disk.is_off() {
+                model.power_loss();
+            }
+            model.check();
+        }
+        model.quiesce();
+    }
+
+    fn say(&self, text: impl FnOnce() -> String) {
+        if self.loud {
+            eprintln!("{}", text());
+        }
+    }
+
+    fn rig(&mut self) -> &mut Rig {
+        self.rig.as_mut().unwrap()
+    }
+
+    /// Opens; when the disk fails or the power goes meanwhile, again.
+    fn open(&mut self) {
+        for attempt in 0..20 {
+            match Rig::open(&self.disk, self.options.clone()) {
+                Ok(rig) => {
+                    self.say(|| format!("opened: {:?}", rig.report));
+                    assert!(rig.report.cursors_reset.is_empty(), "{:?}", rig.report);
+                    assert!(rig.report.quarantined.is_empty(), "{:?}", rig.report);
+                    if self.options.sync == SyncPolicy::Always {
+                        assert_eq!(rig.report.lost_records, 0, "{:?}", rig.report);
+                    }
+                    self.rig = Some(rig);
+                    self.after_open();
+                    return;
+                }
+                Err(error) => {
+                    self.say(|| format!("not opened: {error}"));
+                    assert!(self.disk.is_off() || self.faulty, "{error}");
+                    if self.disk.is_off() {
+                        self.lose_power();
+                    } else if attempt > 3 {
+                        self.disk.fail_randomly(0, 0);
+                        self.faulty = false;
+                    }
+                    self.disk.kill();
+                }
+            }
+        }
+        panic!("it never opened");
+    }
+
+    fn after_open(&mut self) {
+        let checkpoint = self.stored_checkpoint();
+        assert!(
+            checkpoint >= self.checkpoint.0 && checkpoint <= self.checkpoint.1,
+            "checkpoint {checkpoint}, expected {:?}",
+            self.checkpoint
+        );
+        self.checkpoint.0 = checkpoint;
+        for (n, name) in CONSUMERS.iter().enumerate() {
+            for lane in 0..3 {
+                let plans = self.rig.as_ref().unwrap().consumer(name).plans(Lane::ALL[lane]);
+                match self.consumers[n].plans.get(&lane) {
+                    // It may be gone when its records were given up meanwhile.
+                    Some(expected) if !plans.is_empty() => assert_eq!(plans, [*expected]),
+                    Some(expected) => {
+                        let lows = self.rig.as_ref().unwrap().core.shared.consumers[n].lows();
+                        assert!(
+                            lows[lane] > expected.first.ordinal(),
+                            "a plan is gone: {expected:?} {lows:?}"
+                        );
+                        self.consumers[n].plans.remove(&lane);
+                    }
+                    None if plans.is_empty() => {}
+                    None => {
+                        let uncertain = self.consumers[n].uncertain.get(&lane);
+                        assert!(uncertain.is_some_and(|known| known.contains(&plans[0])), "{plans:?}");
+                        self.consumers[n].plans.insert(lane, plans[0]);
+                    }
+                }
+            }
+        }
+    }
+
+    fn stored_checkpoint(&mut self) -> u64 {
+        let shared = &self.rig().core.shared;
+        let checkpoints = shared.checkpoints.read().unwrap();
+        checkpoints.get("source").map_or(0, |c| u64::from_le_bytes(c[..8].try_into().unwrap()))
+    }
+
+    fn payload(&self, number: u64, len: usize) -> Vec<u8> {
+        let mut random = Random::new(number ^ (self.seed << 32));
+        let mut payload = number.to_le_bytes().to_vec();
+        payload.extend((8..len).map(|_| random.next() as u8));
+        payload
+    }
+
+    fn append(&mut self) {
+        for _ in 0..=self.random.below(3) {
+            let number = self.submitted.len() as u64;
+            let lane = self.random.below(3) as usize;
+            let len = 8 + match self.random.below(10) {
+                0 => self.random.below(30_000),
+                1..4 => self.random.below(5000),
+                _ => self.random.below(300),
+            } as usize;
+            let when_full = match self.random.below(3) {
+                0 => WhenFull::DropOldest,
+                1 => WhenFull::DropNewest,
+                _ => WhenFull::Block { up_to: Duration::from_secs(self.random.below(20)) },
+            };
+            let position = (number + 1).to_le_bytes();
+            // One that waits may be overtaken; a source that gives positions waits for its answer instead.
+            let in_order = !matches!(when_full, WhenFull::Block { .. });
+            let checkpoint = (in_order && self.random.chance(30)).then_some(position.as_slice());
+            if checkpoint.is_some() {
+                self.checkpoint.1 = number + 1;
+            }
+            let payload = self.payload(number, len);
+            let record = NewRecord {
+                lane: Lane::ALL[lane],
+                source: "source",
+                label: ["x", "y", ""][lane],
+                items: 1,
+                ingest_ns: number,
+                payload: &payload,
+                checkpoint,
+                when_full,
+            };
+            let answer = self.rig().submit(record);
+            self.submitted.push(Submitted { lane, len, answered: false, excused: false });
+            self.waiting.push((number, answer));
+        }
+        self.rig().run();
+        self.collect();
+    }
+
+    /// Takes answers that have come.
+    fn collect(&mut self) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let mut carried = 0;
+        waiting.retain(|(number, answer)| match answer.try_recv() {
+            Ok(Ok(_)) => {
+                self.submitted[*number as usize].answered = true;
+                carried = carried.max(*number + 1);
+                false
+            }
+            Ok(Err(_)) => false,
+            Err(std::sync::mpsc::TryRecvError::Empty) => true,
+            Err(std::sync::mpsc::TryRecvError::Disconnected) => panic!("an append was not answered"),
+        });
+        self.waiting = waiting;
+        if self.options.sync == SyncPolicy::Always && self.rig.is_some() {
+            // A checkpoint that was answered is the stored one, unless a later one is.
+            let stored = self.stored_checkpoint();
+            assert!(stored <= self.checkpoint.1);
+            self.checkpoint.0 = self.checkpoint.0.max(stored);
+        }
+    }
+
+    /// Checks records that were read: bytes, order, ids.
+    fn examine(&mut self, n: usize, lane: usize, records: &[crate::Record]) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        for record in records {
+            let payload = record.payload().unwrap();
+            let number = u64::from_le_bytes(payload[..8].try_into().unwrap());
+            let submitted = &self.submitted[number as usize];
+            assert_eq!(submitted.lane, lane);
+            assert_eq!(payload, self.payload(number, submitted.len), "byte for byte");
+            assert_eq!((&*record.source, &*record.label), ("source", ["x", "y", ""][lane]));
+            assert_eq!(record.ingest_ns, number);
+            let known = *self.ids.entry((record.id.segment_uid(), record.id.index())).or_insert(number);
+            assert_eq!(known, number, "an id names one record for ever");
+            assert!(!self.consumers[n].all.contains(&number), "{number} was acknowledged and comes again");
+            numbers.push(number);
+        }
+        assert!(records.windows(2).all(|w| w[0].id.ordinal() < w[1].id.ordinal()), "in order");
+        assert!(numbers.iter().collect::<BTreeSet<_>>().len() == numbers.len(), "{numbers:?}");
+        numbers
+    }
+
+    fn consume(&mut self) {
+        let n = self.random.below(2) as usize;
+        let lane = self.random.below(3) as usize;
+        let consumer = self.rig().consumer(CONSUMERS[n]);
+        let lane_key = Lane::ALL[lane];
+        if let Some(plan) = self.consumers[n].plans.remove(&lane) {
+            let records = consumer.read_plan(lane_key, &plan).unwrap();
+            let numbers = self.examine(n, lane, &records);
+            let ids: Vec<_> = records.iter().map(|record| record.id).collect();
+            if ids.is_empty() {
+                assert!(consumer.plans(lane_key).is_empty(), "its records were given up, and so was it");
+                return;
+            }
+            if ids.len() == plan.count as usize {
+                assert_eq!((ids[0], ids[ids.len() - 1]), (plan.first, plan.last), "identically");
+            }
+            self.acknowledge(n, lane, &ids, &numbers, Outcome::Delivered, Some(plan));
+            return;
+        }
+        let limit = ReadLimit {
+            records: 1 + self.random.below(12) as usize,
+            uncompressed_bytes: self.random.below(40_000),
+        };
+        let records = consumer.read(lane_key, None, limit).unwrap();
+        let numbers = self.examine(n, lane, &records);
+        let ids: Vec<_> = records.iter().map(|record| record.id).collect();
+        if ids.is_empty() {
+            return;
+        }
+        match self.random.below(4) {
+            0 => {
+                let plan =
+                    Plan { first: ids[0], last: ids[ids.len() - 1], count: ids.len() as u32, generation: 1 };
+                match consumer.plan(lane_key, plan) {
+                    Ok(()) => drop(self.consumers[n].plans.insert(lane, plan)),
+                    Err(_) => self.consumers[n].uncertain.entry(lane).or_default().push(plan),
+                }
+            }
+            1 => {
+                // Every other one, and read on behind the last.
+                let odd: Vec<_> = ids.iter().copied().skip(1).step_by(2).collect();
+                let odd_numbers: Vec<_> = numbers.iter().copied().skip(1).step_by(2).collect();
+                let outcomes = [Outcome::Delivered, Outcome::DeadLettered, Outcome::Dropped];
+                let outcome = outcomes[self.random.below(3) as usize];
+                self.acknowledge(n, lane, &odd, &odd_numbers, outcome, None);
+                let Ok(more) = consumer.read(lane_key, ids.last().copied(), limit) else {
+                    assert!(self.disk.is_off());
+                    return;
+                };
+                assert!(more.first().is_none_or(|record| record.id > ids[ids.len() - 1]));
+                self.examine(n, lane, &more);
+            }
+            _ => self.acknowledge(n, lane, &ids, &numbers, Outcome::Delivered, None),
+        }
+    }
+
+    fn acknowledge(
+        &mut self,
+        n: usize,
+        lane: usize,
+        ids: &[RecordId],
+        numbers: &[u64],
+        outcome: Outcome,
+        plan: Option<Plan>,
+    ) {
+        let result = self.rig().consumer(CONSUMERS[n]).acknowledge(Lane::ALL[lane], ids, outcome);
+        self.say(|| format!("{} {lane} {numbers:?} {result:?}", CONSUMERS[n]));
+        match result {
+            Ok(()) => self.consumers[n].all.extend(numbers),
+            Err(error) => {
+                assert!(self.faulty || self.disk.is_off() || self.disk_is_short(), "{error}");
+                if let Some(plan) = plan {
+                    self.consumers[n].plans.insert(lane, plan);
+                }
+            }
+        }
+    }
+
+    fn disk_is_short(&self) -> bool {
+        self.tainted
+    }
+
+    fn pass(&mut self) {
+        let time = Duration::from_millis(self.random.below(12_000));
+        self.rig().pass(time);
+        self.collect();
+        let clean = !self.faulty && !self.disk.is_off();
+        for n in 0..CONSUMERS.len() {
+            if clean && !self.rig().core.shared.consumers[n].is_dirty() {
+                self.consumers[n].durable = self.consumers[n].all.clone();
+            }
+        }
+    }
+
+    fn faults(&mut self) {
+        self.faulty = !self.faulty;
+        let percent = if self.faulty { 1 + self.random.below(30) } else { 0 };
+        self.say(|| format!("faults: {percent} %"));
+        let seed = self.random.next();
+        self.disk.fail_randomly(percent, seed);
+    }
+
+    fn fuse(&mut self) {
+        let operations = 1 + self.random.below(60);
+        self.disk.light_fuse(operations);
+    }
+
+    fn capacity(&mut self) {
+        let capacity = self.random.chance(40).then(|| self.disk.used() + self.random.below(200_000));
+        self.say(|| format!("capacity: {capacity:?}"));
+        self.tainted |= capacity.is_some();
+        self.disk.set_capacity(capacity);
+    }
+
+    fn forget(&mut self) {
+        // What waits is answered when the core goes.
+        self.rig = None;
+        for (_, answer) in std::mem::take(&mut self.waiting) {
+            assert!(!matches!(answer.try_recv(), Ok(Ok(_))));
+        }
+        self.faulty = false;
+    }
+
+    fn kill(&mut self) {
+        self.say(|| "kill".to_owned());
+        // What was answered under `interval` and could not be written needs a second fault to be lost.
+        let carried = !self.rig().core.carry.is_empty();
+        if carried {
+            self.excuse();
+        }
+        self.disk.kill();
+        self.forget();
+        self.open();
+    }
+
+    /// What was answered and not yet synced may be lost to a power loss under these policies, as promised.
+    fn excuse(&mut self) {
+        for submitted in &mut self.submitted {
+            submitted.excused = true;
+        }
+        self.checkpoint.0 = 0;
+    }
+
+    fn lose_power(&mut self) {
+        let mut random = Random::new(self.random.next());
+        self.disk.power_loss(&mut random);
+        self.faulty = false;
+        if self.options.sync != SyncPolicy::Always {
+            self.excuse();
+        }
+        for consumer in &mut self.consumers {
+            consumer.all = consumer.durable.clone();
+            consumer.lows = [0; 3];
+            consumer.plans.clear();
+        }
+    }
+
+    fn power_loss(&mut self) {
+        self.say(|| "power loss".to_owned());
+        self.disk.kill();
+        self.lose_power();
+        self.forget();
+        // Acknowledgements and plans that were not synced may or may not be there.
+        for attempt in 0..20 {
+            match Rig::open(&self.disk, self.options.clone()) {
+                Ok(rig) => {
+                    for (n, name) in CONSUMERS.iter().enumerate() {
+                        let consumer = rig.consumer(name);
+                        for lane in 0..3 {
+                            let lane_key = Lane::ALL[lane];
+                            if let Some(plan) = consumer.plans(lane_key).first() {
+                                self.consumers[n].plans.insert(lane, *plan);
+                            }
+                        }
+                    }
+                    self.rig = Some(rig);
+                    break;
+                }
+                Err(error) => assert!(attempt < 3, "{error}"),
+            }
+        }
+        self.relearn();
+        self.after_open();
+        // Recovery is idempotent: a second one finds the same.
+        let before: Vec<_> = self.everything();
+        self.disk.kill();
+        self.forget();
+        self.open();
+        assert_eq!(before, self.everything(), "recovered twice");
+    }
+
+    /// After a power loss: what is not offered any more counts as acknowledged, because it may be.
+    fn relearn(&mut self) {
+        for (n, name) in CONSUMERS.iter().enumerate() {
+            let mut pending = BTreeSet::new();
+            for lane in 0..3 {
+                let records = self.rig().consumer(name).read(Lane::ALL[lane], None, ALL).unwrap();
+                pending.extend(self.examine(n, lane, &records));
+            }
+            let durable = self.consumers[n].durable.clone();
+            assert!(durable.is_disjoint(&pending), "what was durably acknowledged comes again");
+        }
+    }
+
+    fn everything(&mut self) -> Vec<Vec<RecordId>> {
+        let rig = self.rig.as_ref().unwrap();
+        let read = |name, lane| rig.read(name, lane).iter().map(|record| record.id).collect();
+        CONSUMERS
+            .iter()
+            .flat_map(|name| (0..3).map(move |lane| (name, lane)))
+            .map(|(n, l)| read(n, l))
+            .collect()
+    }
+
+    fn close(&mut self) {
+        self.say(|| "close".to_owned());
+        let result = self.rig().core.close();
+        let clean = !self.faulty && !self.disk.is_off() && !self.tainted;
+        assert!(result.is_ok() || !clean, "{result:?}");
+        self.collect();
+        if result.is_ok() {
+            for consumer in &mut self.consumers {
+                consumer.durable = consumer.all.clone();
+            }
+        } else if !self.rig().core.carry.is_empty() {
+            self.excuse();
+        }
+        self.disk.kill();
+        self.forget();
+        self.open();
+    }
+
+    fn check(&mut self) {
+        let max_size = self.options.max_size;
+        let disk = self.disk.clone();
+        assert!(disk.used() <= max_size, "{} bytes are used", disk.used());
+        let rig = self.rig.as_ref().unwrap();
+        let status = rig.status();
+        assert!(disk.used() <= rig.core.usage.total(), "{} {:?}", disk.used(), rig.core.usage);
+        for (n, consumer) in status.consumers.iter().enumerate() {
+            assert!(consumer.total().adds_up());
+            let lows = rig.core.shared.consumers[n].lows();
+            let before = self.consumers[n].lows;
+            assert!(lows.iter().zip(before).all(|(now, before)| *now >= before), "{before:?} -> {lows:?}");
+            self.consumers[n].lows = lows;
+        }
+    }
+
+    /// The trouble ends: everything that was answered is delivered or counted, and a fresh append comes through.
+    fn quiesce(&mut self) {
+        self.disk.fail_randomly(0, 0);
+        self.disk.put_out_fuse();
+        self.faulty = false;
+        self.disk.set_capacity(None);
+        self.tainted = false;
+        for _ in 0..4 {
+            self.rig().pass(Duration::from_secs(30));
+        }
+        self.collect();
+        let number = self.submitted.len() as u64;
+        let payload = self.payload(number, 100);
+        self.submitted.push(Submitted { lane: 0, len: 100, answered: true, excused: false });
+        let record = NewRecord {
+            ingest_ns: number,
+            source: "source",
+            label: "x",
+            when_full: WhenFull::DropOldest,
+            ..super::record(0, &payload)
+        };
+        self.rig().try_append(record).unwrap().unwrap();
+        self.rig().pass(Duration::from_secs(1));
+        self.disk.kill();
+        self.forget();
+        self.open();
+        for (n, name) in CONSUMERS.iter().enumerate() {
+            let mut found = self.consumers[n].all.clone();
+            for lane in 0..3 {
+                let records = self.rig().read(name, lane);
+                found.extend(self.examine(n, lane, &records));
+            }
+            assert!(found.contains(&number), "the fresh one is delivered");
+            let rig = self.rig.as_ref().unwrap();
+            let total = rig.status().consumers[n].total();
+            let missing: Vec<_> = (0u64..)
+                .zip(&self.submitted)
+                .filter(|(number, s)| s.answered && !s.excused && !found.contains(number))
+                .map(|(number, _)| number)
+                .collect();
+            let uncounted = total.dropped + total.corrupt + total.delivered + total.dead_lettered;
+            let explained = uncounted - self.consumers[n].all.len().min(uncounted as usize) as u64;
+            assert!(
+                missing.len() as u64 <= explained,
+                "{name}: {missing:?} are gone, {explained} accounted for; {total:?}"
+            );
+        }
+    }
+}

@@ -21,6 +21,7 @@ use crate::{
     options::{LANES, SyncPolicy},
     record::{Prepared, RecordId, WhenFull},
     segment::{
+        encrypt::TAG_LEN,
         frame::{self, Kind, RecordHeader},
         state,
     },
@@ -72,6 +73,7 @@ pub(crate) struct Core {
     pub(crate) spare: Option<Spare>,
     pub(crate) previous: Previous,
     pub(crate) next_segment: u64,
+    pub(crate) next_spare: u64,
     /// Of the next record to be framed: ahead of the visible tail by what is in `unseen`.
     pub(crate) next_sequence: u64,
     pub(crate) next_ordinal: [u64; LANES],
@@ -106,6 +108,7 @@ impl Core {
             spare: None,
             previous,
             next_segment,
+            next_spare: 0,
             next_sequence: tail.next_sequence,
             next_ordinal: tail.lane_end,
             buffer: Vec::new(),
@@ -218,41 +221,22 @@ impl Core {
         }
     }
 
-    /// Bytes a record takes on disk, its new names included.
-    pub(crate) fn size_of(&mut self, record: &Prepared) -> u64 {
-        let overhead = self.active.as_ref().map_or(16, |active| active.open.cipher.overhead());
-        let section = record.checkpoint.as_ref().map_or(0, |checkpoint| 4 + 9 + checkpoint.len());
-        let segment = self.active.as_ref().map_or(self.next_segment, |active| active.segment.header.segment);
-        let mut names = 0;
-        for name in [&record.source, &record.label] {
-            if self.names.get(name, segment).is_none() {
-                names += 9 + name.len();
-            }
-        }
-        let names = if names > 0 { frame::stride(names + overhead) } else { 0 };
-        names + frame::stride(section + record.stored.len() + overhead)
+    /// Bytes a record takes on disk.
+    pub(crate) fn size_of(&self, record: &Prepared) -> u64 {
+        let overhead = self.active.as_ref().map_or(TAG_LEN, |active| active.open.cipher.overhead());
+        let section =
+            record.checkpoint.as_ref().map_or(0, |checkpoint| 4 + state::checkpoint_len(checkpoint));
+        frame::stride(section + record.stored.len() + overhead)
     }
 
-    /// Frames a record for which there is room, into the active segment.
+    /// Frames a record for which there is room, and whose names are known, into the active segment.
     pub(crate) fn frame(&mut self, pending: Pending) {
         let Some(active) = &mut self.active else { return };
         let record = &pending.record;
         let segment = active.segment.header.segment;
-        let mut new_names = Vec::new();
-        let [source, label] = [&record.source, &record.label].map(|name| {
-            self.names.get(name, segment).unwrap_or_else(|| {
-                // `place` made sure that there is a number for it.
-                let (number, name) = self.names.add(name, segment).unwrap_or((0, "".into()));
-                state::put_name(&mut new_names, number, &name);
-                self.shared.add_name(number, &name);
-                number
-            })
-        });
+        let [source, label] =
+            [&record.source, &record.label].map(|name| self.names.get(name, segment).unwrap_or(0));
         let lane = record.lane;
-        if !new_names.is_empty() {
-            let header = active.header(self.next_sequence, 0, lane);
-            active.write(&mut self.buffer, Kind::State, header, None, &new_names);
-        }
         let mut section = Vec::new();
         if let Some(checkpoint) = &record.checkpoint {
             state::put_checkpoint(&mut section, source, checkpoint);

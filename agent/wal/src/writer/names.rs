@@ -29,6 +29,10 @@ impl Names {
         self.numbers.insert(name, Known { number, used: segment });
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
     /// The first number not yet given.
     pub(crate) fn next(&self) -> u32 {
         self.next

@@ -21,6 +21,8 @@ pub(crate) struct Usage {
     pub(crate) segments: u64,
     /// Quarantined files, the oldest first, with their lengths.
     pub(crate) quarantine: Vec<(PathBuf, u64)>,
+    /// Files that are of no use and could not be removed yet: their possible names, and the length.
+    pub(crate) leftovers: Vec<(Vec<PathBuf>, u64)>,
     /// Cursors and the lock.
     pub(crate) fixed: u64,
 }
@@ -31,7 +33,8 @@ impl Usage {
     }
 
     pub(crate) fn total(&self) -> u64 {
-        self.segments + self.quarantined() + self.fixed
+        let leftovers: u64 = self.leftovers.iter().map(|(_, len)| len).sum();
+        self.segments + self.quarantined() + leftovers + self.fixed
     }
 
     /// Whether so much more stays within the cap.
@@ -66,7 +69,7 @@ impl Core {
 
     /// Gives back the least that can be spared; `false` when nothing can.
     fn make_room(&mut self, when_full: WhenFull) -> bool {
-        if self.reclaim() {
+        if self.reclaim() || self.remove_leftovers() {
             return true;
         }
         if let Some(spare) = self.spare.take() {
@@ -160,6 +163,18 @@ impl Core {
             self.show_usage();
         }
         any
+    }
+
+    /// Removes what is of no use; `true` if any of it went.
+    pub(crate) fn remove_leftovers(&mut self) -> bool {
+        let before = self.usage.leftovers.len();
+        let storage = &self.shared.env.storage;
+        let is_gone = |path: &PathBuf| match storage.remove(path) {
+            Ok(()) => true,
+            Err(cause) => cause.kind() == io::ErrorKind::NotFound,
+        };
+        self.usage.leftovers.retain(|(paths, _)| !paths.iter().all(is_gone));
+        self.usage.leftovers.len() < before
     }
 
     fn unlink(&mut self, segment: &Arc<Segment>) -> bool {

@@ -6,14 +6,14 @@
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
 use super::core::{Core, Refusal};
 use crate::{
-    options::{LANES, SyncPolicy},
+    options::{LANES, MAX_NAMES, SyncPolicy},
     record::{Lane, Prepared},
     segment::{
         encrypt::{SegmentCipher, TAG_LEN},
@@ -133,16 +133,22 @@ impl Core {
     pub(crate) fn begin_segment(&mut self) -> Result<(), Refusal> {
         let (header, cipher) = self.new_header().map_err(Refusal::io("making a segment header"))?;
         let crc_seed = header.crc_seed();
-        self.names.prune(header.segment.saturating_sub(1), |name| {
-            self.shared.checkpoints.read().is_ok_and(|checkpoints| checkpoints.contains_key(name))
-        });
-
         let mut carried_bytes = 0;
         let carry = std::mem::take(&mut self.carry);
         for pending in &carry {
             carried_bytes += self.size_of(&pending.record);
+            // Their names stand in the head.
+            for name in [&pending.record.source, &pending.record.label] {
+                if self.names.get(name, header.segment).is_none() {
+                    self.names.add(name, header.segment);
+                }
+            }
         }
         self.carry = carry;
+        self.names.prune(header.segment.saturating_sub(1), |name| {
+            self.shared.checkpoints.read().is_ok_and(|checkpoints| checkpoints.contains_key(name))
+        });
+
         let mut bytes = vec![0; RECORDS_START as usize];
         let encoded = header.encode();
         for page in [0, HEADER_PAGE as usize] {
@@ -180,22 +186,21 @@ impl Core {
             self.frame(pending);
         }
         bytes.append(&mut self.buffer);
-        self.put_in_place(&spare, &bytes, path).map_err(|refusal| {
+        self.put_in_place(&spare, &bytes, &path).inspect_err(|_| {
             self.forget_active();
-            self.discard(&spare);
             // Whatever became of it, its number is not used again: the next header says that none of it counts.
             self.next_segment += 1;
             self.previous = Previous::default();
-            refusal
+            self.discard_names(vec![spare.path.clone(), path.clone()], spare.len);
         })
     }
 
     /// Writes, syncs and names a new segment.
-    fn put_in_place(&mut self, spare: &Spare, bytes: &[u8], path: PathBuf) -> Result<(), Refusal> {
+    fn put_in_place(&mut self, spare: &Spare, bytes: &[u8], path: &Path) -> Result<(), Refusal> {
         let storage = self.shared.env.storage.clone();
         write_all_at(spare.file.as_ref(), bytes, 0).map_err(Refusal::io("writing a segment's head"))?;
         timed_sync(spare.file.as_ref(), &self.shared).map_err(Refusal::io("syncing a segment's head"))?;
-        storage.rename(&spare.path, &path).map_err(Refusal::io("naming a segment"))?;
+        storage.rename(&spare.path, path).map_err(Refusal::io("naming a segment"))?;
         storage.sync_dir(&self.shared.dir).map_err(Refusal::io("syncing the directory of"))?;
         let Some(active) = &mut self.active else { return Ok(()) };
         active.tail = bytes.len() as u64;
@@ -275,7 +280,9 @@ impl Core {
             return self.lengthen(spare, len);
         }
         let shared = self.shared.clone();
-        let path = shared.dir.join(format!("{SPARE_PREFIX}{:x}", self.next_segment));
+        // A name of its own each time: an earlier one may wait to be removed.
+        self.next_spare += 1;
+        let path = shared.dir.join(format!("{SPARE_PREFIX}{:x}-{:x}", self.next_segment, self.next_spare));
         if !self.usage.fits(len, &shared) {
             return Err(Refusal::NoRoom { disk: false });
         }
@@ -305,18 +312,16 @@ impl Core {
         }
     }
 
-    /// Removes a file that will not be used, under either of its names.
+    /// Removes a file that will not be used. What can't be removed now is tried again when room is needed.
     pub(crate) fn discard(&mut self, spare: &Spare) {
-        let storage = &self.shared.env.storage;
-        let final_path = self.shared.dir.join(segment_name(self.next_segment));
-        // What can't be removed stays counted.
-        let gone = [&spare.path, &final_path].into_iter().all(|path| match storage.remove(path) {
-            Ok(()) => true,
-            Err(e) => e.kind() == io::ErrorKind::NotFound,
-        });
-        if gone {
-            self.usage.segments = self.usage.segments.saturating_sub(spare.len);
-        }
+        self.discard_names(vec![spare.path.clone()], spare.len);
+    }
+
+    /// Removes a file that may have any of these names, none of which is ever used again.
+    fn discard_names(&mut self, names: Vec<PathBuf>, len: u64) {
+        self.usage.segments = self.usage.segments.saturating_sub(len);
+        self.usage.leftovers.push((names, len));
+        self.remove_leftovers();
     }
 
     /// Gives up the active segment as an object; what was framed and is not visible is carried over.
@@ -366,7 +371,7 @@ impl Core {
         let error = match last {
             Refusal::NoRoom { disk } => crate::AppendError::Full { used, max_size, disk },
             Refusal::Io { action, cause } => crate::AppendError::Io { action, cause: Arc::new(cause) },
-            Refusal::TooManyNames => crate::AppendError::TooManyNames { limit: crate::MAX_NAMES },
+            Refusal::TooManyNames => crate::AppendError::TooManyNames { limit: MAX_NAMES },
         };
         let mut kept = Vec::new();
         for mut pending in std::mem::take(&mut self.carry) {
@@ -476,12 +481,11 @@ impl Core {
 
     /// Makes sure that a record can be framed: an active segment with zeros enough before it.
     pub(crate) fn try_place(&mut self, record: &Prepared) -> Result<(), Refusal> {
-        let shared = self.shared.clone();
         if self.active.is_none() {
             self.begin_segment()?;
         }
-        let mut need = self.size_of(record);
-        let limit = shared.options.effective_segment_size();
+        let need = self.size_of(record);
+        let limit = self.shared.options.effective_segment_size();
         if let Some(active) = &self.active {
             let seal = SealBody::stride(&active.open.cipher);
             let full = active.tail + self.buffer.len() as u64 + need + seal > limit
@@ -498,10 +502,15 @@ impl Core {
                 if self.active.is_none() {
                     self.begin_segment()?;
                 }
-                need = self.size_of(record);
             }
         }
-        self.check_names(record)?;
+        self.introduce_names(record)?;
+        self.grow_for(need)
+    }
+
+    /// Makes sure that the active segment has zeros enough before its tail for so many bytes and a seal.
+    fn grow_for(&mut self, need: u64) -> Result<(), Refusal> {
+        let limit = self.shared.options.effective_segment_size();
         let Some(active) = &mut self.active else { return Err(Refusal::NoRoom { disk: false }) };
         let end = active.tail + self.buffer.len() as u64 + need + SealBody::stride(&active.open.cipher);
         if end <= active.filled {
@@ -509,7 +518,7 @@ impl Core {
         }
         let to = end.max((end + AHEAD_MIN).min(limit));
         let growth = to - active.filled;
-        if !self.usage.fits(growth, &shared) {
+        if !self.usage.fits(growth, &self.shared) {
             return Err(Refusal::NoRoom { disk: false });
         }
         match write_zeros(active.open.file.as_ref(), active.filled, to) {
@@ -530,14 +539,41 @@ impl Core {
         }
     }
 
-    fn check_names(&mut self, record: &Prepared) -> Result<(), Refusal> {
-        let segment = self.active.as_ref().map_or(self.next_segment, |active| active.segment.header.segment);
-        let known = self.names.iter().count();
-        let new = [&record.source, &record.label]
-            .into_iter()
-            .filter(|name| self.names.get(name, segment).is_none())
-            .count();
-        if new > 0 && known + new > crate::MAX_NAMES { Err(Refusal::TooManyNames) } else { Ok(()) }
+    /// Writes the names of a record that the active segment does not know, and syncs them, whatever the policy: else
+    /// records could survive a power loss whose source nobody can tell any more. New names are rare.
+    fn introduce_names(&mut self, record: &Prepared) -> Result<(), Refusal> {
+        // When the sync fails, a new segment is begun whose head has the names in use; these may not be among them.
+        for _ in 0..=ATTEMPTS {
+            let Some(active) = &self.active else { return Err(Refusal::NoRoom { disk: false }) };
+            let (segment, overhead) = (active.segment.header.segment, active.open.cipher.overhead());
+            let mut new: Vec<&str> = [&*record.source, &*record.label].into();
+            new.dedup();
+            new.retain(|name| self.names.get(name, segment).is_none());
+            if new.is_empty() {
+                return Ok(());
+            }
+            if self.names.len() + new.len() > MAX_NAMES {
+                return Err(Refusal::TooManyNames);
+            }
+            let len: usize = new.iter().map(|name| state::name_len(name)).sum();
+            self.grow_for(frame::stride(len + overhead))?;
+            let mut entries = Vec::with_capacity(len);
+            for name in new {
+                if let Some((number, name)) = self.names.add(name, segment) {
+                    state::put_name(&mut entries, number, &name);
+                    self.shared.add_name(number, &name);
+                }
+            }
+            if let Some(active) = &mut self.active {
+                let header = active.header(self.next_sequence, 0, Lane::ALL[0]);
+                active.write(&mut self.buffer, Kind::State, header, None, &entries);
+            }
+            self.sync_now();
+            if self.active.is_none() {
+                self.begin_segment()?;
+            }
+        }
+        Err(Refusal::Io { action: "writing a new name", cause: io::ErrorKind::Other.into() })
     }
 
     /// Counts a segment as gone.

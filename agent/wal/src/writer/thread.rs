@@ -27,6 +27,10 @@ struct Gone(Arc<Shared>);
 impl Drop for Gone {
     fn drop(&mut self) {
         self.0.queue.abandon();
+        // Without the lock no cursor may be written.
+        for consumer in &self.0.consumers {
+            consumer.close();
+        }
     }
 }
 

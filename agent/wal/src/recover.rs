@@ -26,7 +26,7 @@ use crate::{
         encrypt::{Masters, SegmentCipher},
         header::SegmentHeader,
     },
-    shared::{CURSORS, Figures, LOCK, QUARANTINE, Segment, Shared, Tail, Visible, parent},
+    shared::{CURSORS, Figures, LOCK, Lost, QUARANTINE, Segment, Shared, Tail, Visible, parent},
     status::OpenReport,
     storage::{Access, Environment, Storage, write_all_at},
     survey::{SegmentFile, Survey, lock_text, survey},
@@ -157,6 +157,8 @@ struct Decided {
     scans: Vec<Scan>,
     tail: Tail,
     consumers: Vec<Known>,
+    /// Records that consumers had not seen and that are gone with their segments.
+    missing: u64,
     next_segment: u64,
 }
 
@@ -234,17 +236,19 @@ impl Decided {
                 consumers.push(Known { slot, places: None, configured: true });
             }
         }
+        // Segments that are gone and that not everybody had passed.
+        let mut missing = 0;
         for Known { slot, .. } in &mut consumers {
-            // Segments that are gone, and that it had not passed.
-            for (lane, oldest) in slot.lanes.iter_mut().zip(oldest) {
-                lane.give_up_below(oldest, Fate::Corrupt);
-            }
+            let lanes = slot.lanes.iter_mut().zip(oldest);
+            let lost: u64 = lanes.map(|(lane, oldest)| lane.give_up_below(oldest, Fate::Corrupt)).sum();
+            report.lost_records = report.lost_records.max(lost);
+            missing += lost;
         }
         let order = |name: &str| options.consumers.iter().position(|other| other == name);
         consumers
             .sort_by_key(|known| (order(&known.slot.name).unwrap_or(usize::MAX), known.slot.name.clone()));
         let next_segment = kept.last().map_or(1, |(file, _, _)| file.number + 1);
-        Ok(Self { store_uuid, segments, quarantine, scans, tail, consumers, next_segment })
+        Ok(Self { store_uuid, segments, quarantine, scans, tail, consumers, missing, next_segment })
     }
 
     /// Does what was decided.
@@ -311,6 +315,7 @@ impl Decided {
             consumer.rewrite(&shared).map_err(OpenError::io("writing the cursor", path()))?;
             consumer.sync(&shared).map_err(OpenError::io("syncing the cursor", path()))?;
         }
+        shared.count_lost(Lost::Missing, self.missing);
         usage.fixed = shared.fixed_bytes();
         let mut names = Names::new(1);
         restore_state(&self.scans, &shared, &mut names, self.next_segment.saturating_sub(1));

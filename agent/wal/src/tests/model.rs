@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ALL, Rig, options};
+use super::rig::{ALL, Rig, options};
 use crate::{
     AppendError, Lane, NewRecord, Options, Outcome, Plan, ReadLimit, RecordId, SyncPolicy, WhenFull,
     storage::crash::{CrashStorage, Random},
@@ -563,7 +563,7 @@ impl Model {
             source: "source",
             label: "x",
             when_full: WhenFull::DropOldest,
-            ..super::record(0, &payload)
+            ..super::rig::record(0, &payload)
         };
         self.rig().try_append(record).unwrap().unwrap();
         self.rig().pass(Duration::from_secs(1));

@@ -8,7 +8,7 @@ use std::{io, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    Read, ReadLimit,
+    handle::{Read, ReadLimit},
     state::{ConsumerState, Place},
 };
 use crate::{

@@ -120,6 +120,8 @@ struct Inode {
     content: Vec<u8>,
     durable: Vec<u8>,
     dirty: BTreeSet<usize>,
+    /// Sectors that can't be read.
+    broken: BTreeSet<usize>,
 }
 
 impl Inode {
@@ -282,11 +284,18 @@ impl CrashStorage {
     /// Puts a file there, durable.
     pub(crate) fn put(&self, path: &Path, content: Vec<u8>) {
         let mut disk = self.disk();
-        let inode = Inode { durable: content.clone(), content, dirty: BTreeSet::new() };
+        let inode = Inode { durable: content.clone(), content, ..Inode::default() };
         disk.inodes.push(inode);
         let number = disk.inodes.len() - 1;
         disk.names.insert(path.to_owned(), number);
         disk.durable_names.insert(path.to_owned(), number);
+    }
+
+    /// Makes the sector at this offset unreadable.
+    pub(crate) fn break_sector(&self, path: &Path, offset: u64) {
+        let mut disk = self.disk();
+        let inode = disk.names[path];
+        disk.inodes[inode].broken.insert(offset as usize / SECTOR);
     }
 
     /// Takes a file away, durably.
@@ -436,7 +445,12 @@ impl StoredFile for CrashFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let disk = self.enter(Op::Read)?;
-        let content = &disk.inodes[self.inode].content;
+        let inode = &disk.inodes[self.inode];
+        let touched = offset as usize / SECTOR..(offset as usize + buffer.len()).div_ceil(SECTOR);
+        if inode.broken.range(touched).next().is_some() {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        let content = &inode.content;
         let start = (offset as usize).min(content.len());
         let len = buffer.len().min(content.len() - start);
         buffer[..len].copy_from_slice(&content[start..start + len]);

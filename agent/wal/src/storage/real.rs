@@ -12,6 +12,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Access, Entry, Environment, Storage, StoredFile};
+use crate::shared::parent;
 
 /// How often a lock is tried for, 10 ms apart.
 const LOCK_ATTEMPTS: usize = 5;
@@ -38,7 +39,17 @@ struct RealStorage;
 
 impl Storage for RealStorage {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)
+        let missing: Vec<_> = dir.ancestors().take_while(|path| !path.exists()).collect();
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        // Else a power loss could take the whole directory with what was synced in it.
+        for made in missing.iter().rev() {
+            match self.sync_dir(parent(made)) {
+                // Made by somebody else's rights meanwhile, or not readable: nothing that could be done about it.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+                synced => synced?,
+            }
+        }
+        Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Rig, options, record, ring, segment_files};
+use super::rig::{Rig, options, record, ring, segment_files};
 use crate::{
     Encryption, Key, KeyRing, Lane, NewRecord, OnWrongKey, Options, Outcome,
     segment::{
@@ -420,7 +420,7 @@ fn skipping_by_source_needs_no_body() {
         rig.try_append(NewRecord { source, ..record(0, &payload) }).unwrap().unwrap();
     }
     let a = rig.consumer("a");
-    let read = a.read_where(Lane::ALL[0], None, super::ALL, &|source, _| source == "wanted").unwrap();
+    let read = a.read_where(Lane::ALL[0], None, super::rig::ALL, &|source, _| source == "wanted").unwrap();
     assert_eq!((read.records.len(), read.skipped), (5, 5));
     let ids: Vec<_> = read.records.iter().map(|r| r.id).collect();
     a.acknowledge(Lane::ALL[0], &ids, Outcome::Delivered).unwrap();
@@ -429,4 +429,70 @@ fn skipping_by_source_needs_no_body() {
     let disk = rig.kill();
     let total = opened(&disk).status().consumers[0].total();
     assert_eq!((total.delivered, total.skipped, total.pending), (5, 5, 0), "and stays so");
+}
+
+/// telegraf#16500: after a restart everything is sent again. otel-arrow#1951: what was written is never replayed.
+/// <https://github.com/influxdata/telegraf/issues/16500>
+/// <https://github.com/open-telemetry/otel-arrow/issues/1951>
+#[test]
+fn after_a_restart_exactly_what_was_not_acknowledged_comes() {
+    for sync in super::rig::policies() {
+        let mut rig = Rig::new(Options { sync, ..options() });
+        for n in 0..50u8 {
+            rig.append(0, &[n; 3000]);
+        }
+        rig.pass(std::time::Duration::from_secs(1));
+        let ids: Vec<_> = rig.read("a", 0).iter().map(|r| r.id).collect();
+        rig.acknowledge("a", 0, &ids[..20]);
+        rig.acknowledge("a", 0, &ids[30..40]);
+        let disk = rig.kill();
+        let rig = Rig::open(&disk, Options { sync, ..options() }).unwrap();
+        let again: Vec<_> = rig.read("a", 0).iter().map(|r| r.id).collect();
+        assert_eq!(again, [&ids[20..30], &ids[40..]].concat(), "{sync:?}");
+        assert_eq!(rig.read("b", 0).len(), 50);
+    }
+}
+
+/// vector#10436: stored counters diverge from what is there. Here they are the cursor's own, and the sum is checked at
+/// every status of every test; after damage too.
+/// <https://github.com/vectordotdev/vector/issues/10436>
+#[test]
+fn the_sum_holds_after_damage_acknowledgement_and_reopening() {
+    let (disk, path) = small_log(6);
+    let mut bad = disk.content(&path);
+    let third = bad.windows(4).enumerate().filter(|(_, w)| *w == b"whR\n").map(|(at, _)| at).nth(5).unwrap();
+    bad[third + 30] ^= 4;
+    disk.put(&path, bad);
+    let rig = opened(&disk);
+    let ids: Vec<_> = rig.read("a", 0).iter().map(|r| r.id).collect();
+    assert_eq!(ids.len(), 5);
+    rig.acknowledge("a", 0, &ids[..3]);
+    let total = rig.status().consumers[0].total();
+    assert_eq!((total.seen, total.delivered, total.corrupt, total.pending), (6, 3, 1, 2));
+    let disk = rig.kill();
+    for consumer in inspect_in(&disk, Path::new("/wal")).unwrap().consumers {
+        assert!(consumer.total().adds_up(), "{consumer:?}");
+    }
+    let rig = opened(&disk);
+    assert_eq!(rig.status().consumers[0].total(), total);
+}
+
+/// The device reports an error for a sector: it costs the records in it, and the reader goes on.
+#[test]
+fn a_sector_that_cannot_be_read_costs_the_records_in_it() {
+    let mut rig = Rig::new(options());
+    for n in 0..8u8 {
+        rig.append(0, &[n; 700]);
+    }
+    let path = rig.segment_files().pop().unwrap();
+    let content = rig.disk.content(&path);
+    let fourth =
+        content.windows(4).enumerate().filter(|(_, w)| *w == b"whR\n").map(|(at, _)| at).nth(6).unwrap();
+    rig.disk.break_sector(&path, (fourth + 300) as u64);
+    let read: Vec<u8> = rig.payloads("a", 0).iter().map(|payload| payload[0]).collect();
+    assert!(read.len() >= 6 && read.len() < 8, "{read:?}");
+    rig.append(0, b"and on");
+    assert_eq!(rig.payloads("b", 0).last().unwrap(), b"and on");
+    let total = rig.status().consumers[0].total();
+    assert_eq!(total.corrupt as usize, 8 - read.len());
 }

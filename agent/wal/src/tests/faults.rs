@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, time::Duration};
 
-use super::{Rig, options, record};
+use super::rig::{Rig, options, record};
 use crate::{
     Lane, NewRecord, Options, Outcome, SyncPolicy, WhenFull,
     storage::crash::{Fault, Op, Random},
@@ -43,7 +43,7 @@ fn after_a_failed_sync_what_was_not_visible_is_written_again_elsewhere() {
 
 #[test]
 fn a_failed_write_is_made_good_in_a_new_segment() {
-    for sync in super::policies() {
+    for sync in super::rig::policies() {
         let mut rig = Rig::new(Options { sync, ..options() });
         rig.append(0, b"one");
         rig.disk.fail(once(Op::Write, ".wal"));

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ALL, Rig, options};
+use super::rig::{ALL, Rig, options};
 use crate::{
     AppendError, Lane, NewRecord, Options, Outcome, Plan, ReadLimit, RecordId, SyncPolicy, WhenFull,
     storage::crash::{CrashStorage, Random},
@@ -136,11 +136,7 @@ impl Model {
             match Rig::open(&self.disk, self.options.clone()) {
                 Ok(rig) => {
                     self.say(|| format!("opened: {:?}", rig.report));
-                    assert!(rig.report.cursors_reset.is_empty(), "{:?}", rig.report);
-                    assert!(rig.report.quarantined.is_empty(), "{:?}", rig.report);
-                    if self.options.sync == SyncPolicy::Always {
-                        assert_eq!(rig.report.lost_records, 0, "{:?}", rig.report);
-                    }
+                    self.examine_report(&rig);
                     self.rig = Some(rig);
                     self.after_open();
                     return;
@@ -159,6 +155,14 @@ impl Model {
             }
         }
         panic!("it never opened");
+    }
+
+    fn examine_report(&self, rig: &Rig) {
+        let report = &rig.report;
+        assert!(report.cursors_reset.is_empty() && report.quarantined.is_empty(), "{report:?}");
+        if self.options.sync == SyncPolicy::Always {
+            assert_eq!(report.lost_records, 0, "{report:?}");
+        }
     }
 
     fn after_open(&mut self) {
@@ -457,6 +461,7 @@ impl Model {
         for attempt in 0..20 {
             match Rig::open(&self.disk, self.options.clone()) {
                 Ok(rig) => {
+                    self.examine_report(&rig);
                     for (n, name) in CONSUMERS.iter().enumerate() {
                         let consumer = rig.consumer(name);
                         for lane in 0..3 {
@@ -558,7 +563,7 @@ impl Model {
             source: "source",
             label: "x",
             when_full: WhenFull::DropOldest,
-            ..super::record(0, &payload)
+            ..super::rig::record(0, &payload)
         };
         self.rig().try_append(record).unwrap().unwrap();
         self.rig().pass(Duration::from_secs(1));

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{Rig, options, record};
+use super::rig::{Rig, options, record};
 use crate::{Encryption, NewRecord, Options, SyncPolicy, WhenFull, storage::crash::CrashStorage};
 
 const BIG: [u8; 5000] = [1; 5000];
@@ -34,7 +34,7 @@ fn drain(rig: &mut Rig, consumer: &str) {
 
 #[test]
 fn disk_use_never_passes_the_cap_and_most_of_it_is_used() {
-    for sync in super::policies() {
+    for sync in super::rig::policies() {
         let mut rig = Rig::new(Options { sync, ..options() });
         let count = fill(&mut rig);
         let stored = count * BIG.len() as u64;
@@ -147,7 +147,7 @@ fn a_full_disk_opens_reads_acknowledges_and_deletes() {
 
 #[test]
 fn a_disk_that_fills_takes_the_road_of_a_full_wal() {
-    for sync in super::policies() {
+    for sync in super::rig::policies() {
         let mut rig = Rig::new(Options { sync, ..options() });
         for n in 0..20u8 {
             rig.append(0, &[n; 5000]);
@@ -216,7 +216,7 @@ fn opening_again_and_again_does_not_add_up() {
         rig.kill();
     }
     assert!(disk.used() < 400_000, "{}", disk.used());
-    assert!(super::segment_files(&disk).len() <= 2);
+    assert!(super::rig::segment_files(&disk).len() <= 2);
 }
 
 #[test]
@@ -250,4 +250,29 @@ fn cursors_are_synced_before_segments_go_under_every_policy() {
         assert_eq!(total.corrupt, 0, "{sync:?} {total:?}");
         assert!(disk.paths().contains(&Path::new("/wal/cursors/a.cursor").to_owned()));
     }
+}
+
+#[test]
+fn checkpoints_and_names_are_bounded() {
+    let mut rig = Rig::new(options());
+    // All checkpoints together: a quarter of a segment of 64 KiB.
+    let position = [7; 9000];
+    let with = |source| NewRecord { source, checkpoint: Some(&position), ..record(0, b"x") };
+    rig.try_append(with("one")).unwrap().unwrap();
+    rig.try_append(with("one")).unwrap().unwrap();
+    let refused = rig.try_append(with("two")).unwrap().unwrap_err();
+    assert!(refused.is_permanent(), "{refused}");
+    for n in 0..2 * crate::MAX_NAMES {
+        let label = n.to_string();
+        if let Err(error) = rig
+            .try_append(NewRecord { label: &label, when_full: WhenFull::DropOldest, ..record(0, b"x") })
+            .unwrap()
+        {
+            assert!(error.to_string().contains("different sources and labels"), "{error}");
+        }
+    }
+    rig.append(0, b"known names go on");
+    let disk = rig.close();
+    let rig = Rig::open(&disk, options()).unwrap();
+    assert_eq!(&*rig.read("a", 0).last().unwrap().label, "label");
 }

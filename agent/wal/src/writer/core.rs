@@ -11,10 +11,12 @@ use std::{
 };
 
 use super::{
+    active::Active,
+    ahead::Spare,
     names::Names,
     queue::{Pending, Work},
     room::Usage,
-    segments::{Active, Previous, Spare},
+    segments::Previous,
 };
 use crate::{
     error::{AppendError, CloseError},

@@ -6,14 +6,18 @@
 
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, atomic::Ordering},
-    time::Instant,
 };
 
-use super::core::{Core, Refusal};
+use super::{
+    active::{Active, timed_sync},
+    ahead::{AHEAD_MIN, Spare},
+    core::{Core, Refusal},
+    failing::ATTEMPTS,
+};
 use crate::{
-    options::{LANES, MAX_NAMES, SyncPolicy},
+    options::{LANES, MAX_NAMES},
     record::{Lane, Prepared},
     segment::{
         encrypt::{SegmentCipher, TAG_LEN},
@@ -21,111 +25,15 @@ use crate::{
         header::{HEADER_PAGE, RECORDS_START, SegmentHeader},
         state,
     },
-    shared::{OpenSegment, SPARE_PREFIX, Segment, Shared, Visible, lock, segment_name},
-    storage::{Access, StoredFile, is_no_room, write_all_at, write_zeros},
+    shared::{OpenSegment, Segment, Visible, lock, segment_name},
+    storage::write_all_at,
 };
-
-/// Zeros written ahead: at first, and at most. It follows what has been written to the segment, so that an idle agent
-/// or one that restarts in a loop writes little.
-const AHEAD_MIN: u64 = 64 * 1024;
-const AHEAD_MAX: u64 = 1024 * 1024;
-
-/// How many fresh segments are tried when writing fails.
-const ATTEMPTS: usize = 3;
 
 /// What the next segment's header says about the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Previous {
     pub(crate) count: u32,
     pub(crate) tag: [u8; TAG_LEN],
-}
-
-/// A file prepared for the next segment.
-pub(crate) struct Spare {
-    pub(crate) path: PathBuf,
-    pub(crate) file: Arc<dyn StoredFile>,
-    pub(crate) len: u64,
-}
-
-/// The segment that is written.
-pub(crate) struct Active {
-    pub(crate) segment: Arc<Segment>,
-    pub(crate) open: Arc<OpenSegment>,
-    /// Where the next write goes.
-    pub(crate) tail: u64,
-    /// The file's length: zeros from `tail` on.
-    pub(crate) filled: u64,
-    /// Where its first record after the head begins.
-    pub(crate) head_end: u64,
-    pub(crate) next_index: u32,
-    /// Indexes known to be durable.
-    pub(crate) synced: u32,
-    pub(crate) lane_base: [u64; LANES],
-    pub(crate) lane_items: [u64; LANES],
-}
-
-impl Active {
-    /// A record header for the next index.
-    pub(crate) fn header(&self, sequence: u64, lane_index: u32, lane: Lane) -> RecordHeader {
-        RecordHeader {
-            sequence,
-            index: self.next_index,
-            lane: lane.number(),
-            synced: self.synced,
-            lane_index,
-            ..RecordHeader::default()
-        }
-    }
-
-    /// Frames a record into the buffer.
-    pub(crate) fn write(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        kind: Kind,
-        header: RecordHeader,
-        section: Option<&[u8]>,
-        payload: &[u8],
-    ) -> [u8; TAG_LEN] {
-        let header = RecordHeader { index: self.next_index, ..header };
-        self.next_index += 1;
-        frame::write_record(buffer, &self.open.cipher, self.open.crc_seed, kind, header, section, payload)
-    }
-
-    /// Writes framed bytes at the tail.
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        write_all_at(self.open.file.as_ref(), bytes, self.tail)?;
-        self.tail += bytes.len() as u64;
-        self.filled = self.filled.max(self.tail);
-        Ok(())
-    }
-
-    pub(crate) fn sync(&mut self, shared: &Shared) -> io::Result<()> {
-        timed_sync(self.open.file.as_ref(), shared)?;
-        self.synced = self.next_index;
-        Ok(())
-    }
-
-    /// Lets readers see up to the tail.
-    pub(crate) fn publish(&self, lane_end: [u64; LANES]) {
-        *lock(&self.segment.visible) =
-            Visible { end: self.tail, index_end: self.next_index, lane_end, file_len: self.filled };
-    }
-
-    /// Bytes of records, the head left out.
-    pub(crate) fn used(&self) -> u64 {
-        self.tail - self.head_end
-    }
-}
-
-fn timed_sync(file: &dyn StoredFile, shared: &Shared) -> io::Result<()> {
-    let begin = Instant::now();
-    let result = file.sync_data();
-    let took = begin.elapsed();
-    let counters = &mut lock(&shared.figures).counters;
-    counters.syncs += 1;
-    counters.sync_time += took;
-    counters.sync_longest = counters.sync_longest.max(took);
-    result
 }
 
 impl Core {
@@ -271,141 +179,6 @@ impl Core {
         2
     }
 
-    /// A file of at least this length, zeros from the header pages on: the spare, or a new one.
-    fn spare(&mut self, len: u64) -> Result<Spare, Refusal> {
-        if let Some(spare) = self.spare.take() {
-            if spare.len >= len {
-                return Ok(spare);
-            }
-            return self.lengthen(spare, len);
-        }
-        let shared = self.shared.clone();
-        // A name of its own each time: an earlier one may wait to be removed.
-        self.next_spare += 1;
-        let path = shared.dir.join(format!("{SPARE_PREFIX}{:x}-{:x}", self.next_segment, self.next_spare));
-        if !self.usage.fits(len, &shared) {
-            return Err(Refusal::NoRoom { disk: false });
-        }
-        match shared.env.storage.remove(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Refusal::io("removing a spare")(e)),
-            _ => {}
-        }
-        let file =
-            shared.env.storage.open(&path, Access::Create).map_err(Refusal::io("creating a segment"))?;
-        self.lengthen(Spare { path, file, len: 0 }, len)
-    }
-
-    fn lengthen(&mut self, spare: Spare, len: u64) -> Result<Spare, Refusal> {
-        let growth = len - spare.len;
-        if !self.usage.fits(growth, &self.shared) {
-            self.spare = Some(spare);
-            return Err(Refusal::NoRoom { disk: false });
-        }
-        self.usage.segments += growth;
-        let lengthened = Spare { len, ..spare };
-        match write_zeros(lengthened.file.as_ref(), spare.len, len) {
-            Ok(()) => Ok(lengthened),
-            Err(cause) => {
-                self.discard(&lengthened);
-                Err(Refusal::io("filling a segment ahead")(cause))
-            }
-        }
-    }
-
-    /// Removes a file that will not be used. What can't be removed now is tried again when room is needed.
-    pub(crate) fn discard(&mut self, spare: &Spare) {
-        self.discard_names(vec![spare.path.clone()], spare.len);
-    }
-
-    /// Removes a file that may have any of these names, none of which is ever used again.
-    fn discard_names(&mut self, names: Vec<PathBuf>, len: u64) {
-        self.usage.segments = self.usage.segments.saturating_sub(len);
-        self.usage.leftovers.push((names, len));
-        self.remove_leftovers();
-    }
-
-    /// Gives up the active segment as an object; what was framed and is not visible is carried over.
-    fn forget_active(&mut self) {
-        self.active = None;
-        self.clear_buffer();
-        self.carry.extend(std::mem::take(&mut self.unseen).into_iter().map(|framed| framed.pending));
-        let tail = self.shared.tail();
-        self.next_sequence = tail.next_sequence;
-        self.next_ordinal = tail.lane_end;
-        self.sync_due = None;
-        self.unsynced_bytes = 0;
-    }
-
-    /// After a failed write or sync: abandons the segment and writes what is not visible to a fresh one. What can't be
-    /// written is answered so; what was answered before (under `interval`) is kept for the next attempt.
-    pub(crate) fn fail_over(&mut self, action: &'static str, cause: io::Error) {
-        self.note_error(action, &cause);
-        if let Some(active) = self.active.take() {
-            let visible = active.segment.visible();
-            self.previous = Previous { count: visible.index_end, tag: [0; TAG_LEN] };
-            lock(&self.shared.figures).counters.rewritten += 1;
-            // What is behind the visible end does not count: the next header says so. Cutting it off only saves space.
-            self.cut(&active, visible.end);
-        }
-        self.forget_active();
-        if self.carry.is_empty() {
-            return;
-        }
-        let mut last = Refusal::io(action)(cause);
-        for _ in 0..ATTEMPTS {
-            match self.begin_segment() {
-                Ok(()) => return,
-                Err(refusal) => {
-                    if let Refusal::Io { action, cause } = &refusal {
-                        self.note_error(action, cause);
-                    }
-                    let hopeless = matches!(refusal, Refusal::NoRoom { .. }) && !self.reclaim();
-                    last = refusal;
-                    if hopeless {
-                        break;
-                    }
-                }
-            }
-        }
-        let (used, max_size) = (self.usage.total(), self.shared.options.max_size);
-        let error = match last {
-            Refusal::NoRoom { disk } => crate::AppendError::Full { used, max_size, disk },
-            Refusal::Io { action, cause } => crate::AppendError::Io { action, cause: Arc::new(cause) },
-            Refusal::TooManyNames => crate::AppendError::TooManyNames { limit: MAX_NAMES },
-        };
-        let mut kept = Vec::new();
-        for mut pending in std::mem::take(&mut self.carry) {
-            if pending.is_answered() {
-                kept.push(pending);
-            } else {
-                lock(&self.shared.figures).counters.failed += 1;
-                self.answer(&mut pending, Err(error.clone()));
-            }
-        }
-        self.carry = kept;
-        if !self.carry.is_empty()
-            && let SyncPolicy::Interval { every, .. } = self.shared.options.sync
-        {
-            self.sync_due = Some(Instant::now() + every);
-        }
-    }
-
-    pub(crate) fn note_error(&self, action: &str, cause: &io::Error) {
-        let mut figures = lock(&self.shared.figures);
-        figures.full |= is_no_room(cause);
-        figures.failing = true;
-        figures.last_error = Some(format!("{action}: {cause}"));
-    }
-
-    /// Cuts a segment that is not written any more; it costs only space if that fails.
-    fn cut(&mut self, active: &Active, end: u64) {
-        let cut = active.filled > end && active.open.file.set_len(end).is_ok();
-        if cut {
-            self.usage.segments = self.usage.segments.saturating_sub(active.filled - end);
-        }
-        lock(&active.segment.visible).file_len = if cut { end } else { active.filled };
-    }
-
     /// Seals and syncs the active segment, makes what is in it visible, and leaves none active.
     pub(crate) fn seal(&mut self) -> Result<(), (&'static str, io::Error)> {
         let Some(active) = &mut self.active else { return Ok(()) };
@@ -430,53 +203,6 @@ impl Core {
         }
         self.previous = Previous { count, tag };
         Ok(())
-    }
-
-    /// Zero-fills ahead of the writer, and makes a spare when the segment is half full. Only speeds up what follows:
-    /// called when nothing waits.
-    pub(crate) fn prepare_ahead(&mut self) {
-        let shared = self.shared.clone();
-        let target_len = shared.options.effective_segment_size();
-        let Some(active) = &mut self.active else { return };
-        let ahead = active.used().clamp(AHEAD_MIN, AHEAD_MAX);
-        if active.filled - active.tail < ahead / 2 && active.filled < target_len {
-            let to = (active.tail + ahead).min(target_len).max(active.filled);
-            let growth = to - active.filled;
-            if self.usage.fits(growth, &shared) {
-                let from = active.filled;
-                match write_zeros(active.open.file.as_ref(), from, to) {
-                    Ok(()) => {
-                        self.usage.segments += growth;
-                        active.filled = to;
-                        lock(&active.segment.visible).file_len = to;
-                        // So that the next commit need not.
-                        if shared.options.sync != SyncPolicy::Never
-                            && let Err(cause) = active.open.file.sync_data()
-                        {
-                            self.fail_over("syncing a segment", cause);
-                            return;
-                        }
-                    }
-                    // The next append that needs the room will say so.
-                    Err(_) => {
-                        if active.open.file.set_len(from).is_err() {
-                            self.usage.segments += growth;
-                            active.filled = to;
-                        }
-                    }
-                }
-            }
-        }
-        let Some(active) = &self.active else { return };
-        if self.spare.is_none() && active.tail > target_len / 2 && self.carry.is_empty() {
-            // An error here will come again when the segment is needed, and be told then.
-            if let Ok(spare) = self.spare(RECORDS_START + AHEAD_MIN) {
-                match spare.file.sync_data() {
-                    Ok(()) => self.spare = Some(spare),
-                    Err(_) => self.discard(&spare),
-                }
-            }
-        }
     }
 
     /// Makes sure that a record can be framed: an active segment with zeros enough before it.
@@ -506,37 +232,6 @@ impl Core {
         }
         self.introduce_names(record)?;
         self.grow_for(need)
-    }
-
-    /// Makes sure that the active segment has zeros enough before its tail for so many bytes and a seal.
-    fn grow_for(&mut self, need: u64) -> Result<(), Refusal> {
-        let limit = self.shared.options.effective_segment_size();
-        let Some(active) = &mut self.active else { return Err(Refusal::NoRoom { disk: false }) };
-        let end = active.tail + self.buffer.len() as u64 + need + SealBody::stride(&active.open.cipher);
-        if end <= active.filled {
-            return Ok(());
-        }
-        let to = end.max((end + AHEAD_MIN).min(limit));
-        let growth = to - active.filled;
-        if !self.usage.fits(growth, &self.shared) {
-            return Err(Refusal::NoRoom { disk: false });
-        }
-        match write_zeros(active.open.file.as_ref(), active.filled, to) {
-            Ok(()) => {
-                self.usage.segments += growth;
-                active.filled = to;
-                Ok(())
-            }
-            Err(cause) => {
-                // Zeros behind the tail harm nobody, but they take room.
-                if active.open.file.set_len(active.filled).is_err() {
-                    self.usage.segments += growth;
-                    active.filled = to;
-                }
-                self.note_error("growing a segment", &cause);
-                Err(Refusal::io("growing a segment")(cause))
-            }
-        }
     }
 
     /// Writes the names of a record that the active segment does not know, and syncs them, whatever the policy: else

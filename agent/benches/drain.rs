@@ -26,8 +26,9 @@ use whimbrel::{
     config::{Compression, Exporter, Retry, Signals, Tls},
     export::{
         DeadLetters, ExporterHandle, Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored,
-        lane_of, start,
+        start,
     },
+    store::lane_of,
 };
 use whimbrel_otlp::{
     Signal,

@@ -81,8 +81,11 @@ impl DeadLetters for DeadLetterBox {
         let wal = self.open().map_err(SourceError::new)?;
         let payload = match &record.stored {
             Stored::Plain(bytes) => bytes.to_vec(),
-            Stored::Frame(frame) => zstd::bulk::decompress(frame, record.uncompressed_len as usize)
-                .map_err(|e| SourceError::new(format!("record {}: its frame cannot be unpacked: {e}", record.id)))?,
+            Stored::Frame(frame) => {
+                zstd::bulk::decompress(frame, record.uncompressed_len as usize).map_err(|e| {
+                    SourceError::new(format!("record {}: its frame cannot be unpacked: {e}", record.id))
+                })?
+            }
         };
         let prepared = wal
             .prepare(NewRecord {
@@ -97,7 +100,6 @@ impl DeadLetters for DeadLetterBox {
             })
             .map_err(SourceError::new)?;
         wal.append_blocking(prepared).map_err(SourceError::new)?;
-        tracing::warn!(exporter, signal = signal.name(), record = %record.id, reason, "the receiver refused a record: kept among the dead letters");
         Ok(())
     }
 }

@@ -46,7 +46,9 @@ pub fn read(encryption: &config::Encryption, data_dir: &Path, wal_dir: &Path) ->
         config::Encryption::None => Ok(Keys {
             encryption: Encryption::None,
             created: false,
-            warning: Some("wal.encryption is none: who can read the data directory can read the telemetry".into()),
+            warning: Some(
+                "wal.encryption is none: who can read the data directory can read the telemetry".into(),
+            ),
         }),
         config::Encryption::KeyEnv { variable, .. } => {
             let text = env::var(variable).map_err(|_| KeysError::Unset(variable.clone()))?;

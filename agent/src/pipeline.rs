@@ -139,8 +139,7 @@ impl Pipeline {
         }
         let (wal, report) = Wal::open(&places.wal, wal_options(&config, keys.encryption.clone()))?;
         say_what_was_found(&places.wal, &report);
-        let dead_letters =
-            Arc::new(DeadLetterBox::new(places.dead_letters, keys.encryption, clock.clone())?);
+        let dead_letters = Arc::new(DeadLetterBox::new(places.dead_letters, keys.encryption, clock.clone())?);
 
         let attributes = resource::attributes(&config.resource);
         let resource = Resource::new(&Attributes::from_iter(attributes.iter().map(|(k, v)| (k, v.as_str()))));
@@ -235,12 +234,11 @@ fn wal_options(config: &Config, encryption: whimbrel_wal::Encryption) -> Options
     options.max_size = wal.max_size;
     options.zstd_level = wal.zstd_level;
     options.on_wrong_key = match &wal.encryption {
-        config::Encryption::KeyFile { on_wrong_key, .. } | config::Encryption::KeyEnv { on_wrong_key, .. } => {
-            match on_wrong_key {
-                config::OnWrongKey::Refuse => whimbrel_wal::OnWrongKey::Refuse,
-                config::OnWrongKey::SetAside => whimbrel_wal::OnWrongKey::SetAside,
-            }
-        }
+        config::Encryption::KeyFile { on_wrong_key, .. }
+        | config::Encryption::KeyEnv { on_wrong_key, .. } => match on_wrong_key {
+            config::OnWrongKey::Refuse => whimbrel_wal::OnWrongKey::Refuse,
+            config::OnWrongKey::SetAside => whimbrel_wal::OnWrongKey::SetAside,
+        },
         config::Encryption::None => whimbrel_wal::OnWrongKey::Refuse,
     };
     options.consumers = config.exporters.iter().map(|e| e.name.clone()).collect();

@@ -72,8 +72,8 @@ pub struct Store {
     collectors_when_full: WhenFull,
 }
 
-/// The WAL's lane of a signal.
-pub fn lane_of(signal: Signal) -> Lane {
+/// The WAL's lane of a signal. On disk: never to be changed.
+pub const fn lane_of(signal: Signal) -> Lane {
     let [metrics, logs, traces] = Lane::ALL;
     match signal {
         Signal::Metrics => metrics,

@@ -41,9 +41,13 @@ impl Stub {
         let mut listening = std::collections::BTreeMap::new();
         for line in BufReader::new(stdout).lines().take(2) {
             let line = line.expect("the stub's output is text");
-            let said: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("the stub said {line:?}: {e}"));
+            let said: Value =
+                serde_json::from_str(&line).unwrap_or_else(|e| panic!("the stub said {line:?}: {e}"));
             let address = said["address"].as_str().and_then(|a| a.parse().ok());
-            listening.insert(said["listener"].to_string(), address.unwrap_or_else(|| panic!("no address in {line}")));
+            listening.insert(
+                said["listener"].to_string(),
+                address.unwrap_or_else(|| panic!("no address in {line}")),
+            );
         }
         let address = |listener: &str| {
             let quoted = format!("\"{listener}\"");

@@ -5,6 +5,8 @@
 //! second is a repeat. A record that is lost together with its checkpoint would be pushed anew and leave no hole;
 //! therefore the agent's own counts, read before each kill, are added up beside it.
 
+#![allow(clippy::print_stdout)] // the seed, so that a failing run can be repeated
+
 use std::{
     collections::BTreeMap,
     net::TcpListener,
@@ -45,7 +47,10 @@ fn appended(agent: &mut Agent) -> u64 {
 
 fn pending(status: &Value, exporter: &str) -> u64 {
     let consumers = status["wal"]["consumers"].as_array().expect("an array");
-    let lanes = consumers.iter().filter(|c| c["name"] == exporter).flat_map(|c| c["lanes"].as_array().expect("lanes"));
+    let lanes = consumers
+        .iter()
+        .filter(|c| c["name"] == exporter)
+        .flat_map(|c| c["lanes"].as_array().expect("lanes"));
     lanes.map(|lane| lane["pending"].as_u64().expect("a count")).sum()
 }
 
@@ -54,10 +59,12 @@ struct Chance(u64);
 
 impl Chance {
     fn new() -> Self {
-        let seed = std::env::var("WHIMBREL_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-            now.as_nanos() as u64 | 1
-        });
+        let seed =
+            std::env::var("WHIMBREL_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
+                let now =
+                    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+                now.as_nanos() as u64 | 1
+            });
         println!("WHIMBREL_TEST_SEED={seed}");
         Self(seed)
     }
@@ -126,7 +133,10 @@ fn twenty_kills_lose_nothing_and_repeat_nothing() {
     values.iter().for_each(|v| *times.entry(*v).or_default() += 1);
     let lost: Vec<_> = (1..=last).filter(|n| !times.contains_key(n)).collect();
     let repeated: Vec<_> = times.iter().filter(|(_, n)| **n > 1).collect();
-    println!("{} rounds, {witnessed} appends witnessed before the kills, {last} heartbeats delivered", ROUNDS);
+    println!(
+        "{} rounds, {witnessed} appends witnessed before the kills, {last} heartbeats delivered",
+        ROUNDS
+    );
     assert!(lost.is_empty(), "lost: {lost:?} of {last}\n{}", home.log());
     assert!(repeated.is_empty(), "came twice: {repeated:?}\n{}", home.log());
     assert!(witnessed > ROUNDS, "the agents appended something: {witnessed}");

@@ -18,7 +18,8 @@ const TRAP: &str = "unreachable";
 const BOMB: &str =
     "(loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
 const NONSENSE: &str = "(call $push_otlp (i32.const 0) (i32.const 64)) (i32.const 1024)";
-const NONSENSE_BYTES: &str = r#"(data (i32.const 0) "\ff\fe\fd this is no protobuf at all, and quite long enough")"#;
+const NONSENSE_BYTES: &str =
+    r#"(data (i32.const 0) "\ff\fe\fd this is no protobuf at all, and quite long enough")"#;
 /// Asks for `system`, which is not granted, and goes on.
 const CURIOUS: &str = "(call $snapshot (i32.const 0) (i32.const 3) (i32.const 2048)) (i32.const 1024)";
 const CURIOUS_BYTES: &str = r#"(data (i32.const 0) "cpu")"#;
@@ -74,7 +75,8 @@ exporters:
     assert_eq!(trapping["faults"], 5, "{trapping}");
     let growing = seen(&mut agent, "growing", "the bomb is named", |c| c["faults"].as_u64() > Some(0));
     assert!(problem(&growing).contains("memory"), "{growing}");
-    let lying = seen(&mut agent, "lying", "nonsense is refused", |c| c["refused"]["invalid"].as_u64() > Some(1));
+    let lying =
+        seen(&mut agent, "lying", "nonsense is refused", |c| c["refused"]["invalid"].as_u64() > Some(1));
     assert_eq!((&lying["faults"], &lying["items"]), (&Value::from(0), &Value::from(0)), "{lying}");
     let curious = seen(&mut agent, "curious", "the denial is told", |c| problem(c).contains("not granted"));
     assert!(problem(&curious).contains("system: [cpu]"), "it says which grant would allow it: {curious}");
@@ -83,8 +85,7 @@ exporters:
     let before = seen(&mut agent, "host", "the host collector runs", |c| c["collects"].as_u64() > Some(2));
     let since = Instant::now();
     let collected = |c: &Value| c["collects"].as_u64().expect("a count");
-    let after =
-        seen(&mut agent, "host", "ten more collects", |c| collected(c) >= collected(&before) + 10);
+    let after = seen(&mut agent, "host", "ten more collects", |c| collected(c) >= collected(&before) + 10);
     let took = since.elapsed();
     assert_eq!(after["missed"], before["missed"], "{after}");
     assert_eq!(after["faults"], 0, "{after}");
@@ -100,7 +101,8 @@ fn what_is_no_plugin_is_named_and_the_others_run() {
     std::fs::write(home.path().join("text.wasm"), "this is a text file\n").expect("written");
     let core = wat::parse_str("(module)").expect("valid");
     std::fs::write(home.path().join("core.wasm"), core).expect("written");
-    let other = wat::parse_str(r#"(component (import "example:other/thing@1.0.0" (instance)))"#).expect("valid");
+    let other =
+        wat::parse_str(r#"(component (import "example:other/thing@1.0.0" (instance)))"#).expect("valid");
     std::fs::write(home.path().join("other.wasm"), other).expect("written");
     home.configure(&format!(
         r#"

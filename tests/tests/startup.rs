@@ -172,7 +172,8 @@ fn a_full_disk_is_said_plainly_and_passes() {
         if told { Ok(()) } else { Err("nothing yet") }
     });
     fs::remove_file(&ballast).expect("the ballast can be removed");
-    let before = agent.status().expect("the agent answers")["wal"]["appended_records"].as_u64().expect("a count");
+    let before =
+        agent.status().expect("the agent answers")["wal"]["appended_records"].as_u64().expect("a count");
     wait::until("appending goes on once there is room", PATIENCE, || {
         let now = agent.status().and_then(|s| s["wal"]["appended_records"].as_u64()).unwrap_or(0);
         if now > before + 5 { Ok(()) } else { Err((before, now)) }

@@ -14,18 +14,36 @@ const LONGEST_FILE: usize = 500;
 
 /// What a module of the agent may import from the agent itself, beside its own children. `store` is the trunk that
 /// every way in feeds and no stage imports another.
-const MAY_IMPORT: [(&str, &[&str]); 11] = [
+const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("clock", &[]),
     ("config", &[]),
     ("system", &[]),
     ("telemetry", &["config", "clock"]),
     ("store", &["clock", "config"]),
     ("collect", &["clock", "config", "store", "system"]),
-    ("export", &["clock", "config"]),
+    ("export", &["clock", "config", "store"]),
+    ("dead_letters", &["clock", "export", "store"]),
+    ("keys", &["config"]),
+    ("resource", &[]),
     ("admin", &["status"]),
-    ("status", &["collect", "export", "store"]),
-    ("pipeline", &["admin", "clock", "collect", "config", "export", "status", "store", "system"]),
-    ("cli", &["admin", "clock", "collect", "config", "pipeline", "status", "store", "system", "telemetry"]),
+    ("status", &["clock", "collect", "dead_letters", "export", "store"]),
+    (
+        "pipeline",
+        &[
+            "admin",
+            "clock",
+            "collect",
+            "config",
+            "dead_letters",
+            "export",
+            "keys",
+            "resource",
+            "status",
+            "store",
+            "system",
+        ],
+    ),
+    ("cli", &["admin", "clock", "collect", "config", "keys", "pipeline", "status", "system", "telemetry"]),
 ];
 
 fn root() -> PathBuf {

@@ -1,6 +1,8 @@
 //! The shipped components do what their sources do: the host collector's component, run in the sandbox over the same
 //! made-up host, gives the bytes that its native test holds as golden.
 
+#![allow(clippy::unwrap_used)] // of the golden file's own structure
+
 mod support;
 
 use std::{
@@ -123,6 +125,11 @@ async fn the_shipped_host_component_gives_the_golden_bytes() {
         let pushed = replay.0.lock().unwrap().pushed.clone();
         assert_eq!(pushed.len(), 1, "one request a collect");
         let expected = fs::read(golden.join(format!("collect-{collect}.otlp"))).unwrap();
-        assert!(pushed[0] == expected, "collect {collect}: {} bytes, and {} are golden", pushed[0].len(), expected.len());
+        assert!(
+            pushed[0] == expected,
+            "collect {collect}: {} bytes, and {} are golden",
+            pushed[0].len(),
+            expected.len()
+        );
     }
 }

@@ -59,7 +59,10 @@ pub async fn get(address: SocketAddr, target: &str) -> Result<Bytes, AskError> {
     bounded(address.to_string(), exchange(stream, target)).await
 }
 
-async fn bounded(address: String, exchange: impl Future<Output = Result<Bytes, String>>) -> Result<Bytes, AskError> {
+async fn bounded(
+    address: String,
+    exchange: impl Future<Output = Result<Bytes, String>>,
+) -> Result<Bytes, AskError> {
     let reason = match tokio::time::timeout(TIMEOUT, exchange).await {
         Ok(Ok(body)) => return Ok(body),
         Ok(Err(reason)) => reason,
@@ -81,6 +84,14 @@ where
         .map_err(|e| e.to_string())?;
     let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await.map_err(|e| e.to_string())?.to_bytes();
-    if status.is_success() { Ok(body) } else { Err(format!("{status}: {}", String::from_utf8_lossy(&body).trim())) }
+    let body = Limited::new(response.into_body(), LARGEST_ANSWER)
+        .collect()
+        .await
+        .map_err(|e| e.to_string())?
+        .to_bytes();
+    if status.is_success() {
+        Ok(body)
+    } else {
+        Err(format!("{status}: {}", String::from_utf8_lossy(&body).trim()))
+    }
 }

@@ -3,7 +3,12 @@
 //! The `Host` header must name an address or `localhost`, so that a page in a browser on this machine cannot read
 //! them under a name of its own (DNS rebinding).
 
-use std::{io, net::{IpAddr, SocketAddr}, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{Method, Request, StatusCode, header};
 use tokio::net::TcpListener;
@@ -21,7 +26,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub async fn listen(address: SocketAddr, overview: Arc<Overview>) -> io::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
+pub async fn listen(
+    address: SocketAddr,
+    overview: Arc<Overview>,
+) -> io::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
     let places = Places::new();

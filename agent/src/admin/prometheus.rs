@@ -165,7 +165,8 @@ fn of_wal(status: &AgentStatus) -> Vec<Family> {
         Family::gauge("wal_segments", "Its files.").with(&[], wal.segments as u64),
         Family::gauge("wal_full", "1 when the last append found no room.").with(&[], u64::from(wal.full)),
         Family::counter("wal_appended_records", "Records made durable.").with(&[], wal.appended_records),
-        Family::counter("wal_appended_items", "Data points, log records, spans in them.").with(&[], wal.appended_items),
+        Family::counter("wal_appended_items", "Data points, log records, spans in them.")
+            .with(&[], wal.appended_items),
         Family::counter("wal_appended_bytes", "Their bytes as stored.").with(&[], wal.appended_bytes),
         Family::counter("wal_commits", "Writes of one or more records.").with(&[], wal.commits),
         Family::counter("wal_syncs", "Calls of fdatasync.").with(&[], wal.syncs),
@@ -181,7 +182,8 @@ fn of_wal(status: &AgentStatus) -> Vec<Family> {
 fn of_exporters(status: &AgentStatus) -> Vec<Family> {
     let mut requests = Family::counter("exporter_requests", "Requests that ended, by what the answer meant.");
     let mut items = Family::counter("exporter_delivered_items", "Data points, log records, spans delivered.");
-    let mut rejected = Family::counter("exporter_rejected_items", "Of those, what the receiver did not keep.");
+    let mut rejected =
+        Family::counter("exporter_rejected_items", "Of those, what the receiver did not keep.");
     let mut bytes = Family::counter("exporter_sent_bytes", "Bodies of accepted requests, as they travelled.");
     let mut in_flight = Family::gauge("exporter_requests_in_flight", "Put together and not yet settled.");
     for exporter in &status.exporters {

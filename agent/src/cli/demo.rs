@@ -46,7 +46,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     let (stub, listening) = start_stub(&home)?;
     let agent = start_agent(&home, listening.otlp)?;
     let mut programs = Programs { agent, stub };
-    let shown = runtime.block_on(show(&mut programs, &home, listening, args.seconds.map(Duration::from_secs)));
+    let shown =
+        runtime.block_on(show(&mut programs, &home, listening, args.seconds.map(Duration::from_secs)));
     programs.end();
     shown?;
     match &args.keep {
@@ -70,7 +71,10 @@ impl Home {
         };
         let mut builder = fs::DirBuilder::new();
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.recursive(keep.is_some()).create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        builder
+            .recursive(keep.is_some())
+            .create(&path)
+            .with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self { path, keep: keep.is_some() })
     }
 }
@@ -116,7 +120,8 @@ fn start_stub(home: &Home) -> anyhow::Result<(Child, Listening)> {
     let stdout = child.stdout.take().context("its output is piped")?;
     let (mut otlp, mut ui) = (None, None);
     for line in BufReader::new(stdout).lines().take(2) {
-        let said: Value = serde_json::from_str(&line?).context("the stub said where it listens, not as JSON")?;
+        let said: Value =
+            serde_json::from_str(&line?).context("the stub said where it listens, not as JSON")?;
         let address = said["address"].as_str().and_then(|a| a.parse().ok());
         match said["listener"].as_str() {
             Some("http") => otlp = address,
@@ -220,7 +225,8 @@ async fn show(
         }
     };
     tokio::pin!(until_end);
-    let mut screen = screen::Screen::new(terminal, programs.agent.id(), &home.path, listening.otlp, listening.ui);
+    let mut screen =
+        screen::Screen::new(terminal, programs.agent.id(), &home.path, listening.otlp, listening.ui);
     print::text(screen.greeting())?;
     let socket = home.path.join("agent/control.sock");
     let mut tick = tokio::time::interval(TICK);

@@ -205,7 +205,10 @@ fn as_table(trial: &Trial) -> Result<String, whimbrel_otlp::WalkError> {
             }
             Signal::Logs => {
                 for record in read::records(request)? {
-                    logs.push(format!("log  {}  {}  {}\n", record.severity_text, record.body, record.attributes));
+                    logs.push(format!(
+                        "log  {}  {}  {}\n",
+                        record.severity_text, record.body, record.attributes
+                    ));
                 }
             }
             Signal::Traces => logs.push(format!("traces: a request of {} bytes\n", request.len())),

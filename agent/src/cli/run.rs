@@ -18,6 +18,8 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(10);
 /// Guests and exporters share these; the WAL's writer and the kernel have their own.
 const MOST_WORKERS: usize = 4;
+/// Short reads of the WAL, mostly; each more costs a stack and an arena of the allocator's.
+const MOST_BLOCKING: usize = 4;
 
 /// What `run` takes.
 #[derive(Debug, clap::Args)]
@@ -33,6 +35,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
+        .max_blocking_threads(MOST_BLOCKING)
         .enable_all()
         .build()?
         .block_on(until_told(loaded))

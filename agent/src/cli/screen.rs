@@ -44,9 +44,15 @@ impl Screen {
     }
 
     /// What to print for this second. `None` where one of them did not answer.
-    pub(super) fn draw(&mut self, metrics: Option<&Value>, stats: Option<&Value>, agent: Option<&Value>) -> String {
+    pub(super) fn draw(
+        &mut self,
+        metrics: Option<&Value>,
+        stats: Option<&Value>,
+        agent: Option<&Value>,
+    ) -> String {
         self.ticks += 1;
-        let Some(metrics) = metrics.map(|m| words::list(&m["metrics"]).collect::<Vec<_>>()).filter(|m| !m.is_empty())
+        let Some(metrics) =
+            metrics.map(|m| words::list(&m["metrics"]).collect::<Vec<_>>()).filter(|m| !m.is_empty())
         else {
             return String::new();
         };

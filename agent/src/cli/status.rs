@@ -4,7 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{exit::{Exit, Outcome}, print, source::Source, words};
+use super::{
+    exit::{Exit, Outcome},
+    print,
+    source::Source,
+    words,
+};
 use crate::admin;
 
 /// What `status` takes.
@@ -64,7 +69,9 @@ fn rendered(status: &Value) -> String {
     out.push_str("\nexporters\n");
     out.push_str(&print::table(&exporters(status)));
     if let Some(letters) = status["dead_letters"].as_u64().filter(|n| *n > 0) {
-        out.push_str(&format!("\ndead letters: {letters} records that receivers refused for what they hold\n"));
+        out.push_str(&format!(
+            "\ndead letters: {letters} records that receivers refused for what they hold\n"
+        ));
     }
     for problem in problems(status) {
         out.push_str(&format!("\n{problem}\n"));
@@ -110,7 +117,9 @@ fn exporters(status: &Value) -> Vec<Vec<String>> {
     }
     if rows.len() == 1 {
         return words::list(&status["exporters"])
-            .map(|e| vec![format!("  {}", words::plain(&e["name"])), "idle".into(), words::plain(&e["endpoint"])])
+            .map(|e| {
+                vec![format!("  {}", words::plain(&e["name"])), "idle".into(), words::plain(&e["endpoint"])]
+            })
             .collect();
     }
     rows

@@ -155,9 +155,16 @@ fn as_json(report: &VerifyReport) -> Value {
 fn verdict(report: &VerifyReport) -> String {
     let records: u64 = report.segments.iter().flat_map(|s| s.records).sum();
     let bytes: u64 = report.segments.iter().map(|s| s.bytes).sum();
-    let checked = if report.authenticated { "checksums and authentication tags" } else { "checksums (no key: tags were not checked)" };
-    let mut out =
-        format!("{} segments, {}, {records} records: {checked}\n", report.segments.len(), words::bytes(Some(bytes)));
+    let checked = if report.authenticated {
+        "checksums and authentication tags"
+    } else {
+        "checksums (no key: tags were not checked)"
+    };
+    let mut out = format!(
+        "{} segments, {}, {records} records: {checked}\n",
+        report.segments.len(),
+        words::bytes(Some(bytes))
+    );
     if report.torn_bytes > 0 {
         out.push_str(&format!(
             "{} bytes after the last good record of unsealed segments: normal after a crash, and while an agent runs\n",
@@ -165,7 +172,12 @@ fn verdict(report: &VerifyReport) -> String {
         ));
     }
     for damage in &report.damages {
-        out.push_str(&format!("damaged: {} at byte {}: {}\n", damage.path.display(), damage.offset, damage.what));
+        out.push_str(&format!(
+            "damaged: {} at byte {}: {}\n",
+            damage.path.display(),
+            damage.offset,
+            damage.what
+        ));
     }
     for file in &report.quarantined {
         out.push_str(&format!("in quarantine: {}\n", file.display()));

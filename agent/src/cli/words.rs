@@ -82,8 +82,16 @@ pub(super) fn wal(wal: &Value) -> String {
 
 /// Each exporter's counts: `seen` is the sum of the others.
 pub(super) fn consumers(consumers: &Value) -> Vec<Vec<String>> {
-    let mut rows =
-        vec![row(&["  exporter", "signal", "seen", "delivered", "pending", "dropped", "corrupt", "dead letters"])];
+    let mut rows = vec![row(&[
+        "  exporter",
+        "signal",
+        "seen",
+        "delivered",
+        "pending",
+        "dropped",
+        "corrupt",
+        "dead letters",
+    ])];
     for consumer in list(consumers) {
         for lane in list(&consumer["lanes"]).filter(|lane| lane["seen"] != 0) {
             let left = if consumer["configured"] == false { " (not configured)" } else { "" };

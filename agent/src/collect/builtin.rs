@@ -20,7 +20,12 @@ pub fn read(plugin: &PluginRef) -> io::Result<Cow<'static, [u8]>> {
             .iter()
             .find(|(known, _)| known == name)
             .map(|(_, bytes)| Cow::Borrowed(*bytes))
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no such builtin; there are {}", names()))),
+            .ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::NotFound,
+                    format!("there is no such builtin; there are {}", names()),
+                )
+            }),
         PluginRef::Path(path) => {
             let size = fs::metadata(path)?.len();
             if size > LARGEST_COMPONENT {

@@ -49,7 +49,8 @@ fn metrics(groups: &[guest::ResourceMetrics], now_ns: u64) -> Result<Vec<u8>, St
             request.scope(&scope_of(scope, &own));
         }
         for metric in &group.metrics {
-            write_metric(&mut request, metric, now_ns).map_err(|e| format!("metric {:?}: {e}", metric.name))?;
+            write_metric(&mut request, metric, now_ns)
+                .map_err(|e| format!("metric {:?}: {e}", metric.name))?;
         }
     }
     Ok(request.take())
@@ -63,9 +64,12 @@ fn write_metric(request: &mut Metrics, metric: &guest::Metric, now_ns: u64) -> R
         data,
     };
     match &metric.data {
-        guest::Data::Gauge(points) => write_points(request.metric(&numbers(write::Data::Gauge)), points, now_ns),
+        guest::Data::Gauge(points) => {
+            write_points(request.metric(&numbers(write::Data::Gauge)), points, now_ns)
+        }
         guest::Data::Sum(sum) => {
-            let data = write::Data::Sum { temporality: temporality(sum.temporality), monotonic: sum.monotonic };
+            let data =
+                write::Data::Sum { temporality: temporality(sum.temporality), monotonic: sum.monotonic };
             write_points(request.metric(&numbers(data)), &sum.points, now_ns)
         }
         guest::Data::Histogram(histogram) => {
@@ -111,7 +115,9 @@ fn write_points(mut out: write::Numbers<'_>, points: &[guest::Point], now_ns: u6
 fn check_buckets(point: &guest::HistogramPoint) -> Result<(), String> {
     let (bounds, buckets) = (point.bounds.len(), point.buckets.len());
     if buckets != 0 && buckets != bounds + 1 || buckets == 0 && bounds != 0 {
-        return Err(format!("{buckets} buckets for {bounds} bounds: give one bucket more than bounds, or neither"));
+        return Err(format!(
+            "{buckets} buckets for {bounds} bounds: give one bucket more than bounds, or neither"
+        ));
     }
     if point.bounds.windows(2).any(|pair| !matches!(pair, [a, b] if a < b)) {
         return Err("the bounds of a histogram must ascend".into());

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
-use whimbrel_plugin_host::{CollectError, Fault, Grants, Host, Instance, Limits, Plugin, Services, Setup, SystemGrant};
+use whimbrel_plugin_host::{
+    CollectError, Fault, Grants, Host, Instance, Limits, Plugin, Services, Setup, SystemGrant,
+};
 
 use super::{
     builtin,
@@ -238,7 +240,12 @@ impl Task {
         match verdict {
             Verdict::RestartAfter(pause) => {
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(collector = self.config.name, fault, pause_ms, "collector failed, and starts again");
+                tracing::warn!(
+                    collector = self.config.name,
+                    fault,
+                    pause_ms,
+                    "collector failed, and starts again"
+                );
                 self.board.write(|s| s.state = CollectorState::BackingOff { pause_ms });
                 tokio::select! {
                     () = clock.sleep(pause) => {}
@@ -256,7 +263,11 @@ impl Task {
 }
 
 /// What an instance of a configured collector is made with.
-pub(super) fn setup(config: &config::Collector, checkpoint: Option<Vec<u8>>, services: Arc<dyn Services>) -> Setup {
+pub(super) fn setup(
+    config: &config::Collector,
+    checkpoint: Option<Vec<u8>>,
+    services: Arc<dyn Services>,
+) -> Setup {
     Setup {
         instance: config.name.clone(),
         config_json: config.config.to_string(),

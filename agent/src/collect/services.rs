@@ -3,11 +3,7 @@
 //! A push is encoded (typed batches only), handed to the store, and answered when it is durable. Nothing here
 //! trusts what a guest says: sizes and rates are bounded by the plugin host before a call gets here.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use whimbrel_plugin_host::services::{Batch, Denied, Entity, GuestError, Level, LogLine, Services};
 
@@ -98,7 +94,9 @@ impl Services for CollectorServices {
     }
 
     fn reveal(&self, name: &str) -> Result<String, GuestError> {
-        Err(GuestError::Denied(format!("the secret {name:?} is not granted: grants.secrets comes with a later version")))
+        Err(GuestError::Denied(format!(
+            "the secret {name:?} is not granted: grants.secrets comes with a later version"
+        )))
     }
 
     fn denied(&self, what: &Denied) {

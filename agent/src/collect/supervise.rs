@@ -78,7 +78,10 @@ mod tests {
     fn the_fifth_fault_within_the_window_sets_aside() {
         let mut supervisor = Supervisor::default();
         for at in 0..4 {
-            assert!(matches!(supervisor.fault(seconds(at * 100), 0.5), Verdict::RestartAfter(_)), "fault {at}");
+            assert!(
+                matches!(supervisor.fault(seconds(at * 100), 0.5), Verdict::RestartAfter(_)),
+                "fault {at}"
+            );
         }
         assert_eq!(supervisor.fault(seconds(310), 0.5), Verdict::SetAside { faults: 5 });
     }

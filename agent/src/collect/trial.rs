@@ -56,7 +56,7 @@ pub enum TrialError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// `init` refused, trapped or took too long.
-    #[error("the plugin did not start: {0}")]
+    #[error(transparent)]
     Start(#[from] Fault),
 }
 
@@ -71,8 +71,8 @@ pub async fn once(
     clock: Arc<dyn Clock>,
 ) -> Result<Trial, TrialError> {
     let plugin = config.plugin.to_string();
-    let bytes =
-        builtin::read(&config.plugin).map_err(|source| TrialError::Read { plugin: plugin.clone(), source })?;
+    let bytes = builtin::read(&config.plugin)
+        .map_err(|source| TrialError::Read { plugin: plugin.clone(), source })?;
     let loaded = host.load(&plugin, &bytes).await?;
     let services = Arc::new(Recorder { system, clock, seen: Mutex::default() });
     let mut instance = loaded.instantiate(setup(config, None, services.clone())).await?;

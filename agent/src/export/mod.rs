@@ -45,7 +45,6 @@ mod status;
 pub use exporter::{Drained, ExportError, ExporterHandle, start};
 pub use source::{DeadLetters, Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored};
 pub use status::{Amount, ExporterStatus, LaneStatus, Requests, State};
-pub use wal_source::lane_of;
 
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,10 @@
 //! The real source: a consumer of the WAL, one lane a signal.
 
 use whimbrel_otlp::Signal;
-use whimbrel_wal::{Consumer, CursorError, Lane, Outcome, ReadError};
+use whimbrel_wal::{Consumer, CursorError, Outcome, ReadError};
 
 use super::source::{Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored};
-
-/// The WAL's lane of a signal. On disk: never to be changed.
-pub const fn lane_of(signal: Signal) -> Lane {
-    let [metrics, logs, traces] = Lane::ALL;
-    match signal {
-        Signal::Metrics => metrics,
-        Signal::Logs => logs,
-        Signal::Traces => traces,
-    }
-}
+use crate::store::lane_of;
 
 impl Source for Consumer {
     fn read(

@@ -13,7 +13,8 @@ use super::{
 use crate::{
     clock::manual::{ManualClock, START},
     config::{Compression, Exporter},
-    export::{Drained, ExporterHandle, lane_of, start},
+    export::{Drained, ExporterHandle, start},
+    store::lane_of,
 };
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";

@@ -119,7 +119,7 @@ exporters:
     let mut agent = home.start_and_wait();
     for (name, words) in [
         ("text", &["text.wasm", "no WebAssembly component", "text file"][..]),
-        ("core", &["core.wasm", "core module", "component"][..]),
+        ("core", &["core.wasm", "core WebAssembly module", "whimbrel-plugin component"][..]),
         ("other", &["other.wasm", "example:other/thing"][..]),
     ] {
         let one = seen(&mut agent, name, "it is set aside", |c| c["state"] == "set_aside");

@@ -120,7 +120,7 @@ exporters:
     for (name, words) in [
         ("text", &["text.wasm", "no WebAssembly component", "text file"][..]),
         ("core", &["core.wasm", "core WebAssembly module", "whimbrel-plugin component"][..]),
-        ("other", &["other.wasm", "example:other/thing"][..]),
+        ("other", &["other.wasm", "another world", "whimbrel:plugin/collect"][..]),
     ] {
         let one = seen(&mut agent, name, "it is set aside", |c| c["state"] == "set_aside");
         for word in words {

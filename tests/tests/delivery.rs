@@ -164,8 +164,11 @@ exporters:
         let got = heartbeats(&stub).len();
         if got >= 40 { Ok(()) } else { Err(got) }
     });
-    let status = agent.status().expect("the agent answers");
-    assert!(pending(&status, "alive") <= 3, "the living one keeps up: {}", status["wal"]["consumers"]);
+    let status = wait::until("the living one keeps up", PATIENCE, || {
+        let status = agent.status().ok_or(u64::MAX)?;
+        let waiting = pending(&status, "alive");
+        if waiting <= 3 { Ok(status) } else { Err(waiting) }
+    });
     assert!(pending(&status, "dead") >= 40, "the dead one's records wait: {}", status["wal"]["consumers"]);
     let exporters = status["exporters"].as_array().expect("an array");
     let dead = exporters.iter().find(|e| e["name"] == "dead").expect("it is there");

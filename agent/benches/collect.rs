@@ -1,0 +1,201 @@
+//! One collect of 1000 points into the WAL: through the sandbox, and the same code native.
+//!
+//! `cargo build --release -p whimbrel-plugin && cargo bench -p whimbrel --bench collect`
+//!
+//! The code is the shipped host collector over a made-up host with 250 network interfaces. In the sandbox it is the
+//! committed component, asked by the plugin host; natively it is the same crate, linked in, asked by the SDK's test
+//! host. Both push into the same store and WAL, zstd 1, encrypted, without fsync, which costs both the same and hides
+//! the difference. CPU time of the process; rounds alternate, the median is shown.
+#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints figures")]
+
+use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+
+use rustix::time::{ClockId, clock_gettime};
+use whimbrel::{
+    clock::SystemClock,
+    collect::builtin::BUILTIN,
+    config::OnFull,
+    store::{Batch, Store},
+};
+use whimbrel_otlp::{Resource, Signal, write::Attributes};
+use whimbrel_plugin_host::{
+    Batch as Pushed, Denied, Grants, GuestError, Host, HostOptions, Limits, LogLine, Services, Setup,
+    SystemGrant, services as guest,
+};
+use whimbrel_sdk::{system as sdk, testing};
+use whimbrel_wal::{Encryption, Key, KeyRing, Options, SyncPolicy, Wal};
+
+const INTERFACES: usize = 250;
+const ROUNDS: usize = 15;
+const COLLECTS: usize = 40;
+const NOW: u64 = 1_767_225_600_000_000_000;
+const START: u64 = 1_767_139_200_000_000_000;
+/// Sandbox / native.
+const LIMIT: f64 = 2.0;
+
+/// name, interface, direction
+fn series() -> impl Iterator<Item = (&'static str, String, &'static str)> {
+    (0..INTERFACES).flat_map(|interface| {
+        let interface = format!("eth{interface}");
+        ["system.network.io", "system.network.errors"].into_iter().flat_map(move |name| {
+            ["transmit", "receive"].map(|direction| (name, interface.clone(), direction))
+        })
+    })
+}
+
+fn sorted() -> Vec<(&'static str, String, &'static str)> {
+    let mut all: Vec<_> = series().collect();
+    all.sort_by_key(|(name, ..)| *name);
+    all
+}
+
+struct MadeUp {
+    store: Store,
+    entities: Vec<guest::Entity>,
+}
+
+impl MadeUp {
+    fn new(store: Store) -> Self {
+        let text = |key: &str, value: &str| guest::Attribute {
+            key: key.to_owned(),
+            value: guest::Value::Text(value.to_owned()),
+        };
+        let figures =
+            sorted().into_iter().enumerate().map(|(n, (name, interface, direction))| guest::Figure {
+                name: name.to_owned(),
+                attributes: vec![
+                    text("network.interface.name", &interface),
+                    text("network.io.direction", direction),
+                ],
+                start_ns: START,
+                value: n as f64,
+            });
+        let entities = vec![guest::Entity { resource: Vec::new(), figures: figures.collect() }];
+        Self { store, entities }
+    }
+}
+
+async fn store(store: &Store, request: &[u8]) {
+    let batch = Batch { signal: Signal::Metrics, request, source: "collectors/host", checkpoint: None };
+    assert_eq!(store.append(batch).await.unwrap().items, 1000);
+}
+
+impl Services for MadeUp {
+    fn push(
+        &self,
+        batch: Pushed,
+        _checkpoint: Option<Vec<u8>>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), GuestError>> + Send + '_>> {
+        Box::pin(async move {
+            let Pushed::Otlp(_, bytes) = batch else { panic!("the SDK pushes otlp bytes") };
+            store(&self.store, &bytes).await;
+            Ok(())
+        })
+    }
+
+    fn snapshot(&self, part: &str) -> Result<Vec<guest::Entity>, GuestError> {
+        Ok(if part == "network" { self.entities.clone() } else { Vec::new() })
+    }
+
+    fn log(&self, line: LogLine) {
+        panic!("{line:?}");
+    }
+
+    fn reveal(&self, _name: &str) -> Result<String, GuestError> {
+        panic!("it asks for no secret")
+    }
+
+    fn denied(&self, what: &Denied) {
+        panic!("{what}");
+    }
+
+    fn now_ns(&self) -> u64 {
+        NOW
+    }
+}
+
+fn native() -> testing::Running<whimbrel_collector_host::Host> {
+    let figures = sorted().into_iter().enumerate().map(|(n, (name, interface, direction))| sdk::Figure {
+        name: name.to_owned(),
+        attributes: vec![
+            sdk::Attribute::text("network.interface.name", interface),
+            sdk::Attribute::text("network.io.direction", direction),
+        ],
+        start_ns: START,
+        value: n as f64,
+    });
+    let entity = sdk::Entity { resource: Vec::new(), figures: figures.collect() };
+    let mut host = testing::Host::new().now_ns(NOW).snapshot("network", vec![entity]);
+    for part in ["cpu", "memory", "paging", "disk", "filesystem", "process", "host"] {
+        host = host.snapshot(part, Vec::new());
+    }
+    host.start().unwrap()
+}
+
+fn cpu() -> Duration {
+    let now = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(now.tv_sec).unwrap(), u32::try_from(now.tv_nsec).unwrap())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2] / u32::try_from(COLLECTS).unwrap()
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(run());
+}
+
+async fn run() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = Options::new(Encryption::Aes256Gcm(KeyRing::new(Key::generate().unwrap())));
+    options.sync = SyncPolicy::Never;
+    let (wal, _) = Wal::open(&folder.path().join("wal"), options).unwrap();
+    let resource = Resource::new(&Attributes::new().with("host.name", "bench").with("os.type", "linux"));
+    let into = Store::new(wal.clone(), resource, Arc::new(SystemClock), OnFull::DropOldest);
+
+    let mut options = HostOptions::new(folder.path().join("cache"));
+    // target/PROFILE/deps/this
+    let beside =
+        std::env::current_exe().unwrap().ancestors().nth(2).map(|p| p.join("whimbrel-plugin")).unwrap();
+    options.compiler = Some(std::env::var_os("WHIMBREL_PLUGIN_TOOL").map_or(beside, PathBuf::from));
+    let component = BUILTIN.iter().find(|(name, _)| *name == "host").unwrap().1;
+    let plugin = Host::new(options).unwrap().load("builtin:host", component).await.unwrap();
+    let mut sandboxed = plugin
+        .instantiate(Setup {
+            instance: "host".into(),
+            config_json: "{}".into(),
+            checkpoint: None,
+            interval: Duration::from_secs(1),
+            limits: Limits::default(),
+            grants: Grants { system: SystemGrant::All, ..Grants::default() },
+            services: Arc::new(MadeUp::new(into.clone())),
+        })
+        .await
+        .unwrap();
+    let mut native = native();
+
+    let (mut in_sandbox, mut natively) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let before = cpu();
+        for _ in 0..COLLECTS {
+            sandboxed.collect(Duration::from_secs(10)).await.unwrap();
+        }
+        in_sandbox.push(cpu() - before);
+        let before = cpu();
+        for _ in 0..COLLECTS {
+            for push in native.collect().unwrap() {
+                store(&into, &push.bytes).await;
+            }
+        }
+        natively.push(cpu() - before);
+    }
+    let (sandbox, native) = (median(in_sandbox), median(natively));
+    println!("collect of 1000 points into the WAL, CPU time, median of {ROUNDS} rounds");
+    println!("  through the sandbox  {:>8.1} us", sandbox.as_secs_f64() * 1e6);
+    println!("  the same code native {:>8.1} us", native.as_secs_f64() * 1e6);
+    let ratio = sandbox.as_secs_f64() / native.as_secs_f64();
+    println!("  ratio                {ratio:>8.2}    (limit {LIMIT})");
+    wal.close().unwrap();
+}

@@ -246,10 +246,16 @@ async fn show(
         }
         let metrics = admin::get(listening.ui, "/api/metrics").await;
         let stats = admin::get(listening.ui, "/api/stats").await;
+        let mut series = Vec::new();
+        for name in screen::KNOWN {
+            let asked = admin::get(listening.ui, &format!("/api/series?name={name}&limit=1")).await;
+            series.extend(asked.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()));
+        }
         let agent = admin::ask(&socket, "/status").await;
         let parsed = |bytes: bytes::Bytes| serde_json::from_slice::<Value>(&bytes).ok();
         print::text(screen.draw(
             metrics.ok().and_then(parsed).as_ref(),
+            &series,
             stats.ok().and_then(parsed).as_ref(),
             agent.ok().and_then(parsed).as_ref(),
         ))?;

@@ -8,18 +8,20 @@ use super::{print, words};
 
 /// Home, and clear what is below: the picture is drawn over the one before.
 const REDRAW: &str = "\x1b[H\x1b[J";
-/// Metrics that a person recognises at once, with what to call them.
-const KNOWN: [(&str, &str); 9] = [
-    ("system.cpu.load_average.1m", "load, 1 minute"),
-    ("system.cpu.utilization", "CPU utilization, last series"),
-    ("system.memory.usage", "memory, last series"),
-    ("system.memory.limit", "memory in all"),
-    ("system.filesystem.usage", "file system, last series"),
-    ("system.disk.io", "disk I/O, last series"),
-    ("system.network.io", "network I/O, last series"),
-    ("system.process.count", "processes, last state"),
-    ("system.uptime", "uptime"),
+/// Metrics that a person recognises at once: shown first, with the last value of each series.
+pub(super) const KNOWN: [&str; 9] = [
+    "system.cpu.utilization",
+    "system.cpu.load_average.1m",
+    "system.memory.usage",
+    "system.filesystem.usage",
+    "system.disk.io",
+    "system.network.io",
+    "system.process.count",
+    "system.uptime",
+    "whimbrel.heartbeat.count",
 ];
+/// So many series of one metric are shown, the largest.
+const SERIES: usize = 5;
 
 /// The demo's screen.
 pub(super) struct Screen {
@@ -43,10 +45,12 @@ impl Screen {
         format!("{}waiting for the first figures: plugins are compiled at the first start\n", self.greeting)
     }
 
-    /// What to print for this second. `None` where one of them did not answer.
+    /// What to print for this second: what the stub says of all metrics and of the series of the known ones, and the
+    /// agent of itself. `None` where one of them did not answer.
     pub(super) fn draw(
         &mut self,
         metrics: Option<&Value>,
+        series: &[Value],
         stats: Option<&Value>,
         agent: Option<&Value>,
     ) -> String {
@@ -58,12 +62,20 @@ impl Screen {
         };
         let summary = summary(metrics.len(), stats, agent);
         if self.terminal {
-            return format!("{REDRAW}{}{summary}\n{}", self.greeting, print::table(&rows(&metrics)));
+            return format!(
+                "{REDRAW}{}{summary}\n\n{}",
+                self.greeting,
+                print::table(&rows(&metrics, series))
+            );
         }
         let mut out = String::new();
-        if !self.listed && self.ticks > 2 {
+        if !self.listed && self.ticks > 3 {
             self.listed = true;
-            let _ = writeln!(out, "\nwhat arrived, with its last value:\n{}", print::table(&rows(&metrics)));
+            let _ = writeln!(
+                out,
+                "\nwhat arrived, with its last values:\n{}",
+                print::table(&rows(&metrics, series))
+            );
         }
         let _ = writeln!(out, "{summary}");
         out
@@ -96,23 +108,58 @@ fn milliseconds(ms: &Value) -> String {
     ms.as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"))
 }
 
-/// The known ones first, then the rest by name.
-fn rows(metrics: &[&Value]) -> Vec<Vec<String>> {
+/// The known ones first, each with its series; then the others by name, each with its last value.
+fn rows(metrics: &[&Value], series: &[Value]) -> Vec<Vec<String>> {
+    let unit_of = |name: &str| {
+        let found = metrics.iter().find(|metric| metric["name"] == name);
+        found.map_or("", |metric| metric["unit"].as_str().unwrap_or(""))
+    };
     let mut rows = Vec::new();
-    let order = |name: &str| KNOWN.iter().position(|(known, _)| *known == name).unwrap_or(KNOWN.len());
-    let mut sorted = metrics.to_vec();
-    sorted.sort_by_key(|metric| (order(metric["name"].as_str().unwrap_or("")), metric["name"].to_string()));
-    for metric in sorted {
-        let name = words::plain(&metric["name"]);
-        let called = KNOWN.iter().find(|(known, _)| *known == name).map_or("", |(_, called)| called);
-        rows.push(vec![
-            format!("  {name}"),
-            measured(&metric["last"]["value"], metric["unit"].as_str().unwrap_or("")),
-            format!("{} series", words::plain(&metric["series"])),
-            called.to_owned(),
-        ]);
+    for known in series {
+        let name = known["name"].as_str().unwrap_or("");
+        let shown = of_series(known, unit_of(name));
+        if !shown.is_empty() {
+            rows.push(vec![format!("  {name}"), shown]);
+        }
     }
+    let others = metrics.iter().filter(|metric| !KNOWN.iter().any(|known| metric["name"] == **known));
+    let mut others: Vec<_> = others
+        .map(|metric| {
+            let last = measured(&metric["last"]["value"], metric["unit"].as_str().unwrap_or(""));
+            let shown = match metric["series"].as_u64() {
+                Some(0 | 1) | None => last,
+                Some(many) => format!("{last}, and {} more series", many - 1),
+            };
+            vec![format!("  {}", words::plain(&metric["name"])), shown]
+        })
+        .collect();
+    others.sort();
+    rows.extend(others);
     rows
+}
+
+/// `used 1.8 GiB · free 20.1 GiB`: the last value of each series, the largest first, by what tells them apart.
+fn of_series(known: &Value, unit: &str) -> String {
+    let mut last: Vec<(f64, String)> = words::list(&known["series"])
+        .filter_map(|series| {
+            let value = &words::list(&series["points"]).last()?["value"];
+            let label: Vec<_> = series["attributes"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(_, value)| words::plain(value))
+                .collect();
+            let shown = format!("{} {}", label.join(" "), measured(value, unit));
+            Some((value.as_f64().unwrap_or(0.0), shown.trim().to_owned()))
+        })
+        .collect();
+    last.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let more = last.len().saturating_sub(SERIES);
+    let mut shown = last.into_iter().take(SERIES).map(|(_, shown)| shown).collect::<Vec<_>>().join(" · ");
+    if more > 0 {
+        let _ = write!(shown, " · {more} more");
+    }
+    shown
 }
 
 /// A value with its UCUM unit, as people write it.
@@ -122,7 +169,8 @@ fn measured(value: &Value, unit: &str) -> String {
         (Some(share), "1") => format!("{:.1} %", share * 100.0),
         (Some(seconds), "s") if seconds >= 3600.0 => words::duration_ms(Some((seconds * 1000.0) as u64)),
         (Some(number), _) => {
-            let unit = unit.trim_matches(['{', '}']);
+            // `{process}` only says what is counted, which the name does, too.
+            let unit = if unit.starts_with('{') { "" } else { unit };
             let shown = if number.fract() == 0.0 { format!("{number:.0}") } else { format!("{number:.2}") };
             format!("{shown} {unit}").trim_end().to_owned()
         }
@@ -141,16 +189,26 @@ mod tests {
         assert_eq!(measured(&json!(1536), "By"), "1.5 KiB");
         assert_eq!(measured(&json!(0.256), "1"), "25.6 %");
         assert_eq!(measured(&json!(7500.0), "s"), "2h 5m");
-        assert_eq!(measured(&json!(12), "{process}"), "12 process");
-        assert_eq!(measured(&json!(0.5), "{thread}"), "0.50 thread");
+        assert_eq!(measured(&json!(12), "{process}"), "12");
+        assert_eq!(measured(&json!(0.5), "{thread}"), "0.50");
+    }
+
+    #[test]
+    fn a_metric_shows_its_series_by_what_tells_them_apart() {
+        let point = |value| json!([{ "value": 0 }, { "value": value }]);
+        let known = json!({ "name": "system.memory.usage", "series": [
+            { "attributes": { "system.memory.state": "free" }, "points": point(1024) },
+            { "attributes": { "system.memory.state": "used" }, "points": point(2048) },
+        ] });
+        assert_eq!(of_series(&known, "By"), "used 2.0 KiB · free 1.0 KiB");
     }
 
     #[test]
     fn nothing_is_shown_before_something_arrived() {
         let address = "127.0.0.1:1".parse().unwrap();
         let mut screen = Screen::new(false, 1, Path::new("/tmp/x"), address, address);
-        assert_eq!(screen.draw(Some(&json!({ "metrics": [] })), None, None), "");
-        let shown = screen.draw(Some(&json!({ "metrics": [{ "name": "a" }] })), None, None);
+        assert_eq!(screen.draw(Some(&json!({ "metrics": [] })), &[], None, None), "");
+        let shown = screen.draw(Some(&json!({ "metrics": [{ "name": "a" }] })), &[], None, None);
         assert!(shown.starts_with("1 metrics, - points arrived"), "{shown}");
     }
 }

@@ -3,7 +3,7 @@
 //! A snapshot is synchronous and may wait for the kernel (up to some tens of milliseconds when a mount is
 //! slow), so it belongs on a thread that may block. It is cheap on purpose: files under `/proc` are kept open
 //! and read into one buffer, and what the kernel makes dear (connections, process states, frequencies) is
-//! read so seldom that it stays within a fixed share of one core ([`pace`]).
+//! read so seldom that it stays within a fixed share of one core (`pace`).
 //!
 //! Invariants: no figure is invented (what cannot be read is left out, or the part is an error); a name comes
 //! once per set of attributes; counters say when they began, and a device that came later does not claim to

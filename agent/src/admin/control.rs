@@ -1,15 +1,12 @@
 //! The control socket: `/status` as JSON, for `whimbrel status` and its like. Unix only, mode 0600.
 
-use std::{io, path::Path, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::Path, path::PathBuf, sync::Arc, task::Context};
 
 use http::{Method, Request, StatusCode};
 use tokio::net::UnixListener;
 
-use super::serve::{Answer, Places, connection, text, typed};
+use super::serve::{Answer, every_connection, text, typed};
 use crate::status::Overview;
-
-/// After a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Removes the socket when the agent stops.
 pub struct Control {
@@ -32,22 +29,9 @@ impl Drop for Control {
 /// When the socket cannot be made: the path is longer than 107 bytes, or its folder cannot be written.
 pub fn listen(path: &Path, overview: Arc<Overview>) -> io::Result<Control> {
     let listener = bind_private(path)?;
-    let places = Places::new();
     let task = tokio::spawn(async move {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    if let Some(place) = places.take() {
-                        let overview = overview.clone();
-                        connection(stream, place, move |request| answer(request, &overview));
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the control socket cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+        let accept = |context: &mut Context<'_>| listener.poll_accept(context).map_ok(|(stream, _)| stream);
+        every_connection("the control socket", accept, move |request| answer(request, &overview)).await;
     });
     Ok(Control { path: path.to_owned(), task })
 }

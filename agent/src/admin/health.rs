@@ -7,7 +7,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    task::Context,
 };
 
 use http::{Method, Request, StatusCode, header};
@@ -15,12 +15,9 @@ use tokio::net::TcpListener;
 
 use super::{
     prometheus,
-    serve::{Answer, Places, connection, text, typed},
+    serve::{Answer, every_connection, text, typed},
 };
 use crate::status::Overview;
-
-/// After a failed accept (no file descriptors left), so that it is not retried in a tight loop.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Binds and serves until dropped. Returns the address, with the port that port 0 became.
 ///
@@ -32,22 +29,9 @@ pub async fn listen(
 ) -> io::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
-    let places = Places::new();
     let task = tokio::spawn(async move {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    if let Some(place) = places.take() {
-                        let overview = overview.clone();
-                        connection(stream, place, move |request| answer(request, &overview));
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the health endpoint cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+        let accept = |context: &mut Context<'_>| listener.poll_accept(context).map_ok(|(stream, _)| stream);
+        every_connection("the health endpoint", accept, move |request| answer(request, &overview)).await;
     });
     Ok((bound, task))
 }

@@ -1,6 +1,13 @@
 //! Serving small HTTP/1.1 answers: bounded connections, headers and times.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -16,29 +23,42 @@ use tokio::{
 const CONNECTIONS: usize = 32;
 /// A client that has not sent its headers by then is closed, between two requests too.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// After a failed accept (no file descriptors left), so that it is not retried in a tight loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of headers a client may send.
 const HEADER_BYTES: usize = 16 << 10;
 
 /// An answer.
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// Gives out places for connections.
-#[derive(Clone)]
-pub(super) struct Places(Arc<Semaphore>);
-
-impl Places {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(CONNECTIONS)))
-    }
-
-    /// `None` when all are taken.
-    pub(super) fn take(&self) -> Option<OwnedSemaphorePermit> {
-        self.0.clone().try_acquire_owned().ok()
+/// Accepts for ever, and answers each request with `answer`. `what` listens, for the log.
+pub(super) async fn every_connection<S, F>(
+    what: &str,
+    mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
+    answer: F,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(&Request<Incoming>) -> Answer + Send + Sync + 'static,
+{
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let answer = Arc::new(answer);
+    loop {
+        match poll_fn(&mut accept).await {
+            Ok(stream) => {
+                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                    connection(stream, place, Arc::clone(&answer));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "{what} cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
     }
 }
 
 /// Serves one connection until either side ends it.
-pub(super) fn connection<S, F>(stream: S, place: OwnedSemaphorePermit, answer: F)
+fn connection<S, F>(stream: S, place: OwnedSemaphorePermit, answer: Arc<F>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(&Request<Incoming>) -> Answer + Send + Sync + 'static,

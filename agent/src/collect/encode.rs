@@ -244,8 +244,16 @@ fn from_json(json: &serde_json::Value) -> write::Value<'_> {
     }
 }
 
+/// What `snapshot` answers a guest.
+///
+/// # Errors
+/// `unavailable`, with what the host's figures lack.
+pub(super) fn snapshot(system: &system::System, part: &str) -> Result<Vec<guest::Entity>, guest::GuestError> {
+    system.snapshot(part).map(entities).map_err(|error| guest::GuestError::Unavailable(error.to_string()))
+}
+
 /// The host's figures as the contract has them.
-pub(super) fn entities(entities: Vec<system::Entity>) -> Vec<guest::Entity> {
+fn entities(entities: Vec<system::Entity>) -> Vec<guest::Entity> {
     entities
         .into_iter()
         .map(|entity| guest::Entity {

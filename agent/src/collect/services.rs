@@ -73,15 +73,11 @@ impl Services for CollectorServices {
     }
 
     fn snapshot(&self, part: &str) -> Result<Vec<Entity>, GuestError> {
-        self.system.snapshot(part).map(encode::entities).map_err(|e| GuestError::Unavailable(e.to_string()))
+        encode::snapshot(&self.system, part)
     }
 
     fn log(&self, line: LogLine) {
         let collector = self.name.as_str();
-        let dropped_before = line.dropped_before;
-        if dropped_before > 0 {
-            self.board.write(|s| s.log_lines_dropped += dropped_before);
-        }
         let fields = line.fields.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
         let message = line.message;
         match line.level {

@@ -150,7 +150,7 @@ impl Services for Recorder {
     }
 
     fn snapshot(&self, part: &str) -> Result<Vec<Entity>, GuestError> {
-        self.system.snapshot(part).map(encode::entities).map_err(|e| GuestError::Unavailable(e.to_string()))
+        encode::snapshot(&self.system, part)
     }
 
     fn log(&self, line: LogLine) {

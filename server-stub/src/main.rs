@@ -29,9 +29,13 @@ struct Arguments {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4318")]
     http: SocketAddr,
 
-    /// Where /api and /control are served. Whoever reaches it can read everything: keep it on loopback
+    /// Where the page, /api and /control are served. Whoever reaches it can read everything: keep it on loopback
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     ui: SocketAddr,
+
+    /// The socket of a demo's launcher, which `whimbrel demo` gives: the page then has its counters and buttons
+    #[arg(long, value_name = "SOCKET", hide = true)]
+    demo: Option<PathBuf>,
 
     /// Where the data is kept: a folder (a 200 then means synced to the disk), or "memory"
     #[arg(long, value_name = "DIR|memory", default_value = "memory")]
@@ -93,6 +97,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let options = Options {
         http: arguments.http,
         ui: arguments.ui,
+        demo: arguments.demo.clone(),
         data: if memory { Data::Memory } else { Data::Directory(arguments.data.clone()) },
         retention: Retention {
             rows: arguments.max_rows,

@@ -11,6 +11,9 @@ pub struct Options {
     ///
     /// Whoever reaches it can read everything and break the stub: keep it on loopback.
     pub ui: SocketAddr,
+    /// The Unix socket on which the launcher of a demo answers: the page then has its counters and buttons. Default
+    /// none.
+    pub demo: Option<PathBuf>,
     /// Where the data lives. Default [`Data::Memory`].
     pub data: Data,
     /// What one request or connection may cost.
@@ -25,6 +28,7 @@ impl Default for Options {
         Self {
             http: loopback,
             ui: loopback,
+            demo: None,
             data: Data::Memory,
             limits: Limits::default(),
             retention: Retention::default(),

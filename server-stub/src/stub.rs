@@ -18,7 +18,7 @@ use crate::{
     options::{Data, Options},
     receive::{Receiver, now_ns},
     store::{OpenError, Store, Worker},
-    ui::Ui,
+    ui::{Demo, Ground, Live, Ui},
 };
 
 /// How often what is too old is looked for.
@@ -177,6 +177,10 @@ async fn serve(
     mut stopped: watch::Receiver<bool>,
 ) {
     let now = Instant::now();
+    let listening = [("http/protobuf", &http)]
+        .into_iter()
+        .filter_map(|(protocol, listener)| Some((protocol, listener.local_addr().ok()?)))
+        .collect();
     let faults = Arc::new(Mutex::new(Book::new(now_ns())));
     let figures = Arc::new(Mutex::new(Figures::new(now)));
     let (release, released) = watch::channel(0);
@@ -187,8 +191,18 @@ async fn serve(
         Arc::clone(&figures),
         released,
     ));
+    let demo = options.demo.clone().map(|socket| Arc::new(Demo::new(socket)));
+    let ground = Ground {
+        store: store.clone(),
+        figures: Arc::clone(&figures),
+        demo: demo.clone(),
+        data: options.data.to_string(),
+        started: now,
+        endpoints: listening,
+    };
     let page = Arc::new(Ui {
         store: store.clone(),
+        live: Live::new(ground, stopped.clone()),
         faults,
         figures,
         release: release.clone(),
@@ -204,6 +218,14 @@ async fn serve(
         let page = Arc::clone(&page);
         async move { page.handle(request).await }
     });
+    let follow = {
+        let (store, stopped) = (store.clone(), stopped.clone());
+        async {
+            if let Some(demo) = demo {
+                demo.follow(store, stopped).await;
+            }
+        }
+    };
     let expire = async {
         let mut every = tokio::time::interval(EXPIRE_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -220,5 +242,5 @@ async fn serve(
         release.send_modify(|n| *n += 1);
         drop(store);
     };
-    tokio::join!(receive, show, expire);
+    tokio::join!(receive, show, follow, expire);
 }

@@ -150,6 +150,13 @@ pub(crate) fn with_body(status: StatusCode, content_type: &'static str, body: Ve
     answer
 }
 
+/// An answer whose body comes as it is made.
+pub(crate) fn with_stream(content_type: &'static str, body: AnswerBytes) -> Answer {
+    let mut answer = Response::new(body);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
 fn streamed(
     status: StatusCode,
     content_type: &'static str,

@@ -10,7 +10,7 @@ mod handle;
 mod json;
 mod key;
 
-pub(crate) use answer::{Answer, with_body};
+pub(crate) use answer::{Answer, AnswerBytes, with_body, with_stream};
 #[cfg(test)]
 pub(crate) use batch::SeriesRows;
 pub(crate) use batch::{Batch, Group, LogRow, Point, PointValue, Resource, Rows, Scope, Series, SpanRow};

@@ -10,6 +10,7 @@ mod keep;
 pub(crate) mod query;
 mod schema;
 mod thread;
+pub(crate) mod trail;
 mod write;
 
 use std::io;

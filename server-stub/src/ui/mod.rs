@@ -1,10 +1,11 @@
-//! The listener of `--ui`: `/api` shows what was received, `/control` makes the stub misbehave.
+//! The listener of `--ui`: the page for people, `/api` for programs, `/control` to make the stub misbehave.
 //!
 //! There is no authentication. A page of another site must not use the browser of whoever runs the stub to
 //! reach it, though: requests must name a loopback host or an address, and bear no foreign `Origin`.
 
 mod api;
 mod control;
+mod page;
 
 use std::{
     net::IpAddr,
@@ -14,7 +15,7 @@ use std::{
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode, Uri,
-    header::{CACHE_CONTROL, HOST, ORIGIN},
+    header::{ACCEPT, HOST, LOCATION, ORIGIN},
 };
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -24,19 +25,19 @@ use crate::{
     faults::Book,
     figures::Figures,
     listen::Closed,
-    parameters::ParameterError,
-    receive::{Answer, with_body},
+    parameters::{ParameterError, Parameters},
+    receive::{Answer, with_body, with_stream},
     store::{Store, StoreError},
 };
 
-const GREETING: &str = "This is whimbrel-stub, an OTLP backend for trying things and for tests. It has no page yet.\n\
-    What it received is at /api/stats, /api/metrics, /api/hosts, /api/logs, /api/spans and /api/latest;\n\
-    POST to /control/fail and its like makes it misbehave: GET /control lists them.\n";
+pub(crate) use page::{Demo, Ground, Live};
+use page::{DemoError, LiveError, Look};
 
 /// What the user interface reads and sets.
 #[derive(Debug)]
 pub(crate) struct Ui {
     pub(crate) store: Store,
+    pub(crate) live: Live,
     pub(crate) faults: Arc<Mutex<Book>>,
     pub(crate) figures: Arc<Mutex<Figures>>,
     /// Lets requests go that hang on command.
@@ -62,6 +63,12 @@ enum UiError {
     TooManyRules,
     #[error("{0}")]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Live(#[from] LiveError),
+    #[error("there are no buttons: this stub was not started by a demo (--demo)")]
+    NoDemo,
+    #[error(transparent)]
+    Demo(#[from] DemoError),
 }
 
 impl UiError {
@@ -72,7 +79,9 @@ impl UiError {
             Self::Foreign(_) => StatusCode::FORBIDDEN,
             Self::Parameter(_) => StatusCode::BAD_REQUEST,
             Self::TooManyRules => StatusCode::TOO_MANY_REQUESTS,
-            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) | Self::Live(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoDemo => StatusCode::NOT_FOUND,
+            Self::Demo(_) => StatusCode::BAD_GATEWAY,
         }
     }
 }
@@ -80,17 +89,50 @@ impl UiError {
 impl Ui {
     /// Answers a request. Bodies are not read: everything is in the path and the query.
     pub(crate) async fn handle(&self, request: Request<Incoming>) -> Result<Answer, Closed> {
-        let path = request.uri().path();
-        let mut answer = if path == "/" {
-            with_body(StatusCode::OK, "text/plain; charset=utf-8", GREETING.into())
-        } else {
-            let (status, value) = match self.route(&request).await {
-                Ok(value) => (StatusCode::OK, value),
-                Err(error) => (error.status(), json!({ "error": error.to_string() })),
-            };
-            with_body(status, "application/json", format!("{value}\n").into_bytes())
+        let answer = match request.uri().path() {
+            "/" | "/live" | "/page.css" | "/page.js" => self.page(&request).await,
+            path if path.starts_with("/demo/") => self.press(&request).await,
+            _ => self.route(&request).await.map(|value| json_answer(StatusCode::OK, &value)),
         };
-        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut answer = answer
+            .unwrap_or_else(|error| json_answer(error.status(), &json!({ "error": error.to_string() })));
+        page::with_headers(answer.headers_mut());
+        Ok(answer)
+    }
+
+    /// The page and what belongs to it.
+    async fn page(&self, request: &Request<Incoming>) -> Result<Answer, UiError> {
+        refuse_foreign(request.headers(), request.uri())?;
+        takes(request, Method::GET)?;
+        let mut given = Parameters::read(request.uri().query().unwrap_or_default())?;
+        let look = Look { host: given.text("host"), metric: given.text("metric") };
+        given.done()?;
+        Ok(match request.uri().path() {
+            "/page.css" => with_body(StatusCode::OK, "text/css; charset=utf-8", page::STYLE.into()),
+            "/page.js" => with_body(StatusCode::OK, "text/javascript; charset=utf-8", page::SCRIPT.into()),
+            "/live" => with_stream("text/event-stream", self.live.events(look)?),
+            _ => {
+                let page = self.live.picture(look.clone()).await?.page(&look, self.live.demo().is_some());
+                with_body(StatusCode::OK, "text/html; charset=utf-8", page.into_bytes())
+            }
+        })
+    }
+
+    /// A button of the demo. A script is answered in JSON; a browser without one goes back to the page.
+    async fn press(&self, request: &Request<Incoming>) -> Result<Answer, UiError> {
+        refuse_foreign(request.headers(), request.uri())?;
+        takes(request, Method::POST)?;
+        let demo = self.live.demo().ok_or(UiError::NoDemo)?;
+        match request.uri().path().trim_start_matches("/demo/") {
+            what @ ("kill" | "hostile" | "calm" | "record") => demo.order(what).await?,
+            _ => return Err(UiError::NotFound(request.uri().path().to_owned())),
+        }
+        let script = request.headers().get(ACCEPT).is_some_and(|accept| accept == "application/json");
+        let mut answer = json_answer(StatusCode::OK, &json!({ "done": true }));
+        if !script {
+            *answer.status_mut() = StatusCode::SEE_OTHER;
+            answer.headers_mut().insert(LOCATION, HeaderValue::from_static("/"));
+        }
         Ok(answer)
     }
 
@@ -98,14 +140,12 @@ impl Ui {
         refuse_foreign(request.headers(), request.uri())?;
         let path = request.uri().path();
         let query = request.uri().query().unwrap_or_default();
-        let takes = match path {
+        let method = match path {
             "/control" | "/control/stats" => Method::GET,
             _ if path.starts_with("/control/") => Method::POST,
             _ => Method::GET,
         };
-        if request.method() != takes {
-            return Err(UiError::Method { path: path.to_owned(), takes });
-        }
+        takes(request, method)?;
         if let Some(question) = path.strip_prefix("/api/") {
             self.api(question, query).await
         } else if path == "/control" {
@@ -116,6 +156,17 @@ impl Ui {
             Err(UiError::NotFound(path.to_owned()))
         }
     }
+}
+
+fn takes(request: &Request<Incoming>, method: Method) -> Result<(), UiError> {
+    if request.method() == method {
+        return Ok(());
+    }
+    Err(UiError::Method { path: request.uri().path().to_owned(), takes: method })
+}
+
+fn json_answer(status: StatusCode, value: &Value) -> Answer {
+    with_body(status, "application/json", format!("{value}\n").into_bytes())
 }
 
 /// Refuses what a page of another site made a browser send: a name that is rebound to this machine shows in

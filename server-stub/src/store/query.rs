@@ -82,7 +82,8 @@ pub(crate) fn metrics(connection: &Connection, host: Option<&str>) -> rusqlite::
     }
     let mut metrics: BTreeMap<[String; 4], Metric> = BTreeMap::new();
     let mut statement = connection.prepare_cached(
-        "SELECT s.name, s.unit, s.kind, s.temporality, coalesce(p.id, 0), p.time_ns, p.arrived_ns, p.value, p.detail
+        "SELECT s.name, s.unit, s.kind, s.temporality, coalesce(p.id, 0), p.time_ns, p.arrived_ns, p.value, p.detail,
+         s.attributes
          FROM series s JOIN resources r ON r.id = s.resource
          LEFT JOIN points p ON p.id = (SELECT max(id) FROM points WHERE series = s.id)
          WHERE ?1 IS NULL OR r.host = ?1",
@@ -99,6 +100,7 @@ pub(crate) fn metrics(connection: &Connection, host: Option<&str>) -> rusqlite::
                 "time_ns": row.get::<_, Option<i64>>(5)?,
                 "arrived_ns": row.get::<_, Option<i64>>(6)?,
                 "value": point_value(row, 7, 8)?,
+                "attributes": json_column(row, 9)?,
             });
         }
     }

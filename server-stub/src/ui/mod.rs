@@ -90,7 +90,7 @@ impl Ui {
     /// Answers a request. Bodies are not read: everything is in the path and the query.
     pub(crate) async fn handle(&self, request: Request<Incoming>) -> Result<Answer, Closed> {
         let answer = match request.uri().path() {
-            "/" | "/live" | "/page.css" | "/page.js" => self.page(&request).await,
+            "/" | "/live" | "/page.css" | "/page.js" | "/icon.svg" => self.page(&request).await,
             path if path.starts_with("/demo/") => self.press(&request).await,
             _ => self.route(&request).await.map(|value| json_answer(StatusCode::OK, &value)),
         };
@@ -110,6 +110,7 @@ impl Ui {
         Ok(match request.uri().path() {
             "/page.css" => with_body(StatusCode::OK, "text/css; charset=utf-8", page::STYLE.into()),
             "/page.js" => with_body(StatusCode::OK, "text/javascript; charset=utf-8", page::SCRIPT.into()),
+            "/icon.svg" => with_body(StatusCode::OK, "image/svg+xml", page::ICON.into()),
             "/live" => with_stream("text/event-stream", self.live.events(look)?),
             _ => {
                 let page = self.live.picture(look.clone()).await?.page(&look, self.live.demo().is_some());

@@ -15,11 +15,11 @@ use plotters::{
 use super::text::{self, Unit};
 
 /// Of the drawing, in its own units; the page scales it.
-const SIZE: (u32, u32) = (480, 180);
+const SIZE: (u32, u32) = (400, 170);
 /// Room for what stands beside the axes.
-const LEFT: u32 = 62;
-const BELOW: u32 = 20;
-const FONT: i32 = 14;
+const LEFT: u32 = 68;
+const BELOW: u32 = 24;
+const FONT: i32 = 16;
 const STROKE: u32 = 2;
 
 /// Beyond this a value is not drawn, and below it two values are one: the search for round labels has no end
@@ -70,15 +70,28 @@ pub(super) fn svg(curves: &[Curve], (from, to): (i64, i64), unit: Unit) -> Optio
     let top = if highest - lowest < SMALLEST { highest + 1.0 } else { highest + room };
     let top = if unit == Unit::Share { top.clamp(0.05, 1.0_f64.max(highest)) } else { top };
     let bottom = if lowest < 0.0 { lowest - room } else { 0.0 };
+    // Drawn in the unit that the labels have, so that they stand at round numbers.
+    let (scale, suffix) = unit.scale(top);
+    let frame = Frame { from, to, bottom: bottom / scale, top: top / scale, scale, suffix };
     let mut out = String::new();
     {
         let area = SVGBackend::with_string(&mut out, SIZE).into_drawing_area();
         // A backend that writes to memory has no way to fail.
-        draw(&area, curves, (from, to), (bottom, top), unit).ok()?;
+        draw(&area, curves, &frame).ok()?;
         area.present().ok()?;
     }
     // Its size is the page's to say, by the view box.
     Some(out.replacen(&format!(r#"width="{}" height="{}" "#, SIZE.0, SIZE.1), "", 1))
+}
+
+/// What the axes span, in the unit of the labels.
+struct Frame {
+    from: i64,
+    to: i64,
+    bottom: f64,
+    top: f64,
+    scale: f64,
+    suffix: &'static str,
 }
 
 fn is_drawn(value: f64) -> bool {
@@ -88,16 +101,14 @@ fn is_drawn(value: f64) -> bool {
 fn draw<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,
     curves: &[Curve],
-    (from, to): (i64, i64),
-    (bottom, top): (f64, f64),
-    unit: Unit,
+    frame: &Frame,
 ) -> Result<(), plotters::drawing::DrawingAreaErrorKind<B::ErrorType>> {
     let mut chart = ChartBuilder::on(area)
         .margin(6)
         .margin_right(12)
         .x_label_area_size(BELOW)
         .y_label_area_size(LEFT)
-        .build_cartesian_2d(from..to, bottom..top)?;
+        .build_cartesian_2d(frame.from..frame.to, frame.bottom..frame.top)?;
     let label = TextStyle::from(("sans-serif", FONT).into_font()).color(&LABEL);
     chart
         .configure_mesh()
@@ -105,19 +116,20 @@ fn draw<B: DrawingBackend>(
         .light_line_style(ShapeStyle::from(&GRID.mix(0.0)).stroke_width(0))
         .bold_line_style(ShapeStyle::from(&GRID).stroke_width(1))
         .axis_style(ShapeStyle::from(&AXIS).stroke_width(1))
-        .x_labels(5)
+        .x_labels(4)
         .y_labels(4)
         .x_label_formatter(&|time| text::clock(*time))
-        .y_label_formatter(&|value| unit.show(*value))
+        .y_label_formatter(&|value| format!("{}{}", text::decimals(*value), frame.suffix))
         .label_style(label)
         .draw()?;
     for curve in curves {
         let line = ShapeStyle::from(&colour(curve.colour)).stroke_width(STROKE);
         for piece in &curve.pieces {
-            let points = piece.iter().copied().filter(|(_, value)| is_drawn(*value));
+            let points = piece.iter().filter(|(_, value)| is_drawn(*value));
+            let points = points.map(|(time, value)| (*time, value / frame.scale));
             if curve.filled {
                 let below = colour(curve.colour).mix(0.18);
-                chart.draw_series(AreaSeries::new(points.clone(), bottom.max(0.0), below))?;
+                chart.draw_series(AreaSeries::new(points.clone(), frame.bottom.max(0.0), below))?;
             }
             chart.draw_series(LineSeries::new(points, line))?;
         }
@@ -141,7 +153,11 @@ mod tests {
         assert_eq!(svg(&one(vec![vec![(1, 1.0)]]), (10, 10), Unit::Plain), None);
         assert_eq!(svg(&one(vec![vec![(1, f64::MAX), (5, -1e300)]]), (0, 10), Unit::Plain), None);
         for odd in [0.0, -5.0, 1e-300, SMALLEST, LARGEST, -LARGEST, f64::MIN_POSITIVE] {
-            let drawn = svg(&one(vec![vec![(1, odd), (5, odd), (9, f64::INFINITY), (9, f64::MAX)]]), (0, 10), Unit::Bytes);
+            let drawn = svg(
+                &one(vec![vec![(1, odd), (5, odd), (9, f64::INFINITY), (9, f64::MAX)]]),
+                (0, 10),
+                Unit::Bytes,
+            );
             assert!(drawn.is_some_and(|svg| svg.starts_with("<svg viewBox=")), "{odd}");
         }
     }

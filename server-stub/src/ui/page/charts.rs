@@ -53,14 +53,14 @@ fn cpu(_: &str, line: &Line) -> Option<&'static str> {
     match either(line, "cpu.mode", "state") {
         "idle" => Some("busy"),
         "wait" | "iowait" => Some("iowait"),
-        mode => one_of(mode, &["user", "system", "steal"]),
+        mode => one_of(mode, &["user", "system", "steal", "nice"]),
     }
 }
 
 fn memory(_: &str, line: &Line) -> Option<&'static str> {
     match either(line, "system.memory.state", "state") {
         "buffered" => Some("buffers"),
-        state => one_of(state, &["used", "cached", "buffers", "free"]),
+        state => one_of(state, &["used", "cached", "buffers"]),
     }
 }
 
@@ -82,7 +82,7 @@ const CHARTS: [Definition; 5] = [
         unit: Unit::Share,
         metrics: &["system.cpu.utilization"],
         curve_of: cpu,
-        curves: &["busy", "user", "system", "iowait", "steal"],
+        curves: &["busy", "user", "system", "iowait", "steal", "nice"],
         together: Together::Mean,
         rate: false,
         counts: busy_is_not_idle,
@@ -93,7 +93,7 @@ const CHARTS: [Definition; 5] = [
         unit: Unit::Bytes,
         metrics: &["system.memory.usage"],
         curve_of: memory,
-        curves: &["used", "cached", "buffers", "free"],
+        curves: &["used", "cached", "buffers"],
         together: Together::Sum,
         rate: false,
         counts: as_it_is,

@@ -27,7 +27,7 @@ use super::{
     charts,
     look::Fragments,
     text::{self, Unit},
-    window::{SPAN_NS, Together, curve},
+    window::{NARROWEST_NS, SPAN_NS, Together, curve},
     witness::{Verdict, Witness},
 };
 use crate::{
@@ -250,8 +250,7 @@ fn counts(known: &Known) -> Markup {
 
 fn backlog(known: &Known) -> Markup {
     let to = known.backlog.back().map_or(0, |(time, _)| *time);
-    // A minute at least, so that the first seconds are no wall.
-    let from = known.backlog.front().map_or(0, |(time, _)| *time).min(to - 60 * 1_000_000_000);
+    let from = known.backlog.front().map_or(0, |(time, _)| *time).min(to - NARROWEST_NS);
     let points: Vec<_> = known.backlog.iter().copied().collect();
     let pieces = curve([points].into_iter(), Together::Mean, (from, to), 1_000_000_000);
     let curves = [("pending records", Curve { colour: 0, filled: true, pieces })];

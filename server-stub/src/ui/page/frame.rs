@@ -9,6 +9,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::{Look, live::Picture, text};
 
 pub(crate) const STYLE: &str = include_str!("assets/page.css");
+pub(crate) const ICON: &str = include_str!("assets/icon.svg");
 pub(crate) const SCRIPT: &str = include_str!("assets/page.js");
 
 /// Everything from here, nothing from elsewhere, nothing inline, in no frame.
@@ -41,7 +42,7 @@ impl Picture {
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
                     title { @if demo { "Whimbrel demo" } @else { "whimbrel-stub" } }
-                    link rel="icon" href="data:,";
+                    link rel="icon" href="/icon.svg" type="image/svg+xml";
                     link rel="stylesheet" href="/page.css";
                     script src="/page.js" defer {}
                 }
@@ -57,10 +58,8 @@ impl Picture {
                         (place("silence"))
                         section aria-labelledby="host" {
                             h2 id="host" data-live { (PreEscaped(self.fragment("host"))) }
-                            div id="charts" class="charts" data-live { (PreEscaped(self.fragment("charts"))) }
-                        }
-                        section aria-label="Latency and one metric" {
                             div.charts {
+                                div id="charts" data-live { (PreEscaped(self.fragment("charts"))) }
                                 (place("latency"))
                                 (place("metric"))
                             }

@@ -15,7 +15,7 @@ use super::{
     chart::{COLOURS, Curve},
     charts, tables,
     text::{self, Unit},
-    window::{Line, SPAN_NS, Together, Window, curve},
+    window::{Line, NARROWEST_NS, SPAN_NS, Together, Window, curve},
 };
 use crate::{
     figures::Figures,
@@ -210,7 +210,7 @@ impl Painter {
             span { b { (items(Signal::Traces)) } " spans" }
             span { "in " b { (text::count(sum("requests"))) } " requests" }
             @if let Some(last) = read.last_ns {
-                span { "the last " (text::ago(last, now_ns)) }
+                span { "last heard " (text::ago(last, now_ns)) }
             }
             span { "kept in " (text::cut(&self.ground.data)) }
             span { "up " (Unit::Seconds.show(self.ground.started.elapsed().as_secs() as f64)) }
@@ -257,6 +257,8 @@ impl Painter {
         while self.latency.front().is_some_and(|(time, _)| *time < from) {
             self.latency.pop_front();
         }
+        let first = self.latency.front().map_or(now_ns, |(time, _)| *time);
+        let from = first.min(now_ns.saturating_sub(NARROWEST_NS));
         let curves: Vec<(&str, Curve)> = ["p50", "p90", "p99"]
             .into_iter()
             .enumerate()

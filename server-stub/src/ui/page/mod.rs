@@ -28,7 +28,7 @@ mod window;
 mod witness;
 
 pub(crate) use demo::{Demo, DemoError};
-pub(crate) use frame::{SCRIPT, STYLE, with_headers};
+pub(crate) use frame::{ICON, SCRIPT, STYLE, with_headers};
 pub(crate) use live::{Live, LiveError};
 pub(crate) use look::Ground;
 

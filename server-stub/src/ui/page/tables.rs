@@ -44,7 +44,7 @@ pub(super) fn hosts(hosts: &[HostRow], now_ns: i64) -> Markup {
                                 None => "(no host.name)",
                             }
                         }
-                        td { (system(&host.attributes)) }
+                        td.wide { (system(&host.attributes)) }
                         td { (text::plain(&host.attributes["service.name"])) }
                         td.n { (text::count(host.resources.unsigned_abs())) }
                         td { (text::clock(host.first_ns)) }
@@ -81,7 +81,10 @@ pub(super) fn metrics(metrics: &Value, look: &Look, now_ns: i64) -> Markup {
                         td { (kind(metric)) }
                         td { (text::cut(unit)) }
                         td.n { (text::count(metric["series"].as_u64().unwrap_or(0))) }
-                        td.n { (text::value(&metric["last"]["value"], unit)) }
+                        td.n {
+                            (text::value(&metric["last"]["value"], unit))
+                            @if metric["series"].as_u64() > Some(1) { br; span.dim { (text::values(&metric["last"]["attributes"])) } }
+                        }
                         td.n { @if let Some(arrived) = metric["last"]["arrived_ns"].as_i64() { (text::ago(arrived, now_ns)) } }
                     }
                 }

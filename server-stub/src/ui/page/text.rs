@@ -16,6 +16,7 @@ pub(super) enum Unit {
     Share,
     Seconds,
     Milliseconds,
+    Hertz,
     Plain,
 }
 
@@ -28,6 +29,7 @@ impl Unit {
             "1" => Self::Share,
             "s" => Self::Seconds,
             "ms" => Self::Milliseconds,
+            "Hz" => Self::Hertz,
             _ => Self::Plain,
         }
     }
@@ -36,8 +38,10 @@ impl Unit {
     pub(super) fn show(self, value: f64) -> String {
         match self {
             _ if !value.is_finite() => value.to_string(),
-            Self::Bytes => binary(value, ""),
-            Self::BytesPerSecond => binary(value, "/s"),
+            Self::Bytes | Self::BytesPerSecond | Self::Hertz => {
+                let (scale, suffix) = self.scale(value);
+                format!("{}{suffix}", decimals(value / scale))
+            }
             Self::Share => format!("{} %", decimals(value * 100.0)),
             Self::Seconds => seconds(value),
             Self::Milliseconds => {
@@ -50,16 +54,33 @@ impl Unit {
             Self::Plain => decimals(value),
         }
     }
-}
 
-fn binary(value: f64, per: &str) -> String {
-    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let (mut value, mut unit) = (value, 0);
-    while value.abs() >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
+    /// What numbers up to `largest` are best divided by, and what is then written behind them.
+    pub(super) fn scale(self, largest: f64) -> (f64, &'static str) {
+        let steps = |base: f64| {
+            let mut steps = (1.0, 0);
+            while largest.abs() / steps.0 >= base && steps.1 < 5 {
+                steps = (steps.0 * base, steps.1 + 1);
+            }
+            steps
+        };
+        let (scale, step) = match self {
+            Self::Bytes | Self::BytesPerSecond => steps(1024.0),
+            Self::Hertz => steps(1000.0),
+            Self::Share => (0.01, 0),
+            _ => (1.0, 0),
+        };
+        let suffix = match self {
+            Self::Bytes => [" B", " KiB", " MiB", " GiB", " TiB", " PiB"][step],
+            Self::BytesPerSecond => [" B/s", " KiB/s", " MiB/s", " GiB/s", " TiB/s", " PiB/s"][step],
+            Self::Hertz => [" Hz", " kHz", " MHz", " GHz", " THz", " PHz"][step],
+            Self::Share => " %",
+            Self::Seconds => " s",
+            Self::Milliseconds => " ms",
+            Self::Plain => "",
+        };
+        (scale, suffix)
     }
-    format!("{} {}{per}", decimals(value), UNITS[unit])
 }
 
 /// At most three digits behind the point, fewer the larger the number; thousands are parted.
@@ -182,6 +203,13 @@ pub(super) fn attributes(attributes: &Value) -> String {
     cut(&shown.join(" "))
 }
 
+/// The values of attributes alone, where there is no room for their keys.
+pub(super) fn values(attributes: &Value) -> String {
+    let values = attributes.as_object().into_iter().flat_map(|of| of.values());
+    let shown: Vec<String> = values.map(plain).collect();
+    shown.join(", ").chars().take(40).collect()
+}
+
 /// Not longer than a line of the page can bear.
 pub(super) fn cut(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
@@ -206,6 +234,7 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(Unit::Bytes.show(1536.0), "1.5 KiB");
         assert_eq!(Unit::BytesPerSecond.show(0.0), "0 B/s");
+        assert_eq!(Unit::Hertz.show(2_599_998_000.0), "2.6 GHz");
         assert_eq!(Unit::Share.show(0.125), "12.5 %");
         assert_eq!(Unit::Seconds.show(93_784.0), "1 d 2 h");
         assert_eq!(Unit::Seconds.show(0.0123), "12.3 ms");

@@ -16,6 +16,8 @@ use crate::store::trail::{self, Followed, Sample};
 
 /// How much of the past is drawn.
 pub(super) const SPAN_NS: i64 = 300 * 1_000_000_000;
+/// What is drawn at least, so that the first seconds are no wall.
+pub(super) const NARROWEST_NS: i64 = 60 * 1_000_000_000;
 /// Points read of a series at first: one a second over the span.
 const PAST: usize = 300;
 /// Lines of one metric. Further series are not drawn; the picture says so.
@@ -213,9 +215,11 @@ impl Window {
         }
     }
 
-    /// The times that are drawn: from, to.
+    /// The times that are drawn: from the first point that is there, but for a minute at least, to the edge.
     pub(super) fn span_ns(&self) -> (i64, i64) {
-        (self.left_ns(), self.edge_ns)
+        let lines = self.metrics.iter().flat_map(|metric| &metric.lines);
+        let first = lines.filter_map(|line| line.points.keys().next()).min().copied().unwrap_or(self.edge_ns);
+        (first.max(self.left_ns()).min(self.edge_ns.saturating_sub(NARROWEST_NS)), self.edge_ns)
     }
 
     fn left_ns(&self) -> i64 {
@@ -340,6 +344,6 @@ mod tests {
         window.forget_old();
         assert!(window.metrics[0].lines[0].points.len() <= 2 * PAST);
         window.take(at(100 * S));
-        assert_eq!(window.span_ns(), (-200 * S, 100 * S), "the newest that arrived is the edge");
+        assert_eq!(window.span_ns().1, 100 * S, "the newest that arrived is the edge");
     }
 }

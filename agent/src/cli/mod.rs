@@ -11,6 +11,7 @@ mod run;
 mod check;
 mod config;
 mod demo;
+pub mod hostile;
 mod plugin;
 mod status;
 mod wal;

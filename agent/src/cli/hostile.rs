@@ -37,7 +37,7 @@ mod tests {
         let yaml = folder.path().join("whimbrel.yaml");
         fs::write(&yaml, format!("collectors:\n  {COLLECTOR}\n")).unwrap();
         let sources = Sources::from_arguments([yaml.to_str().unwrap()]);
-        let loaded = load(&sources, &FixedEnvironment::default()).unwrap();
+        let loaded = load(&sources, &FixedEnvironment::new(folder.path())).unwrap();
         let collector = &loaded.config.collectors[0];
         assert_eq!(
             (collector.name.as_str(), collector.plugin.to_string()),

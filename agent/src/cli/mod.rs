@@ -13,6 +13,7 @@ mod config;
 mod demo;
 pub mod hostile;
 mod plugin;
+mod reload;
 mod status;
 mod wal;
 

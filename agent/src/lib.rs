@@ -19,6 +19,7 @@ pub mod export;
 pub mod keys;
 
 pub mod admin;
+pub mod reload;
 pub mod status;
 
 pub mod clock;

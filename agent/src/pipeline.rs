@@ -5,6 +5,7 @@
 //!     ^ system: the host's figures     |        ^  `-> dead letters: what a receiver refuses
 //!     `---- "durable", checkpoint -----'        keys
 //!  status: one picture of all of it --> admin: health over TCP, control over a Unix socket
+//!  reload: the configuration anew --> the collectors that differ
 //! ```
 //!
 //! Starting goes from the disk outwards (lock and keys first: nothing is touched that belongs to another agent),
@@ -26,13 +27,14 @@ use whimbrel_wal::{OpenError, OpenReport, Options, SyncPolicy, Wal};
 use crate::{
     admin,
     clock::{Clock, SystemClock},
-    collect::{self, Ground},
+    collect::{Ground, Roster},
     config::{self, Config},
     dead_letters::DeadLetterBox,
     export,
     keys::{self, KeysError},
+    reload::{self, Reloader},
     resource,
-    status::Overview,
+    status::{Configuration, Overview},
     store::Store,
     system::{self, System},
 };
@@ -121,14 +123,17 @@ pub struct Pipeline {
     dead_letters: Arc<DeadLetterBox>,
     health: Option<(SocketAddr, tokio::task::JoinHandle<()>)>,
     control: admin::Control,
+    reload: reload::Handle,
+    reloader: Reloader,
 }
 
 impl Pipeline {
-    /// Opens the WAL, then starts exporters, collectors and endpoints.
+    /// Opens the WAL, then starts exporters, collectors and endpoints. `read` is how a reload gets the
+    /// configuration.
     ///
     /// # Errors
     /// [`StartError`]; whatever was started is stopped again.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(config: Config, read: reload::Read) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let places = Places::of(&config.data_dir);
         make_private(&config.data_dir)?;
@@ -156,8 +161,8 @@ impl Pipeline {
             system: Arc::new(System::new(system::Options::default())),
             clock: clock.clone(),
         };
-        let collectors =
-            config.collectors.iter().map(|c| collect::start(c.clone(), ground.clone())).collect();
+        let collectors = Arc::new(Roster::start(&config.collectors, ground));
+        let configuration = Arc::new(Configuration::first());
 
         let overview = Arc::new(Overview {
             data_dir: config.data_dir.clone(),
@@ -165,11 +170,13 @@ impl Pipeline {
             clock,
             store,
             warnings: keys.warning.into_iter().collect(),
-            collectors,
+            configuration: configuration.clone(),
+            collectors: collectors.clone(),
             exporters,
             dead_letters: dead_letters.clone(),
         });
-        let control = admin::control(&config.control_socket, overview.clone())
+        let (reload, reloader) = Reloader::start(read, config.clone(), collectors, configuration);
+        let control = admin::control(&config.control_socket, overview.clone(), reload.clone())
             .map_err(|source| StartError::Control { path: config.control_socket.clone(), source })?;
         let health = match config.health {
             Some(address) => Some(
@@ -179,12 +186,17 @@ impl Pipeline {
             ),
             None => None,
         };
-        Ok(Self { overview, wal, dead_letters, health, control })
+        Ok(Self { overview, wal, dead_letters, health, control, reload, reloader })
     }
 
     /// Where the health endpoint listens, with the port that port 0 became.
     pub fn health_address(&self) -> Option<SocketAddr> {
         self.health.as_ref().map(|(address, _)| *address)
+    }
+
+    /// The way to have the configuration read again.
+    pub fn reload(&self) -> reload::Handle {
+        self.reload.clone()
     }
 
     /// Stops the sources, sends what waits until `deadline` has passed, seals the WAL. What was not sent stays in
@@ -194,6 +206,8 @@ impl Pipeline {
     /// When the WAL cannot be closed in good order; what it answered for is as durable as it said.
     pub async fn stop(self, deadline: Duration) -> Result<u64, whimbrel_wal::CloseError> {
         let end = tokio::time::Instant::now() + deadline;
+        // First, so that no collector starts behind the stop.
+        self.reloader.stop().await;
         self.overview.stop_collectors().await;
         self.overview.drain_exporters(end).await;
         let pending = self.overview.pending_records();

@@ -14,7 +14,7 @@ const LONGEST_FILE: usize = 500;
 
 /// What a module of the agent may import from the agent itself, beside its own children. `store` is the trunk that
 /// every way in feeds and no stage imports another.
-const MAY_IMPORT: [(&str, &[&str]); 14] = [
+const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("clock", &[]),
     ("config", &[]),
     ("system", &[]),
@@ -25,7 +25,8 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("dead_letters", &["clock", "export", "store"]),
     ("keys", &["config"]),
     ("resource", &[]),
-    ("admin", &["status"]),
+    ("admin", &["reload", "status"]),
+    ("reload", &["collect", "config", "status"]),
     ("status", &["clock", "collect", "dead_letters", "export", "store"]),
     (
         "pipeline",
@@ -37,13 +38,28 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
             "dead_letters",
             "export",
             "keys",
+            "reload",
             "resource",
             "status",
             "store",
             "system",
         ],
     ),
-    ("cli", &["admin", "clock", "collect", "config", "keys", "pipeline", "status", "system", "telemetry"]),
+    (
+        "cli",
+        &[
+            "admin",
+            "clock",
+            "collect",
+            "config",
+            "keys",
+            "pipeline",
+            "reload",
+            "status",
+            "system",
+            "telemetry",
+        ],
+    ),
 ];
 
 fn root() -> PathBuf {

@@ -1,4 +1,4 @@
-//! OTLP's messages, as tables: what the walk checks, and what errors call things.
+//! OTLP's messages, as tables: what the walk checks, what errors call things, and what JSON makes of them.
 //!
 //! Source: opentelemetry-proto 1.10, `common.proto`, `resource.proto`, `metrics.proto`, `logs.proto`,
 //! `trace.proto` and the three `*_service.proto`. Fields that stand here in no table are unknown: their wire
@@ -22,6 +22,35 @@ pub(crate) struct Field {
     pub(crate) kind: Kind,
     pub(crate) repeated: bool,
     pub(crate) name: &'static str,
+    /// How its numbers are meant: for `json`; the walk does not care.
+    pub(crate) number: Number,
+    /// When it is there although it has its default value: for `json`.
+    pub(crate) presence: Presence,
+}
+
+/// How the number of a field is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Number {
+    Unsigned32,
+    /// An enum, or an int32.
+    Signed32,
+    /// An sint32: zigzag.
+    Zigzag32,
+    Unsigned64,
+    Signed64,
+    Double,
+    Bool,
+}
+
+/// When a field that has its default value is there nevertheless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Never: the default is the same as nothing.
+    Implicit,
+    /// When it was written: `optional`.
+    Explicit,
+    /// When it was written, and no other field of the message's one `oneof` after it.
+    OneOf,
 }
 
 /// What a field holds.
@@ -93,7 +122,7 @@ pub(crate) const fn log_record() -> &'static Message {
     &LOG_RECORD
 }
 
-static UNKNOWN: Field = Field { kind: Kind::Unknown, repeated: false, name: "an unknown field" };
+static UNKNOWN: Field = field(Kind::Unknown, false, "an unknown field");
 
 impl Signal {
     /// The export request's message.
@@ -106,16 +135,41 @@ impl Signal {
     }
 }
 
+const fn field(kind: Kind, repeated: bool, name: &'static str) -> Field {
+    let number = match kind {
+        Kind::Varint | Kind::Fixed32 => Number::Unsigned32,
+        _ => Number::Unsigned64,
+    };
+    let presence = if matches!(kind, Kind::Data(_)) { Presence::OneOf } else { Presence::Implicit };
+    Field { kind, repeated, name, number, presence }
+}
+
 const fn one(number: usize, name: &'static str, kind: Kind) -> (usize, Field) {
-    (number, Field { kind, repeated: false, name })
+    (number, field(kind, false, name))
 }
 
 const fn many(number: usize, name: &'static str, kind: Kind) -> (usize, Field) {
-    (number, Field { kind, repeated: true, name })
+    (number, field(kind, true, name))
+}
+
+const fn meant(as_: Number, (number, field): (usize, Field)) -> (usize, Field) {
+    (number, Field { number: as_, ..field })
+}
+
+const fn double(field: (usize, Field)) -> (usize, Field) {
+    meant(Number::Double, field)
+}
+
+const fn optional((number, field): (usize, Field)) -> (usize, Field) {
+    (number, Field { presence: Presence::Explicit, ..field })
+}
+
+const fn choice((number, field): (usize, Field)) -> (usize, Field) {
+    (number, Field { presence: Presence::OneOf, ..field })
 }
 
 const fn message<const N: usize>(named: [(usize, Field); N]) -> Message {
-    let unknown = Field { kind: Kind::Unknown, repeated: false, name: "an unknown field" };
+    let unknown = field(Kind::Unknown, false, "an unknown field");
     let mut fields = [unknown; FIELDS];
     let mut i = 0;
     while i < N {
@@ -184,18 +238,21 @@ static SCOPE: Message = message([
     one(4, "dropped_attributes_count", Varint),
 ]);
 
-static KEY_VALUE: Message =
-    message([one(1, "key", Text), one(2, "value", Nested(&ANY_VALUE)), one(3, "key_strindex", Varint)]);
+static KEY_VALUE: Message = message([
+    one(1, "key", Text),
+    one(2, "value", Nested(&ANY_VALUE)),
+    meant(Number::Signed32, one(3, "key_strindex", Varint)),
+]);
 
 static ANY_VALUE: Message = message([
-    one(1, "string_value", Text),
-    one(2, "bool_value", Varint),
-    one(3, "int_value", Varint),
-    one(4, "double_value", Fixed64),
-    one(5, "array_value", Nested(&ARRAY_VALUE)),
-    one(6, "kvlist_value", Nested(&KEY_VALUE_LIST)),
-    one(7, "bytes_value", Bytes),
-    one(8, "string_value_strindex", Varint),
+    choice(one(1, "string_value", Text)),
+    choice(meant(Number::Bool, one(2, "bool_value", Varint))),
+    choice(meant(Number::Signed64, one(3, "int_value", Varint))),
+    choice(double(one(4, "double_value", Fixed64))),
+    choice(one(5, "array_value", Nested(&ARRAY_VALUE))),
+    choice(one(6, "kvlist_value", Nested(&KEY_VALUE_LIST))),
+    choice(one(7, "bytes_value", Bytes)),
+    choice(meant(Number::Signed32, one(8, "string_value_strindex", Varint))),
 ]);
 
 static ARRAY_VALUE: Message = message([many(1, "values", Nested(&ANY_VALUE))]);
@@ -216,23 +273,25 @@ static METRIC: Message = message([
 static GAUGE: Message = message([many(1, "data_points", NumberPoint)]);
 static SUM: Message = message([
     many(1, "data_points", NumberPoint),
-    one(2, "aggregation_temporality", Varint),
-    one(3, "is_monotonic", Varint),
+    meant(Number::Signed32, one(2, "aggregation_temporality", Varint)),
+    meant(Number::Bool, one(3, "is_monotonic", Varint)),
 ]);
-static HISTOGRAM: Message =
-    message([many(1, "data_points", Item(&HISTOGRAM_POINT)), one(2, "aggregation_temporality", Varint)]);
+static HISTOGRAM: Message = message([
+    many(1, "data_points", Item(&HISTOGRAM_POINT)),
+    meant(Number::Signed32, one(2, "aggregation_temporality", Varint)),
+]);
 static EXPONENTIAL_HISTOGRAM: Message = message([
     many(1, "data_points", Item(&EXPONENTIAL_HISTOGRAM_POINT)),
-    one(2, "aggregation_temporality", Varint),
+    meant(Number::Signed32, one(2, "aggregation_temporality", Varint)),
 ]);
 static SUMMARY: Message = message([many(1, "data_points", Item(&SUMMARY_POINT))]);
 
 static NUMBER_POINT: Message = message([
     one(2, "start_time_unix_nano", Fixed64),
     one(3, "time_unix_nano", Fixed64),
-    one(4, "as_double", Fixed64),
+    choice(double(one(4, "as_double", Fixed64))),
     many(5, "exemplars", Nested(&EXEMPLAR)),
-    one(6, "as_int", Fixed64),
+    choice(meant(Number::Signed64, one(6, "as_int", Fixed64))),
     many(7, "attributes", Attribute),
     one(8, "flags", Varint),
 ]);
@@ -241,14 +300,14 @@ static HISTOGRAM_POINT: Message = message([
     one(2, "start_time_unix_nano", Fixed64),
     one(3, "time_unix_nano", Fixed64),
     one(4, "count", Fixed64),
-    one(5, "sum", Fixed64),
+    optional(double(one(5, "sum", Fixed64))),
     many(6, "bucket_counts", PackedFixed64),
-    many(7, "explicit_bounds", PackedFixed64),
+    double(many(7, "explicit_bounds", PackedFixed64)),
     many(8, "exemplars", Nested(&EXEMPLAR)),
     many(9, "attributes", Attribute),
     one(10, "flags", Varint),
-    one(11, "min", Fixed64),
-    one(12, "max", Fixed64),
+    optional(double(one(11, "min", Fixed64))),
+    optional(double(one(12, "max", Fixed64))),
 ]);
 
 static EXPONENTIAL_HISTOGRAM_POINT: Message = message([
@@ -256,44 +315,45 @@ static EXPONENTIAL_HISTOGRAM_POINT: Message = message([
     one(2, "start_time_unix_nano", Fixed64),
     one(3, "time_unix_nano", Fixed64),
     one(4, "count", Fixed64),
-    one(5, "sum", Fixed64),
-    one(6, "scale", Varint),
+    optional(double(one(5, "sum", Fixed64))),
+    meant(Number::Zigzag32, one(6, "scale", Varint)),
     one(7, "zero_count", Fixed64),
     one(8, "positive", Nested(&BUCKETS)),
     one(9, "negative", Nested(&BUCKETS)),
     one(10, "flags", Varint),
     many(11, "exemplars", Nested(&EXEMPLAR)),
-    one(12, "min", Fixed64),
-    one(13, "max", Fixed64),
-    one(14, "zero_threshold", Fixed64),
+    optional(double(one(12, "min", Fixed64))),
+    optional(double(one(13, "max", Fixed64))),
+    double(one(14, "zero_threshold", Fixed64)),
 ]);
 
-static BUCKETS: Message = message([one(1, "offset", Varint), many(2, "bucket_counts", PackedVarint)]);
+static BUCKETS: Message =
+    message([meant(Number::Zigzag32, one(1, "offset", Varint)), many(2, "bucket_counts", PackedVarint)]);
 
 static SUMMARY_POINT: Message = message([
     one(2, "start_time_unix_nano", Fixed64),
     one(3, "time_unix_nano", Fixed64),
     one(4, "count", Fixed64),
-    one(5, "sum", Fixed64),
+    double(one(5, "sum", Fixed64)),
     many(6, "quantile_values", Nested(&QUANTILE)),
     many(7, "attributes", Attribute),
     one(8, "flags", Varint),
 ]);
 
-static QUANTILE: Message = message([one(1, "quantile", Fixed64), one(2, "value", Fixed64)]);
+static QUANTILE: Message = message([double(one(1, "quantile", Fixed64)), double(one(2, "value", Fixed64))]);
 
 static EXEMPLAR: Message = message([
     one(2, "time_unix_nano", Fixed64),
-    one(3, "as_double", Fixed64),
+    choice(double(one(3, "as_double", Fixed64))),
     one(4, "span_id", SpanId),
     one(5, "trace_id", TraceId),
-    one(6, "as_int", Fixed64),
+    choice(meant(Number::Signed64, one(6, "as_int", Fixed64))),
     many(7, "filtered_attributes", Attribute),
 ]);
 
 static LOG_RECORD: Message = message([
     one(1, "time_unix_nano", Fixed64),
-    one(2, "severity_number", Varint),
+    meant(Number::Signed32, one(2, "severity_number", Varint)),
     one(3, "severity_text", Text),
     one(5, "body", Nested(&ANY_VALUE)),
     many(6, "attributes", Attribute),
@@ -311,7 +371,7 @@ static SPAN: Message = message([
     one(3, "trace_state", Text),
     one(4, "parent_span_id", SpanId),
     one(5, "name", Text),
-    one(6, "kind", Varint),
+    meant(Number::Signed32, one(6, "kind", Varint)),
     one(7, "start_time_unix_nano", Fixed64),
     one(8, "end_time_unix_nano", Fixed64),
     many(9, "attributes", Attribute),
@@ -340,4 +400,4 @@ static LINK: Message = message([
     one(6, "flags", Fixed32),
 ]);
 
-static STATUS: Message = message([one(2, "message", Text), one(3, "code", Varint)]);
+static STATUS: Message = message([one(2, "message", Text), meant(Number::Signed32, one(3, "code", Varint))]);

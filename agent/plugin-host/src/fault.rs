@@ -18,6 +18,8 @@ pub struct Fault {
     pub pushes: u32,
     /// Bytes that were taken during this call.
     pub bytes: u64,
+    /// Lines of log left out during this call, because there were too many a second.
+    pub lines_dropped: u64,
 }
 
 /// The kinds of fault.

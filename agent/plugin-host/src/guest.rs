@@ -84,8 +84,11 @@ impl Stop {
 
     /// The deadline has passed.
     pub(crate) fn deadline(meter: &Meter) -> Stop {
-        let message =
-            format!("it ran for {:.0?}, longer than its deadline of {:?}", meter.spent(), meter.deadline());
+        let message = format!(
+            "it was stopped after its deadline of {:?}; it had run for {:.0?}",
+            meter.deadline(),
+            meter.spent()
+        );
         Stop::new(FaultKind::Deadline, message)
     }
 }

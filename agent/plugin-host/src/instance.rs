@@ -120,6 +120,7 @@ impl Instance {
                     backtrace: Vec::new(),
                     pushes: count.pushes,
                     bytes: count.bytes,
+                    lines_dropped: count.lines_dropped,
                 })
             }
             Err(error) => Err(fault(&mut store, &error, "init")),
@@ -186,6 +187,11 @@ impl Instance {
         self.store.as_ref().map_or(0, |store| store.data().limiter.memory())
     }
 
+    /// Lines of log that were left out in the last call; 0 when it has ended: then they stand in the fault.
+    pub fn lines_dropped(&self) -> u64 {
+        self.store.as_ref().map_or(0, |store| store.data().call.lines_dropped)
+    }
+
     /// Whether it can be called.
     pub fn is_alive(&self) -> bool {
         self.store.is_some() && !self.busy
@@ -203,6 +209,7 @@ fn enter<'a>(store: &'a mut Option<Store<Guest>>, busy: &mut bool) -> Result<&'a
         backtrace: Vec::new(),
         pushes: 0,
         bytes: 0,
+        lines_dropped: 0,
     })
 }
 
@@ -232,6 +239,12 @@ fn on_tick(store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline
     Ok(UpdateDeadline::YieldCustom(1, turn))
 }
 
+/// `64 MiB`, or as close as one decimal is.
+fn mebibytes(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib.fract() == 0.0 { format!("{mib:.0} MiB") } else { format!("{mib:.1} MiB") }
+}
+
 fn milliseconds(of: Duration) -> u32 {
     u32::try_from(of.as_millis()).unwrap_or(u32::MAX)
 }
@@ -243,6 +256,7 @@ fn host_fault(error: &wasmtime::Error, what: &str) -> Fault {
         backtrace: Vec::new(),
         pushes: 0,
         bytes: 0,
+        lines_dropped: 0,
     }
 }
 
@@ -261,6 +275,7 @@ fn fault(store: &mut Store<Guest>, error: &wasmtime::Error, during: &str) -> Fau
         backtrace,
         pushes: guest.call.pushes,
         bytes: guest.call.bytes,
+        lines_dropped: guest.call.lines_dropped,
     }
 }
 
@@ -279,8 +294,9 @@ fn classify(
     match denied {
         Some(DeniedGrowth::Memory { wanted, limit }) => {
             let message = format!(
-                "it wanted {wanted} bytes of memory where {limit} are its limit (`limits.memory`), and \
-                 could not go on without"
+                "it wanted {wanted} bytes of memory, over its limit of {} ({limit} bytes, `limits.memory`), and \
+                 could not go on without",
+                mebibytes(limit)
             );
             return (FaultKind::Memory, message);
         }
@@ -293,7 +309,8 @@ fn classify(
     match trap {
         Some(Trap::UnreachableCodeReached) => {
             let message = match last_error {
-                Some(text) => format!("it panicked: {text}"),
+                // What the hook of the SDK writes begins so, too.
+                Some(text) => format!("it panicked: {}", text.strip_prefix("panicked: ").unwrap_or(text)),
                 None => "it panicked or aborted, and did not say why".to_owned(),
             };
             (FaultKind::Panic, message)

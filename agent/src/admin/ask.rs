@@ -3,7 +3,7 @@
 use std::{future::Future, io, net::SocketAddr, path::Path, time::Duration};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -15,6 +15,9 @@ use tokio::{
 const LARGEST_ANSWER: usize = 64 << 20;
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a reload may take: it lets collects that run come to their end, and the longest deadline that a
+/// configuration may give is ten minutes.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(660);
 
 /// Why a running agent could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -42,10 +45,21 @@ pub enum AskError {
 /// # Errors
 /// [`AskError`]; with `NotRunning` a caller may look at the data directory itself.
 pub async fn ask(path: &Path, target: &str) -> Result<Bytes, AskError> {
-    let stream = UnixStream::connect(path)
-        .await
-        .map_err(|source| AskError::NotRunning { address: path.display().to_string(), source })?;
-    bounded(path.display().to_string(), exchange(stream, target)).await
+    let address = path.display().to_string();
+    successful(address.clone(), over_socket(path, Method::GET, target, TIMEOUT).await?)
+}
+
+/// Has a running agent read its configuration again: `POST /reload` over its control socket. Gives the status, 200
+/// or 400, and the JSON.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn reload(path: &Path) -> Result<(StatusCode, Bytes), AskError> {
+    let (status, body) = over_socket(path, Method::POST, "/reload", RELOAD_TIMEOUT).await?;
+    match status {
+        StatusCode::OK | StatusCode::BAD_REQUEST => Ok((status, body)),
+        _ => successful(path.display().to_string(), (status, body)).map(|body| (status, body)),
+    }
 }
 
 /// `GET target` over loopback TCP: what the demo asks the stub.
@@ -56,29 +70,53 @@ pub async fn get(address: SocketAddr, target: &str) -> Result<Bytes, AskError> {
     let stream = TcpStream::connect(address)
         .await
         .map_err(|source| AskError::NotRunning { address: address.to_string(), source })?;
-    bounded(address.to_string(), exchange(stream, target)).await
+    let answer = bounded(address.to_string(), TIMEOUT, exchange(stream, Method::GET, target)).await?;
+    successful(address.to_string(), answer)
+}
+
+async fn over_socket(
+    path: &Path,
+    method: Method,
+    target: &str,
+    up_to: Duration,
+) -> Result<(StatusCode, Bytes), AskError> {
+    let stream = UnixStream::connect(path)
+        .await
+        .map_err(|source| AskError::NotRunning { address: path.display().to_string(), source })?;
+    bounded(path.display().to_string(), up_to, exchange(stream, method, target)).await
+}
+
+fn successful(address: String, (status, body): (StatusCode, Bytes)) -> Result<Bytes, AskError> {
+    if status.is_success() {
+        return Ok(body);
+    }
+    let reason = format!("{status}: {}", String::from_utf8_lossy(&body).trim());
+    Err(AskError::NoAnswer { address, reason })
 }
 
 async fn bounded(
     address: String,
-    exchange: impl Future<Output = Result<Bytes, String>>,
-) -> Result<Bytes, AskError> {
-    let reason = match tokio::time::timeout(TIMEOUT, exchange).await {
-        Ok(Ok(body)) => return Ok(body),
+    up_to: Duration,
+    exchange: impl Future<Output = Result<(StatusCode, Bytes), String>>,
+) -> Result<(StatusCode, Bytes), AskError> {
+    let reason = match tokio::time::timeout(up_to, exchange).await {
+        Ok(Ok(answer)) => return Ok(answer),
         Ok(Err(reason)) => reason,
-        Err(_) => format!("nothing within {} s", TIMEOUT.as_secs()),
+        Err(_) => format!("nothing within {} s", up_to.as_secs()),
     };
     Err(AskError::NoAnswer { address, reason })
 }
 
-async fn exchange<S>(stream: S, target: &str) -> Result<Bytes, String>
+async fn exchange<S>(stream: S, method: Method, target: &str) -> Result<(StatusCode, Bytes), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
     tokio::spawn(connection);
-    let request = Request::get(target)
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
         .header(http::header::HOST, "localhost")
         .body(Empty::<Bytes>::new())
         .map_err(|e| e.to_string())?;
@@ -89,9 +127,5 @@ where
         .await
         .map_err(|e| e.to_string())?
         .to_bytes();
-    if status.is_success() {
-        Ok(body)
-    } else {
-        Err(format!("{status}: {}", String::from_utf8_lossy(&body).trim()))
-    }
+    Ok((status, body))
 }

@@ -1,4 +1,4 @@
-//! The control socket: `/status` as JSON, for `whimbrel status` and its like. Unix only, mode 0600.
+//! The control socket: `/status` as JSON, for `whimbrel status` and its like, and `/reload`. Unix only, mode 0600.
 
 use std::{io, path::Path, path::PathBuf, sync::Arc, task::Context};
 
@@ -6,7 +6,10 @@ use http::{Method, Request, StatusCode};
 use tokio::net::UnixListener;
 
 use super::serve::{Answer, every_connection, text, typed};
-use crate::status::Overview;
+use crate::{
+    reload::{self, Stopping},
+    status::Overview,
+};
 
 /// Removes the socket when the agent stops.
 pub struct Control {
@@ -27,11 +30,14 @@ impl Drop for Control {
 ///
 /// # Errors
 /// When the socket cannot be made: the path is longer than 107 bytes, or its folder cannot be written.
-pub fn listen(path: &Path, overview: Arc<Overview>) -> io::Result<Control> {
+pub fn listen(path: &Path, overview: Arc<Overview>, reload: reload::Handle) -> io::Result<Control> {
     let listener = bind_private(path)?;
     let task = tokio::spawn(async move {
         let accept = |context: &mut Context<'_>| listener.poll_accept(context).map_ok(|(stream, _)| stream);
-        every_connection("the control socket", accept, move |request| answer(request, &overview)).await;
+        every_connection("the control socket", accept, move |request| {
+            answer(request, overview.clone(), reload.clone())
+        })
+        .await;
     });
     Ok(Control { path: path.to_owned(), task })
 }
@@ -50,12 +56,25 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn answer<B>(request: &Request<B>, overview: &Overview) -> Answer {
+async fn answer<B>(request: Request<B>, overview: Arc<Overview>, reload: reload::Handle) -> Answer {
     match (request.method(), request.uri().path()) {
-        (&Method::GET, "/status") => match serde_json::to_vec(&overview.read()) {
-            Ok(body) => typed(StatusCode::OK, "application/json", body),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        (&Method::GET, "/status") => json(StatusCode::OK, &overview.read()),
+        (&Method::POST, "/reload") => match reload.reload().await {
+            Ok(reload::Answer::Applied(applied)) => json(StatusCode::OK, &applied),
+            Ok(reload::Answer::Refused(problems)) => {
+                json(StatusCode::BAD_REQUEST, &reload::refusal(&problems))
+            }
+            Err(stopping @ Stopping) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{stopping}\n")),
         },
-        _ => text(StatusCode::NOT_FOUND, "there is GET /status\n"),
+        (_, "/status") => text(StatusCode::METHOD_NOT_ALLOWED, "GET\n"),
+        (_, "/reload") => text(StatusCode::METHOD_NOT_ALLOWED, "POST\n"),
+        _ => text(StatusCode::NOT_FOUND, "there are GET /status and POST /reload\n"),
+    }
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(body) => typed(status, "application/json", body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }

@@ -4,6 +4,7 @@
 //! them under a name of its own (DNS rebinding).
 
 use std::{
+    future::ready,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -31,7 +32,8 @@ pub async fn listen(
     let bound = listener.local_addr()?;
     let task = tokio::spawn(async move {
         let accept = |context: &mut Context<'_>| listener.poll_accept(context).map_ok(|(stream, _)| stream);
-        every_connection("the health endpoint", accept, move |request| answer(request, &overview)).await;
+        every_connection("the health endpoint", accept, move |request| ready(answer(&request, &overview)))
+            .await;
     });
     Ok((bound, task))
 }

@@ -10,6 +10,6 @@ mod health;
 mod prometheus;
 mod serve;
 
-pub use ask::{AskError, ask, get};
+pub use ask::{AskError, ask, get, reload};
 pub use control::{Control, listen as control};
 pub use health::listen as health;

@@ -81,6 +81,15 @@ impl Collector for Picture {
 fn families(status: &AgentStatus) -> Vec<Family> {
     let mut families = vec![
         Family::gauge("uptime_milliseconds", "Since the pipeline came up.").with(&[], status.uptime_ms),
+        Family::gauge(
+            "configuration_generation",
+            "Counts the configurations that were applied; that of the start is 1.",
+        )
+        .with(&[], status.configuration.generation),
+        Family::gauge("configuration_restart_needed", "Sections that differ and wait for a restart.")
+            .with(&[], status.configuration.restart_needed.len() as u64),
+        Family::counter("reloads_refused", "Reloads refused because the configuration had problems.")
+            .with(&[], status.configuration.reloads_refused),
         Family::gauge("dead_letters", "Records that receivers refused for what they hold, kept.")
             .with(&[], status.dead_letters),
     ];
@@ -96,7 +105,8 @@ fn of_collectors(status: &AgentStatus) -> Vec<Family> {
     let mut items = Family::counter("collector_items", "Data points, log records, spans made durable.");
     let mut refused = Family::counter("collector_pushes_refused", "Pushes that were not stored, by reason.");
     let mut errors = Family::counter("collector_errors", "Errors that collect returned.");
-    let mut faults = Family::counter("collector_faults", "Traps, deadlines and limits met.");
+    let mut faults = Family::counter("collector_faults", "Traps, deadlines and limits met, by cause.");
+    let mut denied = Family::counter("collector_denied", "Things asked for and not granted.");
     let mut restarts = Family::counter("collector_restarts", "New instances after a fault or a recycling.");
     let mut lines = Family::counter("collector_log_lines_dropped", "Log lines over the rate.");
     let mut memory = Family::gauge("collector_memory_bytes", "Linear memory after the last collect.");
@@ -107,7 +117,10 @@ fn of_collectors(status: &AgentStatus) -> Vec<Family> {
         missed.add(&name, collector.missed);
         items.add(&name, collector.items);
         errors.add(&name, collector.errors);
-        faults.add(&name, collector.faults);
+        for (cause, count) in &collector.faults_by_cause {
+            faults.add(&[name[0], ("cause", cause)], *count);
+        }
+        denied.add(&name, collector.denied);
         restarts.add(&name, collector.restarts);
         lines.add(&name, collector.log_lines_dropped);
         memory.add(&name, collector.memory_bytes);
@@ -120,7 +133,7 @@ fn of_collectors(status: &AgentStatus) -> Vec<Family> {
             refused.add(&[name[0], ("reason", reason)], count);
         }
     }
-    vec![collects, missed, items, refused, errors, faults, restarts, lines, memory, took]
+    vec![collects, missed, items, refused, errors, faults, denied, restarts, lines, memory, took]
 }
 
 fn of_wal(status: &AgentStatus) -> Vec<Family> {

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
     sync::Arc,
     task::{Context, Poll},
@@ -31,14 +31,16 @@ const HEADER_BYTES: usize = 16 << 10;
 /// An answer.
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// Accepts for ever, and answers each request with `answer`. `what` listens, for the log.
-pub(super) async fn every_connection<S, F>(
+/// Accepts for ever, and answers each request with `answer`, which is dropped half way when the client goes away.
+/// `what` listens, for the log.
+pub(super) async fn every_connection<S, F, A>(
     what: &str,
     mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
     answer: F,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Fn(&Request<Incoming>) -> Answer + Send + Sync + 'static,
+    F: Fn(Request<Incoming>) -> A + Send + Sync + 'static,
+    A: Future<Output = Answer> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let answer = Arc::new(answer);
@@ -58,15 +60,16 @@ pub(super) async fn every_connection<S, F>(
 }
 
 /// Serves one connection until either side ends it.
-fn connection<S, F>(stream: S, place: OwnedSemaphorePermit, answer: Arc<F>)
+fn connection<S, F, A>(stream: S, place: OwnedSemaphorePermit, answer: Arc<F>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Fn(&Request<Incoming>) -> Answer + Send + Sync + 'static,
+    F: Fn(Request<Incoming>) -> A + Send + Sync + 'static,
+    A: Future<Output = Answer> + Send + 'static,
 {
     tokio::spawn(async move {
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            let answer = answer(&request);
-            async move { Ok::<_, Infallible>(answer) }
+            let answer = answer(request);
+            async move { Ok::<_, Infallible>(answer.await) }
         });
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())

@@ -11,7 +11,9 @@ mod run;
 mod check;
 mod config;
 mod demo;
+pub mod hostile;
 mod plugin;
+mod reload;
 mod status;
 mod wal;
 

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, error::ErrorKind};
 use super::{
     check, config, demo,
     exit::{Exit, Failure, Outcome},
-    plugin, print, run, status, wal,
+    plugin, print, reload, run, status, wal,
 };
 use crate::config::Problems;
 
@@ -24,6 +24,7 @@ Examples:
   whimbrel run -c whimbrel.yaml          run until TERM or INT
   whimbrel config show --effective       the configuration with every default filled in
   whimbrel status                        what the running agent does
+  whimbrel reload                        apply what changed in the configuration
   whimbrel wal verify                    whether the data on disk is whole
 
 Environment:
@@ -66,6 +67,8 @@ enum Command {
     Wal(wal::Command),
     /// Ask the running agent what it does
     Status(status::Args),
+    /// Have the running agent read its configuration again, and apply what differs of the collectors
+    Reload(reload::Args),
     /// See it work: the agent and a backend that shows what arrives, until interrupted
     Demo(demo::Args),
 }
@@ -87,6 +90,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Outcome {
         Command::Plugin(command) => plugin::run(&command),
         Command::Wal(command) => wal::run(&command),
         Command::Status(args) => status::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Demo(args) => demo::run(&args),
     }
 }
@@ -158,6 +162,7 @@ mod tests {
             "whimbrel plugin inspect a.wasm --json",
             "whimbrel plugin run a.wasm",
             "whimbrel status --json",
+            "whimbrel reload --socket /run/x.sock --json",
             "whimbrel demo --keep /tmp/x",
         ] {
             assert!(parse(line).is_ok(), "{line}");

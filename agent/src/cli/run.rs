@@ -9,9 +9,9 @@ use super::{
     source::Source,
 };
 use crate::{
-    config::Loaded,
+    config::{Loaded, ProcessEnvironment, Sources, load},
     pipeline::{Pipeline, StartError},
-    telemetry,
+    reload, telemetry,
 };
 
 /// How long what waits is sent after the first TERM or INT.
@@ -38,19 +38,22 @@ pub(super) fn run(args: &Args) -> Outcome {
         .max_blocking_threads(MOST_BLOCKING)
         .enable_all()
         .build()?
-        .block_on(until_told(loaded))
+        .block_on(until_told(loaded, args.source.sources()))
 }
 
-async fn until_told(loaded: Loaded) -> Outcome {
+async fn until_told(loaded: Loaded, sources: Sources) -> Outcome {
     loaded.notes.iter().for_each(|note| tracing::info!("{note}"));
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let mut signals = Signals::new()?;
+    // From here on HUP does not end the agent; one that comes while it starts is a reload after that.
+    let hang_up = signal(SignalKind::hangup())?;
     let data_dir = loaded.config.data_dir.clone();
     let (collectors, exporters) = (loaded.config.collectors.len(), loaded.config.exporters.len());
-    let pipeline = match Pipeline::start(loaded.config).await {
-        Ok(pipeline) => pipeline,
-        Err(error) => return Err(Failure::new(exit_of(&error), error)),
-    };
+    let pipeline =
+        match Pipeline::start(loaded.config, Box::new(move || load(&sources, &ProcessEnvironment))).await {
+            Ok(pipeline) => pipeline,
+            Err(error) => return Err(Failure::new(exit_of(&error), error)),
+        };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         data_dir = %data_dir.display(),
@@ -59,7 +62,9 @@ async fn until_told(loaded: Loaded) -> Outcome {
         health = pipeline.health_address().map(tracing::field::display),
         "running"
     );
+    let reloading = tokio::spawn(reload_on(hang_up, pipeline.reload()));
     let name = signals.next().await;
+    reloading.abort();
     tracing::info!(signal = name, most_seconds = DRAIN.as_secs(), "stopping: sending what waits");
     tokio::select! {
         stopped = pipeline.stop(DRAIN) => match stopped? {
@@ -75,32 +80,30 @@ fn exit_of(error: &StartError) -> Exit {
     if error.is_locked_or_foreign() { Exit::Locked } else { Exit::Failed }
 }
 
-/// TERM and INT; HUP is answered, too, because its default would end the agent.
+/// Asks for a reload at every HUP.
+async fn reload_on(mut hang_up: Signal, reload: reload::Handle) {
+    while hang_up.recv().await.is_some() {
+        tracing::info!("HUP: reading the configuration again");
+        reload.request();
+    }
+}
+
+/// TERM and INT.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hang_up: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// The next one that ends the agent.
+    /// The next one.
     async fn next(&mut self) -> &'static str {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "TERM",
-                _ = self.interrupt.recv() => return "INT",
-                _ = self.hang_up.recv() => {
-                    tracing::warn!("HUP: reloading comes with a later version; restart to apply a changed configuration");
-                }
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => "TERM",
+            _ = self.interrupt.recv() => "INT",
         }
     }
 }

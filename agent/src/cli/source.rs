@@ -17,6 +17,11 @@ impl Source {
     /// # Errors
     /// With every problem there is; as a [`Failure`](super::Failure) it exits with 78.
     pub(super) fn load(&self) -> Result<Loaded, Problems> {
-        load(&Sources::from_arguments(&self.config), &ProcessEnvironment)
+        load(&self.sources(), &ProcessEnvironment)
+    }
+
+    /// Where it is read from.
+    pub(super) fn sources(&self) -> Sources {
+        Sources::from_arguments(&self.config)
     }
 }

@@ -62,6 +62,10 @@ fn rendered(status: &Value) -> String {
     for warning in words::list(&status["warnings"]) {
         out.push_str(&format!("note: {}\n", words::plain(warning)));
     }
+    let waiting: Vec<_> = words::list(&status["restart_needed"]).map(words::plain).collect();
+    if !waiting.is_empty() {
+        out.push_str(&format!("note: configured and not applied before a restart: {}\n", waiting.join(", ")));
+    }
     out.push_str("\ncollectors\n");
     out.push_str(&print::table(&collectors(status)));
     out.push_str("\nwal\n");
@@ -90,11 +94,19 @@ fn collectors(status: &Value) -> Vec<Vec<String>> {
             words::plain(&collector["collects"]),
             words::plain(&collector["items"]),
             words::plain(&collector["missed"]),
-            words::plain(&collector["faults"]),
+            faults(collector),
             words::bytes(collector["memory_bytes"].as_u64()),
         ]);
     }
     rows
+}
+
+/// `5 (3 deadline, 2 memory)`
+fn faults(collector: &Value) -> String {
+    let by_cause = collector["faults_by_cause"].as_object().into_iter().flatten();
+    let causes: Vec<_> = by_cause.map(|(cause, count)| format!("{} {cause}", words::plain(count))).collect();
+    let count = words::plain(&collector["faults"]);
+    if causes.is_empty() { count } else { format!("{count} ({})", causes.join(", ")) }
 }
 
 fn exporters(status: &Value) -> Vec<Vec<String>> {

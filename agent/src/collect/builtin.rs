@@ -1,6 +1,6 @@
 //! Components shipped inside the agent, and the reading of any other.
 
-use std::{borrow::Cow, fs, io};
+use std::{borrow::Cow, fs, io, os::unix::fs::MetadataExt as _};
 
 use crate::config::PluginRef;
 
@@ -12,6 +12,28 @@ pub const BUILTIN: [(&str, &[u8]); 2] = [
 
 /// A file larger than this is no plugin.
 const LARGEST_COMPONENT: u64 = 256 << 20;
+
+/// What tells one state of a component's file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+}
+
+/// The state of a component's file; `None` for what is builtin, and for a file that is not there.
+pub(super) fn stamp(plugin: &PluginRef) -> Option<Stamp> {
+    let PluginRef::Path(path) = plugin else { return None };
+    let found = fs::metadata(path).ok()?;
+    Some(Stamp {
+        device: found.dev(),
+        inode: found.ino(),
+        size: found.size(),
+        modified: (found.mtime(), found.mtime_nsec()),
+    })
+}
 
 /// The bytes of a component. An unknown builtin is `NotFound`, and the error names those there are.
 pub fn read(plugin: &PluginRef) -> io::Result<Cow<'static, [u8]>> {

@@ -1,13 +1,14 @@
 //! Collectors: plugins that are asked on an interval.
 //!
-//! One task a collector (`run`), which owns the instance, keeps the schedule (`schedule`) and, after a fault,
-//! does what the policy says (`supervise`). What a guest may ask of the agent is answered by `services`; typed
+//! The `roster` holds those that run, and lets a reload change it. One task a collector (`run`) owns the instance,
+//! keeps the schedule (`schedule`) and, after a fault, does what the policy says (`supervise`). What a guest may ask of the agent is answered by `services`; typed
 //! batches become OTLP in `encode`. A guest that loops, traps or floods costs its own data only.
 //!
 //! Deliberately absent: limits and the sandbox (crate `whimbrel-plugin-host`), durability (`store`).
 
 pub mod builtin;
 mod encode;
+mod roster;
 mod run;
 mod schedule;
 mod services;
@@ -15,5 +16,6 @@ mod status;
 mod supervise;
 pub mod trial;
 
+pub use roster::{Changes, Roster};
 pub use run::{Collector, Ground, start};
-pub use status::{CollectorState, CollectorStatus, Refused};
+pub use status::{CollectorState, CollectorStatus, PastFault, Refused};

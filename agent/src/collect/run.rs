@@ -11,7 +11,7 @@ use super::{
     builtin,
     schedule::Schedule,
     services::CollectorServices,
-    status::{Board, CollectorState, CollectorStatus},
+    status::{Board, CollectorState, CollectorStatus, PastFault},
     supervise::{Supervisor, Verdict},
 };
 use crate::{
@@ -25,6 +25,8 @@ use crate::{
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);
 /// Of linear memory's cap: above it the instance is recycled after a collect, because it never shrinks.
 const RECYCLE_ABOVE: f64 = 0.75;
+/// The cause of a component that could not be loaded for now; those of running ones are the plugin host's words.
+const LOAD: &str = "load";
 
 /// What every collector is started with.
 #[derive(Clone)]
@@ -115,7 +117,7 @@ impl Task {
                     return Some(plugin);
                 }
                 Err(error) if error.is_retryable() => {
-                    if self.after(error.to_string()).await == Next::Stop {
+                    if self.after(LOAD, error.to_string()).await == Next::Stop {
                         return None;
                     }
                 }
@@ -148,12 +150,18 @@ impl Task {
             }
             Err(fault) => fault,
         };
+        self.board.write(|s| s.log_lines_dropped += fault.lines_dropped);
         if fault.is_permanent() {
-            self.board.write(|s| s.faults += 1);
+            self.note(fault.kind.as_str(), fault.to_string());
             self.set_aside(fault.to_string());
             return Next::Stop;
         }
-        self.after(fault.to_string()).await
+        self.after(fault.kind.as_str(), fault.to_string()).await
+    }
+
+    fn note(&self, cause: &'static str, message: String) {
+        let at_unix_ms = clock::unix_ms(&*self.ground.clock);
+        self.board.write(|s| s.fault(PastFault { at_unix_ms, cause, message }));
     }
 
     fn services(&self) -> Arc<CollectorServices> {
@@ -212,9 +220,11 @@ impl Task {
             }
             Err(CollectError::Guest(error)) => {
                 tracing::warn!(collector = self.config.name, %error, "collect returned an error");
+                let lines_dropped = instance.lines_dropped();
                 self.board.write(|s| {
                     s.collects += 1;
                     s.errors += 1;
+                    s.log_lines_dropped += lines_dropped;
                     s.last_problem = Some(error.to_string());
                 });
                 Ok(false)
@@ -230,18 +240,16 @@ impl Task {
     }
 
     /// After a fault: a pause, or set aside.
-    async fn after(&mut self, fault: String) -> Next {
+    async fn after(&mut self, cause: &'static str, fault: String) -> Next {
         let clock = self.ground.clock.clone();
         let verdict = self.supervisor.fault(clock.monotonic(), clock::chance(&*clock));
-        self.board.write(|s| {
-            s.faults += 1;
-            s.last_problem = Some(fault.clone());
-        });
+        self.note(cause, fault.clone());
         match verdict {
             Verdict::RestartAfter(pause) => {
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 tracing::warn!(
                     collector = self.config.name,
+                    cause,
                     fault,
                     pause_ms,
                     "collector failed, and starts again"
@@ -255,7 +263,10 @@ impl Task {
                 Next::Again
             }
             Verdict::SetAside { faults } => {
-                self.set_aside(format!("{faults} faults in ten minutes, the last: {fault}"));
+                self.set_aside(format!(
+                    "set aside after {faults} faults in ten minutes, until its configuration or component changes or \
+                     the agent is restarted; the last: {fault}"
+                ));
                 Next::Stop
             }
         }

@@ -96,7 +96,10 @@ impl Services for CollectorServices {
     }
 
     fn denied(&self, what: &Denied) {
-        self.board.write(|s| s.last_problem = Some(what.to_string()));
+        self.board.write(|s| {
+            s.denied += 1;
+            s.last_problem = Some(what.to_string());
+        });
         tracing::warn!(collector = self.name, "{what}");
     }
 

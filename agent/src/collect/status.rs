@@ -1,8 +1,14 @@
 //! What an operator is told of a collector.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use serde::Serialize;
+
+/// So many faults are kept in words.
+const PAST_FAULTS: usize = 8;
 
 /// Where a collector stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -17,13 +23,14 @@ pub enum CollectorState {
         /// Milliseconds from the fault to the new instance.
         pause_ms: u64,
     },
-    /// Too many faults: off until the agent is restarted.
+    /// Too many faults, or nothing that can be run: off until its configuration or its component changes, or the
+    /// agent is restarted.
     SetAside,
-    /// The agent is stopping.
+    /// The agent is stopping, or the collector left the configuration.
     Stopped,
 }
 
-/// Counts since the agent started, and the last things that went wrong.
+/// Counts since the collector was started, and the last things that went wrong.
 #[derive(Debug, Clone, Serialize)]
 pub struct CollectorStatus {
     /// The name in the configuration.
@@ -49,6 +56,12 @@ pub struct CollectorStatus {
     pub errors: u64,
     /// Faults: traps, deadlines, limits.
     pub faults: u64,
+    /// The same by cause: `deadline`, `memory`, `panic`, and the like. Only causes that have come.
+    pub faults_by_cause: BTreeMap<&'static str, u64>,
+    /// The last eight of them, oldest first.
+    pub past_faults: VecDeque<PastFault>,
+    /// What it asked for and was not granted; the same thing asked for again counts once an instance.
+    pub denied: u64,
     /// New instances after a fault.
     pub restarts: u64,
     /// Log lines over the rate, dropped.
@@ -59,6 +72,30 @@ pub struct CollectorStatus {
     pub last_collect_us: u64,
     /// The last fault, error or refusal, in words.
     pub last_problem: Option<String>,
+}
+
+/// A fault that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PastFault {
+    /// When, milliseconds since the epoch.
+    pub at_unix_ms: u64,
+    /// One word: `deadline`, `memory`, `panic`.
+    pub cause: &'static str,
+    /// What happened, and where there is a remedy, what to change.
+    pub message: String,
+}
+
+impl CollectorStatus {
+    /// Counts a fault, and keeps its words in place of the oldest.
+    pub(super) fn fault(&mut self, fault: PastFault) {
+        self.faults += 1;
+        *self.faults_by_cause.entry(fault.cause).or_default() += 1;
+        self.last_problem = Some(fault.message.clone());
+        if self.past_faults.len() == PAST_FAULTS {
+            self.past_faults.pop_front();
+        }
+        self.past_faults.push_back(fault);
+    }
 }
 
 /// Pushes that did not become durable.
@@ -90,6 +127,9 @@ impl Board {
             refused: Refused::default(),
             errors: 0,
             faults: 0,
+            faults_by_cause: BTreeMap::new(),
+            past_faults: VecDeque::new(),
+            denied: 0,
             restarts: 0,
             log_lines_dropped: 0,
             memory_bytes: 0,
@@ -109,5 +149,26 @@ impl Board {
     fn lock(&self) -> MutexGuard<'_, CollectorStatus> {
         // Plain counters: whatever a panicking writer left is still a status.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_counted_by_cause_and_the_last_are_kept_in_words() {
+        let board = Board::new("x", "builtin:x".to_owned());
+        for number in 0..10 {
+            let cause = if number % 2 == 0 { "deadline" } else { "memory" };
+            let fault = PastFault { at_unix_ms: number, cause, message: format!("fault {number}") };
+            board.write(|s| s.fault(fault));
+        }
+        let status = board.read();
+        assert_eq!(status.faults, 10);
+        assert_eq!(status.faults_by_cause, BTreeMap::from([("deadline", 5), ("memory", 5)]));
+        let kept: Vec<u64> = status.past_faults.iter().map(|fault| fault.at_unix_ms).collect();
+        assert_eq!(kept, (2..10).collect::<Vec<_>>(), "the oldest go first");
+        assert_eq!(status.last_problem.as_deref(), Some("fault 9"));
     }
 }

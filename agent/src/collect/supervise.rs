@@ -21,7 +21,7 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 pub(super) enum Verdict {
     /// A new instance after this pause.
     RestartAfter(Duration),
-    /// No new instance until an operator or a reload says so.
+    /// No new instance until its configuration or its component changes.
     SetAside {
         /// Faults counted within the window.
         faults: usize,

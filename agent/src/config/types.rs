@@ -12,7 +12,7 @@ pub const SYSTEM_PARTS: &[&str] =
     &["cpu", "disk", "filesystem", "host", "memory", "network", "paging", "process"];
 
 /// The whole configuration, checked. Names are unique within their section and ordered.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where the WAL, the dead letters, the plugin cache and the control socket live. Absolute.
     pub data_dir: PathBuf,
@@ -68,7 +68,7 @@ pub enum LogFormat {
 }
 
 /// `collectors.NAME`: a plugin that is asked on an interval.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Collector {
     /// The key in the configuration; the batch's source is `collectors/NAME`.
     pub name: String,
@@ -151,7 +151,7 @@ pub struct Limits {
 }
 
 /// `wal:`, the durable buffer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wal {
     /// When an append is answered.
     pub sync: Sync,
@@ -218,7 +218,7 @@ pub enum OnWrongKey {
 }
 
 /// `exporters.NAME`: one way out, with its own cursor.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exporter {
     /// The key in the configuration.
     pub name: String,

@@ -3,8 +3,10 @@
 //! Nothing here counts; the stages do. The same picture is shown to people, to scripts and to scrapers, so that
 //! they cannot disagree.
 
+mod configuration;
 mod overview;
 mod wal;
 
+pub use configuration::{Configuration, ConfigurationStatus};
 pub use overview::{AgentStatus, Overview};
 pub use wal::{LaneCounts, WalConsumer, WalLosses, WalStatus};

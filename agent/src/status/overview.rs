@@ -5,10 +5,13 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::wal::WalStatus;
+use super::{
+    configuration::{Configuration, ConfigurationStatus},
+    wal::WalStatus,
+};
 use crate::{
     clock::Clock,
-    collect::{Collector, CollectorState, CollectorStatus},
+    collect::{CollectorStatus, Roster},
     dead_letters::DeadLetterBox,
     export::{ExporterHandle, ExporterStatus},
     store::Store,
@@ -27,6 +30,9 @@ pub struct AgentStatus {
     pub ready: bool,
     /// Where everything on disk lies.
     pub data_dir: PathBuf,
+    /// Which configuration it runs with.
+    #[serde(flatten)]
+    pub configuration: ConfigurationStatus,
     /// Things an operator should know and may want to change.
     pub warnings: Vec<String>,
     /// One an entry of `collectors:`.
@@ -46,7 +52,8 @@ pub struct Overview {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Store,
     pub(crate) warnings: Vec<String>,
-    pub(crate) collectors: Vec<Collector>,
+    pub(crate) configuration: Arc<Configuration>,
+    pub(crate) collectors: Arc<Roster>,
     pub(crate) exporters: Vec<ExporterHandle>,
     pub(crate) dead_letters: Arc<DeadLetterBox>,
 }
@@ -60,8 +67,9 @@ impl Overview {
             uptime_ms: millis(self.clock.monotonic().saturating_sub(self.started)),
             ready: self.ready(),
             data_dir: self.data_dir.clone(),
+            configuration: self.configuration.read(),
             warnings: self.warnings.clone(),
-            collectors: self.collectors.iter().map(Collector::status).collect(),
+            collectors: self.collectors.status(),
             wal: WalStatus::from(self.store.status()),
             exporters: self.exporters.iter().map(ExporterHandle::status).collect(),
             dead_letters: self.dead_letters.pending(),
@@ -70,7 +78,7 @@ impl Overview {
 
     /// Whether every collector has come up, or was set aside.
     pub fn ready(&self) -> bool {
-        self.collectors.iter().all(|c| c.status().state != CollectorState::Starting)
+        self.collectors.ready()
     }
 
     /// Records that some exporter has not delivered yet, over all exporters.
@@ -80,7 +88,7 @@ impl Overview {
 
     /// Stops all collectors, side by side.
     pub(crate) async fn stop_collectors(&self) {
-        futures_util::future::join_all(self.collectors.iter().map(Collector::stop)).await;
+        self.collectors.stop().await;
     }
 
     /// Lets all exporters send what waits, side by side, until `end`; then stops them.

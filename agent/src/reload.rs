@@ -1,0 +1,211 @@
+//! Reload: the configuration is read again, and what differs of the collectors is applied.
+//!
+//! One task owns it, so that one reload runs at a time, whoever asks: SIGHUP leaves a note (one at most waits while a
+//! reload runs), the control socket waits for the answer. A client that goes away does not stop a reload half way. A
+//! configuration with a problem changes nothing.
+//!
+//! Deliberately absent: everything but collectors. What else differs is named, and needs a restart.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use crate::{
+    collect::{Changes, Roster},
+    config::{Config, Loaded, Problems},
+    status::Configuration,
+};
+
+/// Reads the configuration as it was read at the start.
+pub type Read = Box<dyn Fn() -> Result<Loaded, Problems> + Send + Sync>;
+
+/// What a reload came to.
+#[derive(Debug)]
+pub enum Answer {
+    /// The configuration is good and applied.
+    Applied(Applied),
+    /// It has problems; nothing was changed.
+    Refused(Problems),
+}
+
+/// A reload that was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    /// Counts the configurations that were applied; the one of the start is 1.
+    pub generation: u64,
+    /// What was done to the collectors.
+    #[serde(flatten)]
+    pub changes: Changes,
+    /// What differs from the running agent and was not applied, by its key: `wal`, `exporters.backend`.
+    pub restart_needed: Vec<String>,
+}
+
+/// The agent is stopping, and reloads nothing more.
+#[derive(Debug, thiserror::Error)]
+#[error("the agent is stopping")]
+pub struct Stopping;
+
+/// Asks for reloads. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    asks: mpsc::Sender<Ask>,
+}
+
+/// `None`: nobody waits for the answer.
+type Ask = Option<oneshot::Sender<Answer>>;
+
+impl Handle {
+    /// Reloads, after a reload that runs; the configuration is read after this was called.
+    ///
+    /// Cancel safety: once it has begun, a reload is done to its end.
+    ///
+    /// # Errors
+    /// [`Stopping`].
+    pub async fn reload(&self) -> Result<Answer, Stopping> {
+        let (tell, told) = oneshot::channel();
+        self.asks.send(Some(tell)).await.map_err(|_| Stopping)?;
+        told.await.map_err(|_| Stopping)
+    }
+
+    /// Asks for a reload and does not wait. One that is asked for and has not begun does for this one too, because it
+    /// reads the configuration later.
+    pub fn request(&self) {
+        if let Err(mpsc::error::TrySendError::Closed(_)) = self.asks.try_send(None) {
+            tracing::info!("the agent is stopping: not reloading");
+        }
+    }
+}
+
+/// The task that reloads, until it is stopped.
+pub struct Reloader {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Reloader {
+    /// Starts it. `started` is what the agent runs with, `roster` its collectors.
+    pub fn start(
+        read: Read,
+        started: Config,
+        roster: Arc<Roster>,
+        configuration: Arc<Configuration>,
+    ) -> (Handle, Self) {
+        let (asks, asked) = mpsc::channel(1);
+        let (stop, stopped) = oneshot::channel();
+        let task = Task { read: Arc::new(read), started, roster, configuration };
+        (Handle { asks }, Self { stop, task: tokio::spawn(task.run(asked, stopped)) })
+    }
+
+    /// Returns when a reload that runs is done; no other begins.
+    pub async fn stop(self) {
+        // An error means that the task has ended, which is what is wanted.
+        let _ = self.stop.send(());
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the reloading task ended badly");
+        }
+    }
+}
+
+struct Task {
+    read: Arc<Read>,
+    started: Config,
+    roster: Arc<Roster>,
+    configuration: Arc<Configuration>,
+}
+
+impl Task {
+    async fn run(self, mut asked: mpsc::Receiver<Ask>, mut stopped: oneshot::Receiver<()>) {
+        loop {
+            let ask = tokio::select! {
+                biased;
+                _ = &mut stopped => return,
+                ask = asked.recv() => ask,
+            };
+            let Some(tell) = ask else { return };
+            let Some(answer) = self.reload().await else { continue };
+            if let Some(tell) = tell {
+                // Nobody waits any more when the client went away; what was done stands in the log.
+                let _ = tell.send(answer);
+            }
+        }
+    }
+
+    /// `None`: reading panicked, which the log says; whoever waits is told that there is no answer.
+    async fn reload(&self) -> Option<Answer> {
+        let read = self.read.clone();
+        // Files may lie on a network.
+        let loaded = match tokio::task::spawn_blocking(move || read()).await {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::error!(%error, "reload: reading the configuration failed");
+                return None;
+            }
+        };
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(problems) => {
+                self.configuration.refused();
+                let all: Vec<_> =
+                    problems.iter().map(|p| format!("{}: {}: {}", p.location, p.key, p.what)).collect();
+                tracing::error!(
+                    problems = problems.len(),
+                    what = all.join("; "),
+                    "reload refused: the configuration has problems; nothing was changed"
+                );
+                return Some(Answer::Refused(problems));
+            }
+        };
+        loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let changes = self.roster.apply(&loaded.config.collectors).await;
+        let restart_needed = restart_needed(&self.started, &loaded.config);
+        let generation = self.configuration.applied(restart_needed.clone());
+        tracing::info!(
+            generation,
+            added = changes.added.join(", "),
+            removed = changes.removed.join(", "),
+            changed = changes.changed.join(", "),
+            unchanged = changes.unchanged,
+            restart_needed = restart_needed.join(", "),
+            "reloaded"
+        );
+        Some(Answer::Applied(Applied { generation, changes, restart_needed }))
+    }
+}
+
+/// How a refusal is told to programs: `problems` as `check --json` has them, and `shown`, what a person reads. Excerpts
+/// in it mask every value.
+pub fn refusal(problems: &Problems) -> serde_json::Value {
+    serde_json::json!({ "problems": problems.to_json(), "shown": problems.to_string() })
+}
+
+/// What differs and is not applied, by its key.
+fn restart_needed(started: &Config, wanted: &Config) -> Vec<String> {
+    // Taken apart, so that a new section cannot be forgotten here.
+    let Config { data_dir, log, resource, collectors: _, wal, exporters, health, control_socket } = started;
+    let sections = [
+        ("data_dir", *data_dir != wanted.data_dir),
+        ("log", *log != wanted.log),
+        ("resource", *resource != wanted.resource),
+        ("wal", *wal != wanted.wal),
+        ("health", *health != wanted.health),
+        ("control", *control_socket != wanted.control_socket),
+    ];
+    let mut names: Vec<String> =
+        sections.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect();
+    for exporter in exporters {
+        if wanted.exporters.iter().find(|other| other.name == exporter.name) != Some(exporter) {
+            names.push(format!("exporters.{}", exporter.name));
+        }
+    }
+    let new = wanted.exporters.iter().filter(|other| !exporters.iter().any(|one| one.name == other.name));
+    names.extend(new.map(|exporter| format!("exporters.{}", exporter.name)));
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests;

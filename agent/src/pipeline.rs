@@ -122,7 +122,7 @@ pub struct Pipeline {
     wal: Wal,
     dead_letters: Arc<DeadLetterBox>,
     health: Option<(SocketAddr, tokio::task::JoinHandle<()>)>,
-    control: admin::Control,
+    control: admin::Socket,
     reload: reload::Handle,
     reloader: Reloader,
 }

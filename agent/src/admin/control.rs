@@ -1,59 +1,27 @@
 //! The control socket: `/status` as JSON, for `whimbrel status` and its like, and `/reload`. Unix only, mode 0600.
 
-use std::{io, path::Path, path::PathBuf, sync::Arc, task::Context};
+use std::{io, path::Path, sync::Arc};
 
 use http::{Method, Request, StatusCode};
-use tokio::net::UnixListener;
 
-use super::serve::{Answer, every_connection, text, typed};
+use super::{
+    serve::{Answer, json, text},
+    socket::{self, Socket},
+};
 use crate::{
     reload::{self, Stopping},
     status::Overview,
 };
 
-/// Removes the socket when the agent stops.
-pub struct Control {
-    path: PathBuf,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        self.task.abort();
-        // Nobody is left to tell; the next start removes a stale socket.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-/// Binds the socket, in place of a stale one, and serves until dropped. The data directory's lock is held, so a
-/// socket that is there belongs to no running agent.
+/// Serves the control socket until dropped. The data directory's lock is held, so a socket that is there belongs to
+/// no running agent.
 ///
 /// # Errors
-/// When the socket cannot be made: the path is longer than 107 bytes, or its folder cannot be written.
-pub fn listen(path: &Path, overview: Arc<Overview>, reload: reload::Handle) -> io::Result<Control> {
-    let listener = bind_private(path)?;
-    let task = tokio::spawn(async move {
-        let accept = |context: &mut Context<'_>| listener.poll_accept(context).map_ok(|(stream, _)| stream);
-        every_connection("the control socket", accept, move |request| {
-            answer(request, overview.clone(), reload.clone())
-        })
-        .await;
-    });
-    Ok(Control { path: path.to_owned(), task })
-}
-
-/// Bound under another name, closed to other users, and only then put in its place.
-fn bind_private(path: &Path) -> io::Result<UnixListener> {
-    use std::os::unix::fs::PermissionsExt;
-    let unready = path.with_extension("new");
-    match std::fs::remove_file(&unready) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&unready)?;
-    std::fs::set_permissions(&unready, std::fs::Permissions::from_mode(0o600))?;
-    std::fs::rename(&unready, path)?;
-    Ok(listener)
+/// Those of [`socket::serve`].
+pub fn listen(path: &Path, overview: Arc<Overview>, reload: reload::Handle) -> io::Result<Socket> {
+    socket::serve(path, "the control socket", move |request| {
+        answer(request, overview.clone(), reload.clone())
+    })
 }
 
 async fn answer<B>(request: Request<B>, overview: Arc<Overview>, reload: reload::Handle) -> Answer {
@@ -69,12 +37,5 @@ async fn answer<B>(request: Request<B>, overview: Arc<Overview>, reload: reload:
         (_, "/status") => text(StatusCode::METHOD_NOT_ALLOWED, "GET\n"),
         (_, "/reload") => text(StatusCode::METHOD_NOT_ALLOWED, "POST\n"),
         _ => text(StatusCode::NOT_FOUND, "there are GET /status and POST /reload\n"),
-    }
-}
-
-fn json(status: StatusCode, value: &impl serde::Serialize) -> Answer {
-    match serde_json::to_vec(value) {
-        Ok(body) => typed(status, "application/json", body),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }

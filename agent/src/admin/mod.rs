@@ -9,7 +9,10 @@ mod control;
 mod health;
 mod prometheus;
 mod serve;
+mod socket;
 
 pub use ask::{AskError, ask, get, reload};
-pub use control::{Control, listen as control};
+pub use control::listen as control;
 pub use health::listen as health;
+pub use serve::{Answer, json, text};
+pub use socket::{Socket, serve as socket};

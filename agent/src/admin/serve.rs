@@ -29,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const HEADER_BYTES: usize = 16 << 10;
 
 /// An answer.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub type Answer = Response<Full<Bytes>>;
 
 /// Accepts for ever, and answers each request with `answer`, which is dropped half way when the client goes away.
 /// `what` listens, for the log.
@@ -85,7 +85,7 @@ where
 }
 
 /// A plain-text answer.
-pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     typed(status, "text/plain; charset=utf-8", body)
 }
 
@@ -95,4 +95,12 @@ pub(super) fn typed(status: StatusCode, content_type: &'static str, body: impl I
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
     answer
+}
+
+/// A value as JSON.
+pub fn json(status: StatusCode, value: &impl serde::Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(body) => typed(status, "application/json", body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
 }

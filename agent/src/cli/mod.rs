@@ -10,8 +10,7 @@ mod run;
 
 mod check;
 mod config;
-mod demo;
-pub mod hostile;
+pub mod demo;
 mod plugin;
 mod reload;
 mod status;
@@ -19,7 +18,6 @@ mod wal;
 
 mod exit;
 mod print;
-mod screen;
 mod source;
 mod words;
 

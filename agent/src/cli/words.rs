@@ -110,6 +110,14 @@ pub(super) fn consumers(consumers: &Value) -> Vec<Vec<String>> {
     if rows.len() == 1 { vec![row(&["  nothing has been seen by any exporter yet"])] } else { rows }
 }
 
+/// Records that wait for any exporter, by a running agent's status.
+pub(super) fn pending(agent: &Value) -> u64 {
+    list(&agent["wal"]["consumers"])
+        .flat_map(|consumer| list(&consumer["lanes"]))
+        .filter_map(|lane| lane["pending"].as_u64())
+        .sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

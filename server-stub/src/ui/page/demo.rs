@@ -292,7 +292,7 @@ fn hostile(known: &Known) -> Markup {
     let collectors = known.agent["collectors"].as_array().map_or(&[][..], Vec::as_slice);
     html! {
         @if !collectors.is_empty() {
-            table {
+            table.cards {
                 thead { tr { th { "plugin" } th { "state" } th.n { "collects" } th.n { "missed" } th.n { "faults" } th { "last problem" } } }
                 tbody {
                     @for collector in collectors {
@@ -300,9 +300,9 @@ fn hostile(known: &Known) -> Markup {
                         tr data-collector=(text::plain(&collector["name"])) {
                             td { b { (text::plain(&collector["name"])) } }
                             td.bad[state == "set_aside"].warn[state == "backing_off"] { (state.replace('_', " ")) }
-                            td.n { (text::count(collector["collects"].as_u64().unwrap_or(0))) }
-                            td.n { (text::count(collector["missed"].as_u64().unwrap_or(0))) }
-                            td.n { (text::count(collector["faults"].as_u64().unwrap_or(0))) }
+                            td.n data-is="collects" { (text::count(collector["collects"].as_u64().unwrap_or(0))) }
+                            td.n data-is="missed" { (text::count(collector["missed"].as_u64().unwrap_or(0))) }
+                            td.n data-is="faults" { (text::count(collector["faults"].as_u64().unwrap_or(0))) }
                             td.wide { (text::plain(&collector["last_problem"])) }
                         }
                     }

@@ -114,7 +114,7 @@ pub(super) fn logs(logs: &Value) -> Markup {
         @if logs.is_empty() {
             p.none { "No log records yet." }
         } @else {
-            table {
+            table.cards {
                 thead { tr { th { "time (UTC)" } th { "severity" } th { "host" } th { "record" } } }
                 tbody {
                     @for log in logs {
@@ -192,7 +192,7 @@ pub(super) fn requests(requests: &Value, now_ns: i64) -> Markup {
         @if requests.is_empty() {
             p.none { "No requests yet." }
         } @else {
-            table {
+            table.cards {
                 thead { tr { th { "signal" } th { "protocol" } th { "encoding" } th.n { "items" } th.n { "bytes" } th.n { "when" } th { "idempotency key" } } }
                 tbody {
                     @for request in requests {
@@ -200,7 +200,7 @@ pub(super) fn requests(requests: &Value, now_ns: i64) -> Markup {
                             td { (text::plain(&request["signal"])) }
                             td { (text::plain(&request["protocol"])) }
                             td { (text::plain(&request["encoding"])) }
-                            td.n { (text::count(request["items"].as_u64().unwrap_or(0))) }
+                            td.n data-is="items" { (text::count(request["items"].as_u64().unwrap_or(0))) }
                             td.n { (text::Unit::Bytes.show(request["wire_bytes"].as_f64().unwrap_or(0.0))) }
                             td.n { (text::ago(request["arrived_ns"].as_i64().unwrap_or(0), now_ns)) }
                             td.wide { code { (text::plain(&request["key"])) } }

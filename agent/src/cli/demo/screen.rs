@@ -1,10 +1,11 @@
 //! What the demo shows: on a terminal a picture that is drawn anew each second, elsewhere a line a second.
 
-use std::{fmt::Write as _, net::SocketAddr, path::Path};
+use std::{collections::VecDeque, fmt::Write as _, path::Path};
 
 use serde_json::Value;
 
-use super::{print, words};
+use super::{launcher::Seen, programs::Listening};
+use crate::cli::{print, words};
 
 /// Home, and clear what is below: the picture is drawn over the one before.
 const REDRAW: &str = "\x1b[H\x1b[J";
@@ -20,6 +21,8 @@ pub(super) const KNOWN: [&str; 9] = [
     "system.uptime",
     "whimbrel.heartbeat.count",
 ];
+/// So many of the last events are in the picture.
+const EVENTS: usize = 6;
 /// So many series of one metric are shown, the largest.
 const SERIES: usize = 5;
 
@@ -29,15 +32,18 @@ pub(super) struct Screen {
     greeting: String,
     listed: bool,
     ticks: u64,
+    /// The last things that happened, for the picture.
+    events: VecDeque<String>,
 }
 
 impl Screen {
-    pub(super) fn new(terminal: bool, agent: u32, home: &Path, otlp: SocketAddr, ui: SocketAddr) -> Self {
+    pub(super) fn new(terminal: bool, home: &Path, listening: Listening) -> Self {
+        let Listening { otlp, ui } = listening;
         let greeting = format!(
-            "whimbrel demo\n  agent    pid {agent}, its data encrypted in {}\n  backend  whimbrel-stub, OTLP/HTTP at http://{otlp}, its answers at http://{ui}/api/metrics\n  Ctrl-C ends it\n\n",
+            "whimbrel demo\n  open     http://{ui} in a browser: charts, and three buttons that try to lose something\n  agent    its data, encrypted, is in {}\n  backend  whimbrel-stub, OTLP/HTTP at http://{otlp}\n  Ctrl-C ends it\n\n",
             home.display()
         );
-        Self { terminal, greeting, listed: false, ticks: 0 }
+        Self { terminal, greeting, listed: false, ticks: 0, events: VecDeque::new() }
     }
 
     /// Printed once; on a terminal the picture repeats it.
@@ -45,30 +51,33 @@ impl Screen {
         format!("{}waiting for the first figures: plugins are compiled at the first start\n", self.greeting)
     }
 
-    /// What to print for this second: what the stub says of all metrics and of the series of the known ones, and the
-    /// agent of itself. `None` where one of them did not answer.
-    pub(super) fn draw(
-        &mut self,
-        metrics: Option<&Value>,
-        series: &[Value],
-        stats: Option<&Value>,
-        agent: Option<&Value>,
-    ) -> String {
+    /// What to print for this second.
+    pub(super) fn draw(&mut self, seen: &Seen) -> String {
         self.ticks += 1;
+        self.events.extend(seen.events.iter().cloned());
+        while self.events.len() > EVENTS {
+            self.events.pop_front();
+        }
+        let mut out = String::new();
+        if !self.terminal {
+            seen.events.iter().for_each(|event| out.push_str(&format!("* {event}\n")));
+        }
+        let Seen { metrics, series, stats, agent, .. } = seen;
+        let (metrics, stats, agent) = (metrics.as_ref(), stats.as_ref(), agent.as_ref());
         let Some(metrics) =
             metrics.map(|m| words::list(&m["metrics"]).collect::<Vec<_>>()).filter(|m| !m.is_empty())
         else {
-            return String::new();
+            return out;
         };
         let summary = summary(metrics.len(), stats, agent);
         if self.terminal {
+            let events: String = self.events.iter().map(|event| format!("* {event}\n")).collect();
             return format!(
-                "{REDRAW}{}{summary}\n\n{}",
+                "{REDRAW}{}{summary}\n{events}\n{}",
                 self.greeting,
                 print::table(&rows(&metrics, series))
             );
         }
-        let mut out = String::new();
         if !self.listed && self.ticks > 3 {
             self.listed = true;
             let _ = writeln!(
@@ -85,12 +94,7 @@ impl Screen {
 fn summary(names: usize, stats: Option<&Value>, agent: Option<&Value>) -> String {
     let signal = stats.map_or(&Value::Null, |s| &s["signals"]["metrics"]);
     let latency = &signal["latency"]["last_minute"];
-    let pending: u64 = agent
-        .into_iter()
-        .flat_map(|a| words::list(&a["wal"]["consumers"]))
-        .flat_map(|consumer| words::list(&consumer["lanes"]))
-        .filter_map(|lane| lane["pending"].as_u64())
-        .sum();
+    let pending = agent.map_or(0, words::pending);
     let lost: u64 = agent
         .and_then(|a| a["wal"]["losses"].as_object())
         .map_or(0, |losses| losses.values().filter_map(Value::as_u64).sum());
@@ -206,9 +210,17 @@ mod tests {
     #[test]
     fn nothing_is_shown_before_something_arrived() {
         let address = "127.0.0.1:1".parse().unwrap();
-        let mut screen = Screen::new(false, 1, Path::new("/tmp/x"), address, address);
-        assert_eq!(screen.draw(Some(&json!({ "metrics": [] })), &[], None, None), "");
-        let shown = screen.draw(Some(&json!({ "metrics": [{ "name": "a" }] })), &[], None, None);
-        assert!(shown.starts_with("1 metrics, - points arrived"), "{shown}");
+        let listening = Listening { otlp: address, ui: address };
+        let mut screen = Screen::new(false, Path::new("/tmp/x"), listening);
+        let seen = |metrics: Value| Seen {
+            metrics: Some(json!({ "metrics": metrics })),
+            series: Vec::new(),
+            stats: None,
+            agent: None,
+            events: vec!["it rains".to_owned()],
+        };
+        assert_eq!(screen.draw(&seen(json!([]))), "* it rains\n");
+        let shown = screen.draw(&seen(json!([{ "name": "a" }])));
+        assert!(shown.starts_with("* it rains\n1 metrics, - points arrived"), "{shown}");
     }
 }

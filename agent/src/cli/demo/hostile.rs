@@ -8,16 +8,16 @@ use std::{
 };
 
 /// The component, built from `plugins/hostile` by `plugins/build`.
-pub const COMPONENT: &[u8] = include_bytes!("../../../plugins/components/hostile.wasm");
+pub(super) const COMPONENT: &[u8] = include_bytes!("../../../../plugins/components/hostile.wasm");
 
 /// Its entry under `collectors:`, where the component lies beside the configuration. Without grants.
-pub const COLLECTOR: &str = "hostile: {plugin: ./hostile.wasm, interval: 1s}";
+pub(super) const COLLECTOR: &str = "hostile: {plugin: ./hostile.wasm, interval: 1s}";
 
 /// Writes the component into a folder, as `hostile.wasm`, whole or not at all.
 ///
 /// # Errors
 /// When the folder cannot be written to.
-pub fn write(folder: &Path) -> io::Result<PathBuf> {
+pub(super) fn write(folder: &Path) -> io::Result<PathBuf> {
     let (unready, file) = (folder.join("hostile.wasm.new"), folder.join("hostile.wasm"));
     fs::write(&unready, COMPONENT)?;
     fs::rename(&unready, &file)?;

@@ -9,7 +9,7 @@ mod control;
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use http::{
@@ -24,8 +24,9 @@ use crate::{
     faults::Book,
     figures::Figures,
     listen::Closed,
+    outage::{Down, Outage},
     parameters::ParameterError,
-    receive::{Answer, with_body},
+    receive::{Answer, now_ns, with_body},
     store::{Store, StoreError},
 };
 
@@ -41,6 +42,8 @@ pub(crate) struct Ui {
     pub(crate) figures: Arc<Mutex<Figures>>,
     /// Lets requests go that hang on command.
     pub(crate) release: watch::Sender<u64>,
+    /// Takes the OTLP listeners down, and up again.
+    pub(crate) outage: Outage,
     /// Where the data lives, for people.
     pub(crate) data: String,
     pub(crate) started: Instant,
@@ -92,6 +95,22 @@ impl Ui {
         };
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Ok(answer)
+    }
+
+    /// Closes the OTLP listeners and cuts their connections, for a time or until [`Ui::up`]. Returns once they are
+    /// closed; this interface goes on.
+    pub(crate) async fn down(&self, length: Option<Duration>) {
+        self.outage.down(length, now_ns()).await;
+    }
+
+    /// Opens the OTLP listeners again. Whether they are open: not, for now, where another process took their ports.
+    pub(crate) async fn up(&self) -> bool {
+        self.outage.up().await
+    }
+
+    /// Since and until when the OTLP listeners are down; `None`: they are not.
+    pub(crate) fn outage(&self) -> Option<Down> {
+        self.outage.state()
     }
 
     async fn route(&self, request: &Request<Incoming>) -> Result<Value, UiError> {

@@ -23,7 +23,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 use whimbrel::{
     clock::SystemClock,
-    config::{Compression, Exporter, Retry, Signals, Tls},
+    config::{Compression, Exporter, Protocol, Retry, Signals, Tls},
     export::{
         DeadLetters, ExporterHandle, Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored,
         start,
@@ -133,6 +133,7 @@ fn drain(
     let config = Exporter {
         name: "bench".to_owned(),
         endpoint: format!("http://{}", receiver.address),
+        protocol: Protocol::HttpProtobuf,
         headers: Vec::new(),
         tls: Tls::default(),
         compression,

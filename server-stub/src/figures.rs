@@ -29,7 +29,7 @@ pub(crate) struct Figures {
 
 #[derive(Debug)]
 struct SignalFigures {
-    refused: BTreeMap<u16, u64>,
+    refused: BTreeMap<String, u64>,
     closed: u64,
     hung: u64,
     latency: Latency,
@@ -52,8 +52,8 @@ impl Figures {
         *self = Self::new(now);
     }
 
-    /// Counts an answer that is no success.
-    pub(crate) fn refused(&mut self, signal: Signal, status: u16) {
+    /// Counts an answer that is no success, by its HTTP status or the name of its gRPC code.
+    pub(crate) fn refused(&mut self, signal: Signal, status: String) {
         *self.signals[signal.index()].refused.entry(status).or_default() += 1;
     }
 
@@ -74,11 +74,9 @@ impl Figures {
 
     pub(crate) fn report(&mut self, signal: Signal, now: Instant) -> Value {
         let figures = &mut self.signals[signal.index()];
-        let by_status: BTreeMap<String, u64> =
-            figures.refused.iter().map(|(status, n)| (status.to_string(), *n)).collect();
         json!({
             "refused": figures.refused.values().sum::<u64>(),
-            "refused_by_status": by_status,
+            "refused_by_status": figures.refused,
             "closed_on_command": figures.closed,
             "hung_on_command": figures.hung,
             "latency": figures.latency.report(now),

@@ -1,13 +1,13 @@
 //! An OTLP backend for trying things and for tests: it stores, shows, and fails on command.
 //!
 //! ```text
-//!             +-- receive --------------------------------+
-//! OTLP/HTTP ->| headers -> faults -> body -> decode -> ... |-> store (one thread, SQLite) -> answer
+//! OTLP/HTTP   +-- receive --------------------------------+
+//! OTLP/gRPC ->| headers -> faults -> body -> decode -> ... |-> store (one thread, SQLite) -> answer
 //!             +-------------------------------------------+          |
 //! --ui      ->  ui: /api (reads the store) . /control (sets faults) <-+
 //! ```
 //!
-//! - A 200 means stored; with [`Data::Directory`] it means committed and synced.
+//! - A 200 (over gRPC, OK) means stored; with [`Data::Directory`] it means committed and synced.
 //! - A repeat of an idempotency key is answered like the first request and not stored again. Keys are
 //!   committed in the transaction of their data, so that neither a crash nor a restart parts them.
 //! - Whatever comes in is bounded: connections, headers, bodies, what bodies decompress to, rows, series,
@@ -20,6 +20,7 @@ mod faults;
 mod figures;
 mod listen;
 mod options;
+mod outage;
 mod parameters;
 mod receive;
 mod signal;

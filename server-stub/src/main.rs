@@ -20,11 +20,15 @@ const WATCH_EVERY: Duration = Duration::from_secs(5);
 
 /// Receives OpenTelemetry data, keeps it, shows it, and fails on command.
 ///
-/// An OTLP backend for trying things and for tests: point any OTLP/HTTP exporter at --http, and read what
+/// An OTLP backend for trying things and for tests: point any OTLP exporter at --grpc or --http, and read what
 /// arrived from --ui.
 #[derive(Debug, Parser)]
 #[command(name = "whimbrel-stub", version, after_long_help = AFTER_HELP)]
 struct Arguments {
+    /// Where OTLP/gRPC is received (identity, gzip, zstd), with grpc.health.v1.Health. Port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4317")]
+    grpc: SocketAddr,
+
     /// Where OTLP/HTTP is received (protobuf and JSON; identity, gzip, zstd). Port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4318")]
     http: SocketAddr,
@@ -71,9 +75,12 @@ What arrived (GET on --ui, JSON):
 Misbehaviour (POST on --ui; GET /control lists all, GET /control/stats those in force):
   curl -X POST 'http://127.0.0.1:8080/control/fail?code=503&for=20s&rate=0.3&retry_after=2'
   curl -X POST 'http://127.0.0.1:8080/control/close?count=1&when=after'
+  curl -X POST 'http://127.0.0.1:8080/control/fail?grpc_code=RESOURCE_EXHAUSTED&retry_after=2'
+  curl -X POST 'http://127.0.0.1:8080/control/down?for=20s'
   curl -X POST 'http://127.0.0.1:8080/control/reset'
 
-A request that bears the Idempotency-Key of one that was stored is answered 200 and not stored again.
+A request that bears the Idempotency-Key (over gRPC, metadata of that name) of one that was stored is answered
+like that one and not stored again.
 
 Signals: TERM and INT stop it; requests under way have 5 s. The log goes to stderr, by RUST_LOG (warn).
 Exit codes: 0 stopped by a signal, 1 failed, 2 wrong use, 4 the data folder is in use.";
@@ -96,6 +103,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let memory = arguments.data.as_os_str() == "memory";
     let options = Options {
         http: arguments.http,
+        grpc: arguments.grpc,
         ui: arguments.ui,
         demo: arguments.demo.clone(),
         data: if memory { Data::Memory } else { Data::Directory(arguments.data.clone()) },
@@ -132,12 +140,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn announce(stub: &Stub, json: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if json {
-        for (listener, address) in [("http", stub.http_addr), ("ui", stub.ui_addr)] {
+        for (listener, address) in [("http", stub.http_addr), ("grpc", stub.grpc_addr), ("ui", stub.ui_addr)]
+        {
             let line = serde_json::json!({ "listener": listener, "address": address.to_string() });
             writeln!(out, "{line}")?;
         }
     } else {
         writeln!(out, "OTLP/HTTP is received at http://{}", stub.http_addr)?;
+        writeln!(out, "OTLP/gRPC is received at http://{}", stub.grpc_addr)?;
         writeln!(out, "what arrived is shown at http://{}", stub.ui_addr)?;
     }
     out.flush()

@@ -7,6 +7,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub struct Options {
     /// Where OTLP/HTTP is received. Port 0 takes a free one. Default 127.0.0.1:0.
     pub http: SocketAddr,
+    /// Where OTLP/gRPC and `grpc.health.v1.Health` are received, in the clear. Port 0 takes a free one. Default
+    /// 127.0.0.1:0.
+    pub grpc: SocketAddr,
     /// Where `/api` and `/control` are served. Port 0 takes a free one. Default 127.0.0.1:0.
     ///
     /// Whoever reaches it can read everything and break the stub: keep it on loopback.
@@ -27,6 +30,7 @@ impl Default for Options {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
             http: loopback,
+            grpc: loopback,
             ui: loopback,
             demo: None,
             data: Data::Memory,
@@ -49,7 +53,8 @@ pub enum Data {
 /// What one request or connection may cost.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes of a body, as sent and again as decompressed; above it 413. Default 64 MiB, which OTLP 1.11
+    /// Bytes of a body, as sent and again as decompressed; above it 413, over gRPC
+    /// RESOURCE_EXHAUSTED. Default 64 MiB, which OTLP 1.11
     /// recommends servers to take.
     pub body: usize,
     /// Bytes of all bodies that are being received at one time; beyond it requests wait, then get 503.

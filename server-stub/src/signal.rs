@@ -40,6 +40,15 @@ impl Signal {
         Self::ALL.into_iter().find(|signal| signal.path() == path)
     }
 
+    /// The gRPC service that receives it, by its method `Export` (opentelemetry-proto, `collector`).
+    pub fn service(self) -> &'static str {
+        match self {
+            Self::Metrics => "opentelemetry.proto.collector.metrics.v1.MetricsService",
+            Self::Logs => "opentelemetry.proto.collector.logs.v1.LogsService",
+            Self::Traces => "opentelemetry.proto.collector.trace.v1.TraceService",
+        }
+    }
+
     /// Its place in [`Signal::ALL`], which is also how the database spells it.
     pub(crate) fn index(self) -> usize {
         self as usize

@@ -1,6 +1,7 @@
 //! A running stub: binds, starts its threads, and stops them.
 
 use std::{
+    future::{Future, pending},
     io,
     net::{self, SocketAddr},
     path::PathBuf,
@@ -9,14 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::Request;
+use hyper::body::Incoming;
 use tokio::{net::TcpListener, runtime, sync::watch, time::MissedTickBehavior};
 
 use crate::{
     faults::Book,
     figures::Figures,
-    listen,
-    options::{Data, Options},
-    receive::{Receiver, now_ns},
+    listen::{self, Closed},
+    options::{Data, Limits, Options},
+    outage::Outage,
+    receive::{Answer, Receiver, now_ns},
     store::{OpenError, Store, Worker},
     ui::{Demo, Ground, Live, Ui},
 };
@@ -31,6 +35,8 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(10);
 pub struct Stub {
     /// Where OTLP/HTTP is received, with the real port.
     pub http_addr: SocketAddr,
+    /// Where OTLP/gRPC is received, with the real port.
+    pub grpc_addr: SocketAddr,
     /// Where `/api` and `/control` are served, with the real port.
     pub ui_addr: SocketAddr,
     stop: watch::Sender<bool>,
@@ -74,21 +80,27 @@ impl Stub {
     /// See [`StartError`]; [`StartError::Locked`] is the one to try again after, once the other has stopped.
     pub fn start(options: Options) -> Result<Self, StartError> {
         let (http, http_addr) = bind(options.http)?;
+        let (grpc, grpc_addr) = bind(options.grpc)?;
         let (ui, ui_addr) = bind(options.ui)?;
         let (stop, stopped) = watch::channel(false);
         let (started, has_started) = mpsc::channel();
         let server = thread::Builder::new()
             .name("stub".to_owned())
-            .spawn(move || run(options, http, ui, stopped, &started))
+            .spawn(move || run(options, [http, grpc, ui], stopped, &started))
             .map_err(StartError::Thread)?;
         // No word at all means that the thread panicked, which `is_running` shows.
         has_started.recv().unwrap_or(Ok(()))?;
-        Ok(Self { http_addr, ui_addr, stop, server: Some(server) })
+        Ok(Self { http_addr, grpc_addr, ui_addr, stop, server: Some(server) })
     }
 
     /// Where a sender's OTLP/HTTP endpoint must point: `http://ADDRESS`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.http_addr)
+    }
+
+    /// Where a sender's OTLP/gRPC endpoint must point: `http://ADDRESS`.
+    pub fn grpc_endpoint(&self) -> String {
+        format!("http://{}", self.grpc_addr)
     }
 
     /// Stops, and waits for it. The same as dropping it, with a name.
@@ -127,8 +139,7 @@ fn bind(address: SocketAddr) -> Result<(net::TcpListener, SocketAddr), StartErro
 /// The stub's thread: says by `started` whether it could start, and serves until it is stopped.
 fn run(
     options: Options,
-    http: net::TcpListener,
-    ui: net::TcpListener,
+    [http, grpc, ui]: [net::TcpListener; 3],
     stopped: watch::Receiver<bool>,
     started: &mpsc::Sender<Result<(), StartError>>,
 ) {
@@ -140,12 +151,12 @@ fn run(
             let registered = |listener, address| {
                 TcpListener::from_std(listener).map_err(|source| StartError::Bind { address, source })
             };
-            (registered(http, options.http)?, registered(ui, options.ui)?)
+            [registered(http, options.http)?, registered(grpc, options.grpc)?, registered(ui, options.ui)?]
         };
         Ok((runtime, listeners, open(&options)?))
     };
     // Whoever started it waits for this, and so is there to hear it.
-    let (runtime, (http, ui), (worker, store)) = match prepare() {
+    let (runtime, listeners, (worker, store)) = match prepare() {
         Ok(prepared) => {
             let _ = started.send(Ok(()));
             prepared
@@ -155,7 +166,7 @@ fn run(
             return;
         }
     };
-    runtime.block_on(serve(options, http, ui, store, stopped));
+    runtime.block_on(serve(options, listeners, store, stopped));
     // Tasks that are left over hold the store; without them its thread ends, and is waited for.
     drop(runtime);
     drop(worker);
@@ -171,13 +182,12 @@ fn open(options: &Options) -> Result<(Worker, Store), StartError> {
 
 async fn serve(
     options: Options,
-    http: TcpListener,
-    ui: TcpListener,
+    [http, grpc, ui]: [TcpListener; 3],
     store: Store,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) {
     let now = Instant::now();
-    let listening = [("http/protobuf", &http)]
+    let listening = [("http/protobuf", &http), ("grpc", &grpc)]
         .into_iter()
         .filter_map(|(protocol, listener)| Some((protocol, listener.local_addr().ok()?)))
         .collect();
@@ -190,12 +200,15 @@ async fn serve(
         Arc::clone(&faults),
         Arc::clone(&figures),
         released,
+        stopped.clone(),
     ));
-    let demo = options.demo.clone().map(|socket| Arc::new(Demo::new(socket)));
+    let outage = Outage::new(2);
+    let demo = options.demo.clone().map(|socket| Arc::new(Demo::new(socket, outage.clone())));
     let ground = Ground {
         store: store.clone(),
         figures: Arc::clone(&figures),
         demo: demo.clone(),
+        outage: outage.clone(),
         data: options.data.to_string(),
         started: now,
         endpoints: listening,
@@ -206,15 +219,23 @@ async fn serve(
         faults,
         figures,
         release: release.clone(),
+        outage: outage.clone(),
         data: options.data.to_string(),
         started: now,
         started_ns: now_ns(),
     });
-    let receive = listen::serve(http, options.limits.clone(), stopped.clone(), move |request| {
+    let receive_http = {
         let receiver = Arc::clone(&receiver);
-        async move { receiver.handle(request).await }
+        otlp(http, &options.limits, &stopped, &outage, move |request| {
+            let receiver = Arc::clone(&receiver);
+            async move { receiver.handle(request).await }
+        })
+    };
+    let receive_grpc = otlp(grpc, &options.limits, &stopped, &outage, move |request| {
+        let receiver = Arc::clone(&receiver);
+        async move { receiver.handle_grpc(request).await }
     });
-    let show = listen::serve(ui, options.limits, stopped.clone(), move |request| {
+    let show = listen::serve(ui, options.limits.clone(), stopped.clone(), pending(), move |request| {
         let page = Arc::clone(&page);
         async move { page.handle(request).await }
     });
@@ -226,13 +247,14 @@ async fn serve(
             }
         }
     };
+    let mut ending = stopped.clone();
     let expire = async {
         let mut every = tokio::time::interval(EXPIRE_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = every.tick() => {}
-                () = listen::told(&mut stopped) => break,
+                () = listen::told(&mut ending) => break,
             }
             if let Err(error) = store.expire(now_ns()).await {
                 tracing::error!(%error, "dropping what is too old failed; it is tried again");
@@ -242,5 +264,26 @@ async fn serve(
         release.send_modify(|n| *n += 1);
         drop(store);
     };
-    tokio::join!(receive, show, follow, expire);
+    // The last one stands for no outage, so there is nothing in how it ended.
+    let _ = tokio::join!(receive_http, receive_grpc, show, follow, expire);
+}
+
+/// Serves one protocol of OTLP, but for outages, which come and go at the address of the first socket.
+async fn otlp<H, F>(
+    listener: TcpListener,
+    limits: &Limits,
+    stopped: &watch::Receiver<bool>,
+    outage: &Outage,
+    handle: H,
+) where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Answer, Closed>> + Send + 'static,
+{
+    match listener.local_addr() {
+        Ok(address) => {
+            let (limits, stopped, outage) = (limits.clone(), stopped.clone(), outage.clone());
+            listen::serve_with_outages(listener, address, limits, stopped, outage, handle).await;
+        }
+        Err(error) => tracing::error!(%error, "a listener has no address"),
+    }
 }

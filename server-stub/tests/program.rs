@@ -15,6 +15,9 @@ use http::Method;
 use prost::Message;
 use support::*;
 
+/// A free port of loopback.
+const FREE: &str = "127.0.0.1:0";
+
 struct Program {
     child: Child,
     http: SocketAddr,
@@ -38,15 +41,15 @@ fn command(arguments: &[&str]) -> Command {
 fn start(data: &Path) -> Program {
     let data = data.to_str().unwrap();
     let mut child =
-        command(&["--http", "127.0.0.1:0", "--ui", "127.0.0.1:0", "--data", data, "--json"]).spawn().unwrap();
+        command(&["--http", FREE, "--grpc", FREE, "--ui", FREE, "--data", data, "--json"]).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut address = |listener: &str| {
         let line: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
         assert_eq!(line["listener"], listener);
         line["address"].as_str().unwrap().parse::<SocketAddr>().unwrap()
     };
-    let (http, ui) = (address("http"), address("ui"));
-    assert!(http.port() != 0 && ui.port() != 0, "the real ports are printed");
+    let (http, grpc, ui) = (address("http"), address("grpc"), address("ui"));
+    assert!(http.port() != 0 && grpc.port() != 0 && ui.port() != 0, "the real ports are printed");
     Program { child, http, ui }
 }
 
@@ -121,7 +124,7 @@ fn a_folder_in_use_is_said_and_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     let _first = start(folder.path());
     let data = folder.path().to_str().unwrap();
-    let (code, says) = run(&["--http", "127.0.0.1:0", "--ui", "127.0.0.1:0", "--data", data]);
+    let (code, says) = run(&["--http", FREE, "--grpc", FREE, "--ui", FREE, "--data", data]);
     assert_eq!(code, 4);
     assert!(says.contains(data) && says.contains("in use by another process"), "{says}");
 }
@@ -136,13 +139,13 @@ fn what_cannot_start_says_why_and_ends_with_1() {
     std::fs::write(garbage.join("stub.sqlite"), vec![7; 100_000]).unwrap();
     let first = start(&folder.path().join("data"));
     let taken = first.http.to_string();
-    let free = "127.0.0.1:0";
+    let free = FREE;
     for (http, data, says) in [
         (free, file.to_str().unwrap(), "cannot make the folder"),
         (free, garbage.to_str().unwrap(), "not a database"),
         (taken.as_str(), "memory", "cannot listen on"),
     ] {
-        let (code, output) = run(&["--http", http, "--ui", free, "--data", data]);
+        let (code, output) = run(&["--http", http, "--grpc", free, "--ui", free, "--data", data]);
         assert_eq!(code, 1, "{output}");
         assert!(output.contains(says), "{output:?} should say {says:?}");
     }
@@ -150,21 +153,21 @@ fn what_cannot_start_says_why_and_ends_with_1() {
 
 #[test]
 fn wrong_use_ends_with_2_and_help_is_worth_reading() {
-    for arguments in [&["--http", "here"][..], &["--grpc", "127.0.0.1:0"], &["--max-rows", "many"]] {
+    for arguments in [&["--http", "here"][..], &["--grpc", "4317"], &["--max-rows", "many"]] {
         assert_eq!(run(arguments).0, 2, "{arguments:?}");
     }
     let (code, help) = run(&["--help"]);
     assert_eq!(code, 0);
-    for word in ["--http", "--ui", "--data", "/api/values", "/control/fail", "Exit codes"] {
+    for word in ["--http", "--grpc", "--ui", "--data", "/api/values", "/control/fail", "Exit codes"] {
         assert!(help.contains(word), "the help should name {word}");
     }
 }
 
 #[test]
 fn for_people_it_prints_where_to_go() {
-    let mut child = command(&["--http", "127.0.0.1:0", "--ui", "127.0.0.1:0"]).spawn().unwrap();
+    let mut child = command(&["--http", FREE, "--grpc", FREE, "--ui", FREE]).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
-    let mut lines = [String::new(), String::new()];
+    let mut lines = [String::new(), String::new(), String::new()];
     for line in &mut lines {
         out.read_line(line).unwrap();
     }
@@ -173,6 +176,7 @@ fn for_people_it_prints_where_to_go() {
     let mut errors = String::new();
     child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     assert!(lines[0].starts_with("OTLP/HTTP is received at http://127.0.0.1:"), "{lines:?}");
-    assert!(lines[1].starts_with("what arrived is shown at http://127.0.0.1:"), "{lines:?}");
+    assert!(lines[1].starts_with("OTLP/gRPC is received at http://127.0.0.1:"), "{lines:?}");
+    assert!(lines[2].starts_with("what arrived is shown at http://127.0.0.1:"), "{lines:?}");
     assert_eq!(errors, "", "nothing is wrong, so nothing is said");
 }

@@ -16,6 +16,8 @@ pub struct Stub {
     child: Child,
     /// OTLP/HTTP.
     pub otlp: SocketAddr,
+    /// OTLP/gRPC.
+    pub grpc: SocketAddr,
     /// `/api` and `/control`.
     pub ui: SocketAddr,
 }
@@ -23,23 +25,28 @@ pub struct Stub {
 impl Stub {
     /// On free ports, storing in memory.
     pub fn start() -> Self {
-        Self::start_with("127.0.0.1:0", "memory")
+        Self::start_with("127.0.0.1:0", "127.0.0.1:0", "memory")
     }
 
     /// On the given address for OTLP, storing in a folder: a backend that goes away and comes back.
     pub fn start_at(otlp: &str, data: &Path) -> Self {
-        Self::start_with(otlp, data.to_str().expect("a temporary folder's name is text"))
+        Self::start_with(otlp, "127.0.0.1:0", text(data))
     }
 
-    fn start_with(otlp: &str, data: &str) -> Self {
+    /// The same with the given address for OTLP over gRPC.
+    pub fn start_at_grpc(grpc: &str, data: &Path) -> Self {
+        Self::start_with("127.0.0.1:0", grpc, text(data))
+    }
+
+    fn start_with(otlp: &str, grpc: &str, data: &str) -> Self {
         let mut child = Command::new(program("whimbrel-stub"))
-            .args(["--http", otlp, "--ui", "127.0.0.1:0", "--data", data, "--json"])
+            .args(["--http", otlp, "--grpc", grpc, "--ui", "127.0.0.1:0", "--data", data, "--json"])
             .stdout(Stdio::piped())
             .spawn()
             .expect("the stub starts");
         let stdout = child.stdout.take().expect("its output is piped");
         let mut listening = std::collections::BTreeMap::new();
-        for line in BufReader::new(stdout).lines().take(2) {
+        for line in BufReader::new(stdout).lines().take(3) {
             let line = line.expect("the stub's output is text");
             let said: Value =
                 serde_json::from_str(&line).unwrap_or_else(|e| panic!("the stub said {line:?}: {e}"));
@@ -53,7 +60,7 @@ impl Stub {
             let quoted = format!("\"{listener}\"");
             *listening.get(&quoted).unwrap_or_else(|| panic!("the stub says no {listener}: {listening:?}"))
         };
-        Self { otlp: address("http"), ui: address("ui"), child }
+        Self { otlp: address("http"), grpc: address("grpc"), ui: address("ui"), child }
     }
 
     /// `GET` on its API.
@@ -82,6 +89,10 @@ impl Stub {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn text(folder: &Path) -> &str {
+    folder.to_str().expect("a temporary folder's name is text")
 }
 
 impl Drop for Stub {

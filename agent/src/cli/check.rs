@@ -165,13 +165,17 @@ fn exporter(exporter: &Exporter) -> Vec<String> {
         Compression::Gzip => "gzip",
         Compression::None => "not compressed",
     };
+    let protocol = exporter.protocol.name();
     let mut cells =
-        vec![exporter.name.clone(), exporter.endpoint.clone(), "http/protobuf".into(), compression.into()];
-    let targets = [("metrics", exporter.metrics()), ("logs", exporter.logs()), ("traces", exporter.traces())];
-    let elsewhere = targets
-        .into_iter()
-        .filter(|(signal, target)| target.url != format!("{}/v1/{signal}", exporter.endpoint));
-    cells.extend(elsewhere.map(|(signal, target)| format!("{signal} to {}", target.url)));
+        vec![exporter.name.clone(), exporter.endpoint.clone(), protocol.into(), compression.into()];
+    let signals = &exporter.signals;
+    let own = [("metrics", &signals.metrics), ("logs", &signals.logs), ("traces", &signals.traces)];
+    cells.extend(own.into_iter().filter_map(|(signal, own)| {
+        let protocol = own.protocol.map(|protocol| format!(" over {}", protocol.name()));
+        let url = own.url.as_ref().map(|url| format!(" to {url}"));
+        (protocol.is_some() || url.is_some())
+            .then(|| format!("{signal}{}{}", protocol.unwrap_or_default(), url.unwrap_or_default()))
+    }));
     cells
 }
 

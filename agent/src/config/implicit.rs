@@ -3,15 +3,20 @@
 //! `OTEL_EXPORTER_OTLP_*` configure that exporter only: a header meant for one backend must not reach another. The
 //! rules are those of the OpenTelemetry specification (Protocol / OpenTelemetry Protocol Exporter; Resource SDK;
 //! General SDK configuration): a variable that is empty is not set, those of a signal go before the general ones, a
-//! signal's endpoint is used as it is, a number or name that is not understood is warned of and left out. What would
-//! send data to the wrong place or without its credentials is a problem: a protocol that this version does not
-//! speak, an address that is none, headers that can't be read.
+//! signal's endpoint is used as it is (over gRPC the general one too), a number or name that is not understood is
+//! warned of and left out. What would send data to the wrong place or without its credentials is a problem: a
+//! protocol that this version does not speak, an address that is none, headers that can't be read. Where no
+//! protocol is set, [`Protocol::usual_at`] the endpoint is spoken.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use whimbrel_otlp::Signal;
+
 use super::{
-    Compression, Exporter, Secret, SignalSettings, Tls,
-    check::{COMPRESSIONS, check_header, parse_endpoint},
+    Compression, Exporter, Protocol, Secret, SignalSettings, Tls,
+    check::{
+        COMPRESSIONS, LATER_PROTOCOLS, PROTOCOLS, check_grpc_endpoint, check_header, choose, parse_endpoint,
+    },
     environment::Environment,
     interpolate::absolute,
     problem::{Problem, Problems, Wrong, quote},
@@ -21,8 +26,23 @@ use super::{
 /// The exporter's name.
 const NAME: &str = "otlp";
 
-/// The specification's default for OTLP over HTTP.
-const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
+/// The specification's default endpoints.
+fn default_endpoint(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::HttpProtobuf => "http://localhost:4318",
+        Protocol::Grpc => "http://localhost:4317",
+    }
+}
+
+/// What the variables for all signals say about where to send.
+struct General {
+    /// If one is set.
+    protocol: Option<Protocol>,
+    /// Set or not.
+    spoken: Protocol,
+    /// If one is set.
+    endpoint: Option<String>,
+}
 
 /// Reads variables, and notes what is wrong with them.
 pub(super) struct Variables<'v> {
@@ -42,41 +62,75 @@ struct Variable {
 impl Variables<'_> {
     /// The exporter that exists where none is configured.
     pub(super) fn exporter(&mut self) -> Exporter {
-        self.protocol("");
+        let protocol = self.protocol("");
         let endpoint = match self.get("OTEL_EXPORTER_OTLP_ENDPOINT") {
             Some(variable) => self.parse(&variable, parse_endpoint),
             None => None,
         };
-        let mut exporter = Exporter::new(NAME, endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()));
-        let general = self.settings("");
-        exporter.headers = general.headers.unwrap_or_default();
-        exporter.compression = general.compression.unwrap_or(exporter.compression);
-        exporter.timeout = general.timeout.unwrap_or(exporter.timeout);
-        exporter.tls = general.tls.unwrap_or_default();
-        exporter.signals.metrics = self.signal("METRICS_", &exporter.tls);
-        exporter.signals.logs = self.signal("LOGS_", &exporter.tls);
-        exporter.signals.traces = self.signal("TRACES_", &exporter.tls);
+        let usual = endpoint.as_deref().map_or(Protocol::HttpProtobuf, Protocol::usual_at);
+        let spoken = protocol.unwrap_or(usual);
+        let general = General { protocol, spoken, endpoint: endpoint.clone() };
+        let endpoint = endpoint.unwrap_or_else(|| default_endpoint(spoken).to_owned());
+        let mut exporter = Exporter::new(NAME, endpoint);
+        exporter.protocol = spoken;
+        let settings = self.settings("");
+        exporter.headers = settings.headers.unwrap_or_default();
+        exporter.compression = settings.compression.unwrap_or(exporter.compression);
+        exporter.timeout = settings.timeout.unwrap_or(exporter.timeout);
+        exporter.tls = settings.tls.unwrap_or_default();
+        exporter.signals.metrics = self.signal("METRICS_", Signal::Metrics, &general);
+        exporter.signals.logs = self.signal("LOGS_", Signal::Logs, &general);
+        exporter.signals.traces = self.signal("TRACES_", Signal::Traces, &general);
+        self.check_general(&general, &exporter);
+        let signals = &mut exporter.signals;
+        for own in [&mut signals.metrics, &mut signals.logs, &mut signals.traces] {
+            let Some(own) = &mut own.tls else { continue };
+            own.ca_file = own.ca_file.take().or_else(|| exporter.tls.ca_file.clone());
+            own.cert_file = own.cert_file.take().or_else(|| exporter.tls.cert_file.clone());
+            own.key_file = own.key_file.take().or_else(|| exporter.tls.key_file.clone());
+        }
         exporter
     }
 
-    fn signal(&mut self, signal: &str, general: &Tls) -> SignalSettings {
-        self.protocol(signal);
-        let mut settings = self.settings(signal);
-        if let Some(variable) = self.get(&format!("OTEL_EXPORTER_OTLP_{signal}ENDPOINT")) {
-            settings.url = self.parse(&variable, |text| {
+    fn signal(&mut self, name: &str, signal: Signal, general: &General) -> SignalSettings {
+        let own = self.protocol(name);
+        let mut settings = self.settings(name);
+        let endpoint = self.get(&format!("OTEL_EXPORTER_OTLP_{name}ENDPOINT"));
+        let usual = |variable: &Variable| Protocol::usual_at(&variable.text);
+        let spoken =
+            own.or(general.protocol).unwrap_or_else(|| endpoint.as_ref().map_or(general.spoken, usual));
+        settings.protocol = (spoken != general.spoken).then_some(spoken);
+        settings.url = match &endpoint {
+            Some(variable) => self.parse(variable, |text| {
                 let trimmed = parse_endpoint(text)?;
+                if spoken == Protocol::Grpc {
+                    check_grpc_endpoint(&trimmed)?;
+                    return Ok(trimmed);
+                }
                 // "If an URL contains no path part, the root path / MUST be used."
                 let has_path = trimmed.splitn(4, '/').nth(3).is_some();
                 Ok(if has_path { text.to_owned() } else { format!("{trimmed}/") })
-            });
-        }
-        settings.tls = settings.tls.map(|own| Tls {
-            ca_file: own.ca_file.or_else(|| general.ca_file.clone()),
-            cert_file: own.cert_file.or_else(|| general.cert_file.clone()),
-            key_file: own.key_file.or_else(|| general.key_file.clone()),
-            server_name: None,
-        });
+            }),
+            // Another protocol than the general one, and no endpoint at all: that protocol's default.
+            None if settings.protocol.is_some() && general.endpoint.is_none() => Some(match spoken {
+                Protocol::HttpProtobuf => format!("{}{}", default_endpoint(spoken), signal.path()),
+                Protocol::Grpc => default_endpoint(spoken).to_owned(),
+            }),
+            None => None,
+        };
         settings
+    }
+
+    /// The general endpoint, where a signal uses it over gRPC.
+    fn check_general(&mut self, general: &General, exporter: &Exporter) {
+        let Some(endpoint) = &general.endpoint else { return };
+        let signals = [&exporter.signals.metrics, &exporter.signals.logs, &exporter.signals.traces];
+        let over_grpc = signals
+            .into_iter()
+            .any(|own| own.url.is_none() && own.protocol.unwrap_or(general.spoken) == Protocol::Grpc);
+        if over_grpc && let Some(variable) = self.get("OTEL_EXPORTER_OTLP_ENDPOINT") {
+            self.parse(&variable, |_| check_grpc_endpoint(endpoint));
+        }
     }
 
     /// The settings that are named alike for all signals and for each.
@@ -109,19 +163,12 @@ impl Variables<'_> {
             server_name: None,
         };
         let tls = Some(tls).filter(|tls| *tls != Tls::default());
-        SignalSettings { url: None, headers, tls, compression, timeout }
+        SignalSettings { url: None, protocol: None, headers, tls, compression, timeout }
     }
 
-    fn protocol(&mut self, signal: &str) {
-        let Some(variable) = self.get(&format!("OTEL_EXPORTER_OTLP_{signal}PROTOCOL")) else { return };
-        self.parse(&variable, |text| match text {
-            "http/protobuf" => Ok(()),
-            "grpc" | "http/json" => Err(Wrong::new(
-                "is not in this version, which sends OTLP as http/protobuf",
-                "set it to http/protobuf, with an endpoint that takes OTLP over HTTP (commonly port 4318)",
-            )),
-            _ => Err(Wrong::new("is not a protocol", "set it to http/protobuf")),
-        });
+    fn protocol(&mut self, signal: &str) -> Option<Protocol> {
+        let variable = self.get(&format!("OTEL_EXPORTER_OTLP_{signal}PROTOCOL"))?;
+        self.parse(&variable, |text| choose(text, PROTOCOLS, LATER_PROTOCOLS))
     }
 
     /// Resource attributes: those of the configuration, and under them those of the environment.

@@ -152,6 +152,7 @@ impl Loaded {
         let Exporter {
             name: _,
             endpoint,
+            protocol,
             headers,
             tls,
             compression,
@@ -164,7 +165,7 @@ impl Loaded {
         } = exporter;
         let mut shown = vec![
             ("endpoint", text(endpoint)),
-            ("protocol", text("http/protobuf")),
+            ("protocol", text(protocol.name())),
             ("compression", text(compression_name(*compression))),
             ("headers", Shown::Map(headers.iter().map(|(name, _)| (name.clone(), text(REDACTED))).collect())),
             ("tls", show_tls(tls)),
@@ -267,12 +268,13 @@ fn show_tls(tls: &Tls) -> Shown {
 }
 
 fn show_signal(own: &SignalSettings) -> Shown {
-    let SignalSettings { url, headers, tls, compression, timeout } = own;
+    let SignalSettings { url, protocol, headers, tls, compression, timeout } = own;
     let names = |headers: &Vec<(String, super::Secret)>| {
         Shown::Map(headers.iter().map(|(name, _)| (name.clone(), text(REDACTED))).collect())
     };
     let all = [
         ("url", url.as_ref().map(text)),
+        ("protocol", protocol.map(|protocol| text(protocol.name()))),
         ("headers", headers.as_ref().map(names)),
         ("tls", tls.as_ref().map(show_tls)),
         ("compression", compression.map(|compression| text(compression_name(compression)))),

@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
+use whimbrel_otlp::Signal;
+
 /// The collectors that are shipped inside the agent, as `builtin:NAME`.
 pub const BUILTIN_PLUGINS: &[&str] = &["heartbeat", "host"];
 
@@ -222,9 +224,12 @@ pub enum OnWrongKey {
 pub struct Exporter {
     /// The key in the configuration.
     pub name: String,
-    /// Base URL, scheme `http` or `https`, without a trailing slash; `/v1/metrics` and its like are appended by
-    /// [`Exporter::metrics`], [`Exporter::logs`] and [`Exporter::traces`].
+    /// Base URL, scheme `http` or `https`, without a trailing slash, and for gRPC without a path; `/v1/metrics` or
+    /// the service's path and their like are appended by [`Exporter::metrics`], [`Exporter::logs`] and
+    /// [`Exporter::traces`].
     pub endpoint: String,
+    /// How requests travel. Default: see [`Protocol::usual_at`].
+    pub protocol: Protocol,
     /// Sent with every request. Values are secrets.
     pub headers: Vec<(String, Secret)>,
     /// For `https`.
@@ -248,22 +253,32 @@ pub struct Exporter {
 impl Exporter {
     /// Where metrics go, and how.
     pub fn metrics(&self) -> Target<'_> {
-        self.target("metrics", &self.signals.metrics)
+        self.target(Signal::Metrics, &self.signals.metrics)
     }
 
     /// Where logs go, and how.
     pub fn logs(&self) -> Target<'_> {
-        self.target("logs", &self.signals.logs)
+        self.target(Signal::Logs, &self.signals.logs)
     }
 
     /// Where traces go, and how.
     pub fn traces(&self) -> Target<'_> {
-        self.target("traces", &self.signals.traces)
+        self.target(Signal::Traces, &self.signals.traces)
     }
 
-    fn target<'a>(&'a self, signal: &str, own: &'a SignalSettings) -> Target<'a> {
+    fn target<'a>(&'a self, signal: Signal, own: &'a SignalSettings) -> Target<'a> {
+        let protocol = own.protocol.unwrap_or(self.protocol);
+        let url = match (protocol, &own.url) {
+            (Protocol::HttpProtobuf, Some(url)) => url.clone(),
+            (Protocol::HttpProtobuf, None) => format!("{}{}", self.endpoint, signal.path()),
+            (Protocol::Grpc, own) => {
+                let base = own.as_deref().unwrap_or(&self.endpoint);
+                format!("{base}{}", signal.grpc_path())
+            }
+        };
         Target {
-            url: own.url.clone().unwrap_or_else(|| format!("{}/v1/{signal}", self.endpoint)),
+            url,
+            protocol,
             headers: own.headers.as_deref().unwrap_or(&self.headers),
             tls: own.tls.as_ref().unwrap_or(&self.tls),
             compression: own.compression.unwrap_or(self.compression),
@@ -275,8 +290,10 @@ impl Exporter {
 /// Where the batches of one signal go: the exporter's settings with the signal's own put over them.
 #[derive(Debug, Clone)]
 pub struct Target<'a> {
-    /// The whole URL of the request.
+    /// The whole URL of the request; for gRPC its path is the method's.
     pub url: String,
+    /// See [`Exporter::protocol`].
+    pub protocol: Protocol,
     /// See [`Exporter::headers`].
     pub headers: &'a [(String, Secret)],
     /// See [`Exporter::tls`].
@@ -301,8 +318,11 @@ pub struct Signals {
 /// What replaces the exporter's setting for one signal; `None`: nothing does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SignalSettings {
-    /// The whole URL, used as it is: nothing is appended (OTLP specification, exporter configuration).
+    /// The whole URL, used as it is: nothing is appended (OTLP specification, exporter configuration). For gRPC the
+    /// base URL, to which the method's path is appended.
     pub url: Option<String>,
+    /// In place of the general one.
+    pub protocol: Option<Protocol>,
     /// In place of the general ones, not added to them.
     pub headers: Option<Vec<(String, Secret)>>,
     /// In place of the general one.
@@ -312,6 +332,38 @@ pub struct SignalSettings {
     /// In place of the general one.
     pub timeout: Option<Duration>,
 }
+
+/// `exporters.NAME.protocol`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// `http/protobuf`: a POST to a path a signal.
+    HttpProtobuf,
+    /// `grpc`: a unary call a request, over HTTP/2.
+    Grpc,
+}
+
+impl Protocol {
+    /// As the configuration and the OTLP specification name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::HttpProtobuf => "http/protobuf",
+            Protocol::Grpc => "grpc",
+        }
+    }
+
+    /// What an endpoint most likely speaks that was given without a protocol: `http/protobuf`, the specification's
+    /// default, but gRPC on port 4317, which the specification gives to it: over HTTP nothing would answer there.
+    pub fn usual_at(endpoint: &str) -> Self {
+        let uri = endpoint.parse::<http::Uri>().ok();
+        match uri.and_then(|uri| uri.port_u16()) {
+            Some(GRPC_PORT) => Protocol::Grpc,
+            _ => Protocol::HttpProtobuf,
+        }
+    }
+}
+
+/// Of OTLP over gRPC (OTLP specification, "OTLP/gRPC Default Port").
+const GRPC_PORT: u16 = 4317;
 
 /// `exporters.NAME.compression`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

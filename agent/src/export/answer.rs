@@ -46,7 +46,7 @@ impl Secrets {
     }
 
     /// A receiver's text, fit for a line of a terminal and a log.
-    fn one_line(&self, text: &str) -> String {
+    pub(super) fn one_line(&self, text: &str) -> String {
         let end = text.floor_char_boundary(MAX_SCANNED);
         let mut text = text[..end].to_owned();
         for secret in &self.0 {
@@ -94,18 +94,16 @@ pub(super) fn classify(
             // Only the place is shown: a query may hold a secret.
             let place = headers.get(header::LOCATION).and_then(|place| place.to_str().ok()).unwrap_or("?");
             let place = secrets.one_line(place.split(['?', '#']).next().unwrap_or("?"));
-            Outcome::Held {
-                reason: format!("{status} to {place}, which is not followed: set the endpoint to it"),
-            }
+            Outcome::held(format!("{status} to {place}, which is not followed: set the endpoint to it"))
         }
-        _ => Outcome::Held { reason },
+        _ => Outcome::held(reason),
     }
 }
 
 fn accepted(status: StatusCode, headers: &HeaderMap, body: &Body, secrets: &Secrets) -> Outcome {
     if is(headers, "text/html") {
         // A captive portal or a wrong address would otherwise swallow everything with a smile.
-        return Outcome::Held { reason: format!("{status} with an HTML page: this is no OTLP receiver") };
+        return Outcome::held(format!("{status} with an HTML page: this is no OTLP receiver"));
     }
     let read = match body {
         Body::Broken(error) => {
@@ -125,7 +123,7 @@ fn accepted(status: StatusCode, headers: &HeaderMap, body: &Body, secrets: &Secr
 }
 
 /// Seconds or a date (RFC 9110, section 10.2.3).
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
@@ -134,7 +132,8 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-fn is(headers: &HeaderMap, media_type: &str) -> bool {
+/// Whether the body is of this media type, whatever its parameters.
+pub(super) fn is(headers: &HeaderMap, media_type: &str) -> bool {
     headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -236,14 +235,14 @@ mod tests {
         let secrets = Secrets::new(["Bearer s3cr3t-token".to_owned(), "a b".to_owned()].into_iter());
         let body = Body::Whole(Bytes::from_static(b"bad token s3cr3t-token in `Bearer s3cr3t-token`, a b"));
         let outcome = classify(StatusCode::UNAUTHORIZED, &HeaderMap::new(), &body, UNIX_EPOCH, &secrets);
-        let Outcome::Held { reason } = outcome else { panic!() };
+        let Outcome::Held { reason, .. } = outcome else { panic!() };
         assert_eq!(reason, "401 Unauthorized: bad token [redacted] in `[redacted]`, a b");
     }
 
     #[test]
     fn a_redirect_shows_where_to_but_no_query() {
         let outcome = answer(302, &[("location", "https://login.example/x?token=abc")], b"");
-        let Outcome::Held { reason } = outcome else { panic!() };
+        let Outcome::Held { reason, .. } = outcome else { panic!() };
         assert!(reason.contains("https://login.example/x,"), "{reason}");
         assert!(!reason.contains("abc"));
     }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    dialect::{BROKEN_FRAME, EMPTY_FRAME, Frames, judge_probe},
+    dialect::{CONTROL, Frames, PROBE, judge_probe, stumbles},
     encode::{self, Unreadable},
     lane::{Lane, Stopped, Trouble},
     retry::{self, Attempt, Decision},
@@ -191,7 +191,7 @@ impl Sending<'_> {
                 Err(unreadable) => return Ok(Err(unreadable)),
             },
         };
-        let request = Request { signal: self.lane.signal, encoding, body, key: Some(Arc::clone(&self.key)) };
+        let request = Request { encoding, body, key: Some(Arc::clone(&self.key)) };
         let sent = request.len();
         let outcome = self.exchange(request).await?;
         if let Outcome::Accepted { .. } = outcome {
@@ -203,27 +203,30 @@ impl Sending<'_> {
     /// Asks whether the receiver reads on after the first frame. An outcome if it can't be asked now.
     async fn probe(&self) -> Result<Option<Outcome>, Stopped> {
         let _unless_judged = ProbeGuard(self.lane);
-        let frame = |frames: &[&'static [u8]]| Request {
-            signal: self.lane.signal,
+        let of = |frames: [&'static [u8]; 2]| Request {
             encoding: Encoding::Zstd,
-            body: frames.iter().map(|frame| Bytes::from_static(frame)).collect(),
+            body: frames.map(Bytes::from_static).to_vec(),
             key: None,
         };
-        let joined = self.exchange(frame(&[EMPTY_FRAME, BROKEN_FRAME])).await?;
-        let empty = match &joined {
-            Outcome::DataRefused { suspect_encoding: true, .. } => {
-                Some(self.exchange(frame(&[EMPTY_FRAME])).await?)
-            }
-            _ => None,
+        let mut probe = self.exchange(of(PROBE)).await?;
+        let control = match stumbles(&probe) {
+            true => Some(self.exchange(of(CONTROL)).await?),
+            false => None,
         };
-        match judge_probe(&joined, empty.as_ref()) {
+        if matches!((&probe, &control), (Outcome::Held { .. }, Some(Outcome::Accepted { .. }))) {
+            // An error that may come of anything must come again to mean something.
+            probe = self.exchange(of(PROBE)).await?;
+        }
+        match judge_probe(&probe, control.as_ref()) {
             Some(frames) => {
                 self.lane.dialect().probed(frames);
                 tracing::debug!(exporter = %self.lane.exporter, signal = %self.lane.signal,
                     frames = frames.name(), "asked whether the receiver reads several zstd frames");
                 Ok(None)
             }
-            None => Ok(Some(empty.unwrap_or(joined))),
+            None => Ok(Some(
+                control.filter(|outcome| !matches!(outcome, Outcome::Accepted { .. })).unwrap_or(probe),
+            )),
         }
     }
 
@@ -344,7 +347,7 @@ fn reason(outcome: Outcome) -> String {
         Outcome::EncodingRefused { reason }
         | Outcome::DataRefused { reason, .. }
         | Outcome::Unavailable { reason, .. }
-        | Outcome::Held { reason } => reason,
+        | Outcome::Held { reason, .. } => reason,
         Outcome::Accepted { .. } => String::new(),
     }
 }

@@ -1,9 +1,11 @@
 //! What a lane has learned of its receiver: which encoding it takes, and whether it reads on after the first of
 //! several zstd frames.
 //!
-//! A receiver that reads only the first frame would lose the others and answer 200. So frames are joined only
-//! after a probe: two frames of which the second holds a broken request must be refused with 400, while the first
-//! alone, an empty request, is accepted. What was learned is forgotten when the connection is lost and when an
+//! A receiver that reads only the first frame would lose the others and say that it took everything. So frames are
+//! joined only after a probe: two frames, an empty one and one that holds a broken request, must be refused with 400
+//! or INVALID_ARGUMENT, while two empty ones, an empty request, are accepted. gRPC's own libraries say INTERNAL of a
+//! message that they can't parse (grpc/doc/statuscodes.md), and of much else; that counts if it comes both before and
+//! after the two empty frames were accepted. What was learned is forgotten when the connection is lost and when an
 //! accepted answer names another server: the next request may end at another version.
 
 use super::transport::{Encoding, Outcome};
@@ -11,11 +13,16 @@ use crate::config::Compression;
 
 /// A zstd frame of nothing, with its checksum (RFC 8878: magic, single segment and checksum, content size 0, an
 /// empty last block, the low half of XXH64 of nothing): an export request without a resource.
-pub(super) const EMPTY_FRAME: &[u8] =
-    &[0x28, 0xB5, 0x2F, 0xFD, 0x24, 0x00, 0x01, 0x00, 0x00, 0x99, 0xE9, 0xD8, 0x51];
+const EMPTY_FRAME: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD, 0x24, 0x00, 0x01, 0x00, 0x00, 0x99, 0xE9, 0xD8, 0x51];
 
 /// A zstd frame of the one byte 0x0A: the tag of a field whose length is missing.
-pub(super) const BROKEN_FRAME: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD, 0x20, 0x01, 0x09, 0x00, 0x00, 0x0A];
+const BROKEN_FRAME: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD, 0x20, 0x01, 0x09, 0x00, 0x00, 0x0A];
+
+/// What a receiver must stumble over if it reads on after the first frame.
+pub(super) const PROBE: [&[u8]; 2] = [EMPTY_FRAME, BROKEN_FRAME];
+
+/// What it must take, so that it is the second frame's content that it stumbles over, and not that there is one.
+pub(super) const CONTROL: [&[u8]; 2] = [EMPTY_FRAME, EMPTY_FRAME];
 
 /// After so many changes of the server's name it is several servers behind one address: it is not probed again.
 const MAX_CHANGES: u8 = 4;
@@ -126,17 +133,22 @@ impl Dialect {
     }
 }
 
-/// What the answers to the probe mean; `None`: neither answers the question, and what came is an outcome like any.
-pub(super) fn judge_probe(joined: &Outcome, empty: Option<&Outcome>) -> Option<Frames> {
+/// Whether an answer may mean that the message could not be parsed.
+pub(super) fn stumbles(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::DataRefused { suspect_encoding: true, .. } | Outcome::Held { suspect_data: true, .. }
+    )
+}
+
+/// What the answers to [`PROBE`] and then [`CONTROL`] mean; `None`: neither answers the question, and what came is an
+/// outcome like any.
+pub(super) fn judge_probe(probe: &Outcome, control: Option<&Outcome>) -> Option<Frames> {
     let settles = |outcome: &Outcome| !matches!(outcome, Outcome::Unavailable { .. } | Outcome::Held { .. });
-    match (joined, empty) {
-        (Outcome::DataRefused { suspect_encoding: true, .. }, Some(Outcome::Accepted { .. })) => {
-            Some(Frames::Many)
-        }
-        (Outcome::DataRefused { suspect_encoding: true, .. }, Some(other)) if settles(other) => {
-            Some(Frames::Single)
-        }
-        (Outcome::DataRefused { suspect_encoding: true, .. }, _) => None,
+    match (probe, control) {
+        (probe, Some(Outcome::Accepted { .. })) if stumbles(probe) => Some(Frames::Many),
+        (probe, Some(other)) if stumbles(probe) && settles(other) => Some(Frames::Single),
+        (probe, _) if stumbles(probe) => None,
         (other, _) if settles(other) => Some(Frames::Single),
         _ => None,
     }
@@ -150,7 +162,8 @@ mod tests {
     fn the_probe_s_frames_are_what_they_say() {
         assert_eq!(zstd::decode_all(EMPTY_FRAME).expect("checksum holds"), b"");
         assert_eq!(zstd::decode_all(BROKEN_FRAME).expect("a frame"), [0x0A]);
-        assert_eq!(zstd::decode_all(&*[EMPTY_FRAME, BROKEN_FRAME].concat()).expect("two frames"), [0x0A]);
+        assert_eq!(zstd::decode_all(&*PROBE.concat()).expect("two frames"), [0x0A]);
+        assert_eq!(zstd::decode_all(&*CONTROL.concat()).expect("two frames"), b"");
         let mut damaged = EMPTY_FRAME.to_vec();
         damaged[12] ^= 1;
         assert!(zstd::decode_all(&*damaged).is_err(), "the checksum is checked");
@@ -163,8 +176,9 @@ mod tests {
         let too_large = Outcome::DataRefused { reason: String::new(), suspect_encoding: false };
         let no_zstd = Outcome::EncodingRefused { reason: String::new() };
         let away = Outcome::Unavailable { reason: String::new(), retry_after: None, disconnected: true };
-        let held = Outcome::Held { reason: String::new() };
-        for (joined, empty, expected) in [
+        let held = Outcome::held(String::new());
+        let internal = Outcome::Held { reason: String::new(), suspect_data: true };
+        for (probe, control, expected) in [
             (&refused, Some(&accepted), Some(Frames::Many)),
             (&refused, Some(&refused), Some(Frames::Single)),
             (&refused, Some(&no_zstd), Some(Frames::Single)),
@@ -175,8 +189,12 @@ mod tests {
             (&no_zstd, None, Some(Frames::Single)),
             (&away, None, None),
             (&held, None, None),
+            (&internal, Some(&accepted), Some(Frames::Many)),
+            (&internal, Some(&refused), Some(Frames::Single)),
+            (&internal, Some(&internal), None),
+            (&internal, Some(&away), None),
         ] {
-            assert_eq!(judge_probe(joined, empty), expected, "{joined:?}, {empty:?}");
+            assert_eq!(judge_probe(probe, control), expected, "{probe:?}, {control:?}");
         }
     }
 

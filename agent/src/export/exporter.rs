@@ -12,13 +12,19 @@ use tokio::{sync::watch, task::JoinHandle};
 use whimbrel_otlp::Signal;
 
 use super::{
-    http::{HttpTransport, target},
+    answer::Secrets,
+    client::Clients,
+    grpc::GrpcTransport,
+    http::HttpTransport,
     lane::{Lane, MAX_CONCURRENCY, Phase, Progress, Settings},
     source::{DeadLetters, Source},
     status::ExporterStatus,
     transport::Transport,
 };
-use crate::{clock::Clock, config};
+use crate::{
+    clock::Clock,
+    config::{self, Protocol},
+};
 
 /// Starts an exporter: a task for each signal on the current tokio runtime. Nothing is connected before there is
 /// something to send.
@@ -39,22 +45,10 @@ pub fn start(
     if config.name.is_empty() || !config.name.chars().all(visible) {
         return Err(wrong(Problem::Name));
     }
-    let connections = Signal::ALL.into_iter().map(|signal| concurrency(config, signal)).sum();
-    let transport = HttpTransport::new(config, connections, Arc::clone(&clock)).map_err(wrong)?;
-    Ok(start_over(config, source, dead_letters, clock, Arc::new(transport)))
-}
-
-/// Starts an exporter over any transport.
-pub(super) fn start_over(
-    config: &config::Exporter,
-    source: Arc<dyn Source>,
-    dead_letters: Arc<dyn DeadLetters>,
-    clock: Arc<dyn Clock>,
-    transport: Arc<dyn Transport>,
-) -> ExporterHandle {
+    let transports = transports(config, &clock).map_err(wrong)?;
     let name: Arc<str> = config.name.as_str().into();
     let (phase, _) = watch::channel(Phase::Running);
-    let lanes = Signal::ALL.map(|signal| {
+    let lanes = transports.map(|(signal, transport)| {
         let settings = Settings {
             compression: target(config, signal).compression,
             concurrency: concurrency(config, signal),
@@ -68,15 +62,57 @@ pub(super) fn start_over(
             settings,
             Arc::clone(&source),
             Arc::clone(&dead_letters),
-            Arc::clone(&transport),
+            transport,
             Arc::clone(&clock),
             phase.subscribe(),
         ))
     });
     let tasks = lanes.iter().map(|lane| tokio::spawn(Arc::clone(lane).run())).collect();
-    let exporter =
-        Exporter { name, endpoint: config.endpoint.clone(), lanes, phase, tasks: Mutex::new(tasks), clock };
-    ExporterHandle { exporter: Arc::new(exporter) }
+    let exporter = Exporter {
+        name,
+        endpoint: config.endpoint.clone(),
+        protocol: config.protocol,
+        lanes,
+        phase,
+        tasks: Mutex::new(tasks),
+        clock,
+    };
+    Ok(ExporterHandle { exporter: Arc::new(exporter) })
+}
+
+/// One a signal, in the order of [`Signal::ALL`]. Checks everything that can be checked without a connection.
+fn transports(
+    config: &config::Exporter,
+    clock: &Arc<dyn Clock>,
+) -> Result<[(Signal, Arc<dyn Transport>); 3], Problem> {
+    let connections = Signal::ALL.into_iter().map(|signal| concurrency(config, signal)).sum();
+    let mut clients = Clients::new(config, connections)?;
+    let secrets = Signal::ALL.into_iter().flat_map(|signal| target(config, signal).headers);
+    let secrets = secrets.map(|(_, value)| value.reveal().trim().to_owned());
+    let secrets = Arc::new(Secrets::new(secrets));
+    let mut transport = |signal| -> Result<(Signal, Arc<dyn Transport>), Problem> {
+        let target = target(config, signal);
+        let way = clients.way(&target)?;
+        let (secrets, clock) = (Arc::clone(&secrets), Arc::clone(clock));
+        Ok((
+            signal,
+            match target.protocol {
+                Protocol::HttpProtobuf => Arc::new(HttpTransport::new(way, secrets, clock)),
+                Protocol::Grpc => Arc::new(GrpcTransport::new(way, secrets, clock)),
+            },
+        ))
+    };
+    let [metrics, logs, traces] = Signal::ALL;
+    Ok([transport(metrics)?, transport(logs)?, transport(traces)?])
+}
+
+/// A signal's part of the configuration.
+fn target(exporter: &config::Exporter, signal: Signal) -> config::Target<'_> {
+    match signal {
+        Signal::Metrics => exporter.metrics(),
+        Signal::Logs => exporter.logs(),
+        Signal::Traces => exporter.traces(),
+    }
 }
 
 /// Requests in flight in a lane. Metrics go one at a time, because backends refuse samples out of order.
@@ -94,6 +130,7 @@ pub struct ExporterHandle {
 struct Exporter {
     name: Arc<str>,
     endpoint: String,
+    protocol: Protocol,
     lanes: [Arc<Lane>; 3],
     phase: watch::Sender<Phase>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -117,7 +154,7 @@ impl ExporterHandle {
         ExporterStatus {
             name: self.exporter.name.to_string(),
             endpoint: self.exporter.endpoint.clone(),
-            protocol: "http/protobuf",
+            protocol: self.exporter.protocol.name(),
             state: worst.unwrap_or(super::State::Idle),
             lanes,
         }

@@ -10,7 +10,8 @@
 //! - `deliver`: one request to its end: plan, send, decide, acknowledge; `gate`: one prober at a time;
 //! - `dialect`: what is known of the receiver: its encoding, and whether it reads on after the first frame;
 //! - `encode`: records to a request's body, untouched where that is possible;
-//! - `transport`: what a request and its outcome are; `http`, `answer`, `response`, `tls`: OTLP/HTTP;
+//! - `transport`: what a request and its outcome are; `http`, `answer`: OTLP/HTTP; `grpc`: OTLP/gRPC; `client`,
+//!   `tls`, `response`: what both stand on;
 //! - `retry`: outcome -> decision, pure;
 //! - `status`: what an operator sees of all that.
 //!
@@ -33,11 +34,16 @@ mod gate;
 mod dialect;
 mod encode;
 
+mod transport;
+
 mod answer;
 mod http;
+
+mod grpc;
+
+mod client;
 mod response;
 mod tls;
-mod transport;
 
 mod retry;
 mod status;

@@ -1,7 +1,7 @@
-//! The bodies of OTLP/HTTP answers, as far as an exporter needs them.
+//! The bodies of OTLP's answers, as far as an exporter needs them.
 //!
 //! Binary protobuf is what OTLP says an answer to a protobuf request is; JSON is read too, because some receivers
-//! always answer with it. Anything else is no answer of OTLP's, which costs no data: the status line decides.
+//! always answer with it over HTTP. Anything else is no answer of OTLP's, which costs no data: the status line decides.
 
 use std::time::Duration;
 

@@ -173,14 +173,14 @@ mod tests {
         tried.unavailable_for = Duration::from_secs(60);
         assert_eq!(decide(&unavailable(None), &tried, &policy, 0), Decision::GiveUp);
         assert!(matches!(decide(&unavailable(None), &tried, &POLICY, 0), Decision::Wait(_)));
-        let held = Outcome::Held { reason: String::new() };
+        let held = Outcome::held(String::new());
         assert!(matches!(decide(&held, &tried, &policy, 0), Decision::Hold(_)));
     }
 
     #[test]
     fn a_hold_is_probed_about_once_a_minute() {
         let tried = attempt(Compression::Auto, Encoding::Zstd, 5);
-        let held = Outcome::Held { reason: String::new() };
+        let held = Outcome::held(String::new());
         assert_eq!(decide(&held, &tried, &POLICY, 0), Decision::Hold(Duration::from_secs(45)));
         assert_eq!(decide(&held, &tried, &POLICY, u64::MAX), Decision::Hold(Duration::from_secs(75)));
     }

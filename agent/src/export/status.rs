@@ -14,7 +14,7 @@ pub struct ExporterStatus {
     pub name: String,
     /// Where it sends, as configured.
     pub endpoint: String,
-    /// How it sends: `http/protobuf`.
+    /// How it sends: `http/protobuf` or `grpc`; a signal of its own protocol is named in the configuration only.
     pub protocol: &'static str,
     /// The worst of its lanes' states.
     pub state: State,
@@ -90,7 +90,7 @@ pub struct LaneStatus {
 pub struct Requests {
     /// Taken.
     pub accepted: u64,
-    /// Refused for their data: 400, 413, 422.
+    /// Refused for their data: 400, 413, 422, INVALID_ARGUMENT, RESOURCE_EXHAUSTED without a delay.
     pub data_refused: u64,
     /// Refused for their encoding.
     pub encoding_refused: u64,

@@ -7,9 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use whimbrel_otlp::Signal;
 
-/// A protocol and a receiver.
+/// A protocol and a receiver, for one signal.
 pub(super) trait Transport: Send + Sync + 'static {
     /// Sends one request and waits for its answer, at most for the configured timeout.
     ///
@@ -20,11 +19,10 @@ pub(super) trait Transport: Send + Sync + 'static {
 /// One OTLP export request. Clones share the bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
-    pub(super) signal: Signal,
     pub(super) encoding: Encoding,
     /// The encoded body, in order.
     pub(super) body: Vec<Bytes>,
-    /// The `Idempotency-Key`; probes have none.
+    /// The `Idempotency-Key`, in gRPC metadata of that name; probes have none.
     pub(super) key: Option<Arc<str>>,
 }
 
@@ -97,5 +95,17 @@ pub(super) enum Outcome {
         disconnected: bool,
     },
     /// It refuses the exporter rather than the data: wait for somebody to mend that.
-    Held { reason: String },
+    Held {
+        reason: String,
+        /// Whether a message that it can't parse may be answered like that too, as gRPC's INTERNAL is. Only the
+        /// probe, whose message is meant to be that, makes something of it.
+        suspect_data: bool,
+    },
+}
+
+impl Outcome {
+    /// Held, and certainly not over the data.
+    pub(super) fn held(reason: String) -> Self {
+        Outcome::Held { reason, suspect_data: false }
+    }
 }

@@ -12,7 +12,8 @@ use crate::parameters::{ParameterError, Parameters};
 pub(crate) const VERBS: [(&str, &str); 8] = [
     (
         "fail",
-        "answers code=503 with body=status|garbage|empty|html|cut|huge, retry_after=, location=, message=",
+        "answers code=503 (over gRPC what fits it, or grpc_code=UNAVAILABLE) with \
+         body=status|garbage|empty|html|cut|huge, retry_after=, location=, message=",
     ),
     ("slow", "waits delay= before it goes on"),
     ("partial", "refuses rejected= items of each request, in a partial success with message="),
@@ -22,7 +23,8 @@ pub(crate) const VERBS: [(&str, &str); 8] = [
     ("token", "answers 401 to requests without the bearer token require="),
     (
         "encoding",
-        "answers 415 to requests in the Content-Encoding refuse=, or with first_frame=1 reads one frame only",
+        "answers 415 (over gRPC UNIMPLEMENTED) to requests in the encoding refuse=, or with first_frame=1 reads one \
+         frame only",
     ),
 ];
 
@@ -114,6 +116,7 @@ fn refusal(given: &mut Parameters, status: StatusCode, message: &str) -> Result<
     })?;
     Ok(Refusal {
         status,
+        code: given.parse("grpc_code")?,
         retry_after: given.read_with("retry_after", header)?,
         location: given.read_with("location", header)?,
         body: body.unwrap_or(AnswerBody::Status),

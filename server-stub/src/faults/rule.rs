@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, StatusCode};
 
-use crate::{receive::Batch, signal::Signal};
+use crate::{
+    receive::{Batch, Code},
+    signal::Signal,
+};
 
 /// A point of a request's way at which rules are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +26,7 @@ pub(crate) enum Stage {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Facts<'a> {
     pub(crate) signal: Signal,
-    /// `Content-Encoding` in lower case; `identity` where there is none.
+    /// `Content-Encoding` or `grpc-encoding` in lower case; `identity` where there is none.
     pub(crate) encoding: &'a str,
     /// `Authorization`, if it is text.
     pub(crate) authorization: Option<&'a str>,
@@ -91,7 +94,7 @@ pub(crate) enum Effect {
 #[derive(Debug, Clone)]
 pub(crate) enum Terminal {
     Refuse(Refusal),
-    /// The connection is closed without an answer.
+    /// The connection is closed without an answer; over HTTP/2 with all that is under way on it.
     Close,
     /// There is no answer as long as the client waits (at most 10 minutes).
     Hang,
@@ -101,6 +104,8 @@ pub(crate) enum Terminal {
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
+    /// Over gRPC in place of what fits the status.
+    pub(crate) code: Option<Code>,
     /// Seconds or an HTTP date, as given.
     pub(crate) retry_after: Option<HeaderValue>,
     pub(crate) location: Option<HeaderValue>,

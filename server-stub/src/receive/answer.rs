@@ -18,7 +18,7 @@ use opentelemetry_proto::tonic::collector::{
 use prost::Message;
 use serde_json::json;
 
-use super::decode::Format;
+use super::{code::Code, decode::Format, handle::Rejected};
 use crate::{
     faults::{AnswerBody, Refusal},
     signal::Signal,
@@ -30,7 +30,7 @@ pub(crate) type AnswerBytes = UnsyncBoxBody<Bytes, io::Error>;
 pub(crate) type Answer = Response<AnswerBytes>;
 
 /// The size of an answer that is told to be huge: twice what a sender should read.
-const HUGE: usize = 8 << 20;
+pub(super) const HUGE: usize = 8 << 20;
 const HUGE_CHUNK: usize = 64 << 10;
 /// How long the half of an answer that is told to be cut has for its way out.
 const CUT_AFTER: Duration = Duration::from_millis(50);
@@ -70,35 +70,37 @@ impl Failure {
 }
 
 /// Everything was taken, or all but `rejected` items for the reason given.
-pub(crate) fn success(signal: Signal, format: Format, rejected: Option<(u64, &str)>) -> Answer {
+pub(super) fn success(signal: Signal, format: Format, rejected: Rejected) -> Answer {
     let body = match (format, rejected) {
-        // An empty message: no partial success.
-        (Format::Protobuf, None) => Vec::new(),
+        (Format::Protobuf, rejected) => response(signal, rejected),
         (Format::Json, None) => b"{}".to_vec(),
-        (Format::Protobuf, Some((count, message))) => {
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            let error_message = message.to_owned();
-            match signal {
-                Signal::Metrics => {
-                    let partial = ExportMetricsPartialSuccess { rejected_data_points: count, error_message };
-                    ExportMetricsServiceResponse { partial_success: Some(partial) }.encode_to_vec()
-                }
-                Signal::Logs => {
-                    let partial = ExportLogsPartialSuccess { rejected_log_records: count, error_message };
-                    ExportLogsServiceResponse { partial_success: Some(partial) }.encode_to_vec()
-                }
-                Signal::Traces => {
-                    let partial = ExportTracePartialSuccess { rejected_spans: count, error_message };
-                    ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec()
-                }
-            }
-        }
         (Format::Json, Some((count, message))) => {
             let partial = json!({ signal.rejected_field(): count.to_string(), "errorMessage": message });
             json!({ "partialSuccess": partial }).to_string().into_bytes()
         }
     };
     with_body(StatusCode::OK, format.content_type(), body)
+}
+
+/// The response message of a signal, as protobuf.
+pub(super) fn response(signal: Signal, rejected: Rejected) -> Vec<u8> {
+    // An empty message: no partial success.
+    let Some((count, error_message)) = rejected else { return Vec::new() };
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    match signal {
+        Signal::Metrics => {
+            let partial = ExportMetricsPartialSuccess { rejected_data_points: count, error_message };
+            ExportMetricsServiceResponse { partial_success: Some(partial) }.encode_to_vec()
+        }
+        Signal::Logs => {
+            let partial = ExportLogsPartialSuccess { rejected_log_records: count, error_message };
+            ExportLogsServiceResponse { partial_success: Some(partial) }.encode_to_vec()
+        }
+        Signal::Traces => {
+            let partial = ExportTracePartialSuccess { rejected_spans: count, error_message };
+            ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec()
+        }
+    }
 }
 
 /// What a rule answers.
@@ -115,21 +117,8 @@ pub(crate) fn refusal(refusal: &Refusal, format: Format) -> Answer {
             let page = "<!doctype html><title>Sorry</title><h1>The gateway says no</h1>";
             with_body(status, "text/html; charset=utf-8", page.into())
         }
-        AnswerBody::Cut => {
-            let half = Ok(Frame::data(Bytes::from_static(b"\x0a\x7f")));
-            let broken = async {
-                // What is not flushed by now would never be sent.
-                tokio::time::sleep(CUT_AFTER).await;
-                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "told to cut the answer"))
-            };
-            let frames = stream::iter([half]).chain(stream::once(broken));
-            streamed(status, format.content_type(), frames)
-        }
-        AnswerBody::Huge => {
-            let chunk = Bytes::from(vec![b' '; HUGE_CHUNK]);
-            let chunks = (0..HUGE / HUGE_CHUNK).map(move |_| Ok(Frame::data(chunk.clone())));
-            streamed(status, format.content_type(), stream::iter(chunks))
-        }
+        AnswerBody::Cut => streamed(status, format.content_type(), cut(b"\x0a\x7f")),
+        AnswerBody::Huge => streamed(status, format.content_type(), huge()),
     };
     let headers = answer.headers_mut();
     if let Some(value) = &refusal.retry_after {
@@ -139,6 +128,22 @@ pub(crate) fn refusal(refusal: &Refusal, format: Format) -> Answer {
         headers.insert(LOCATION, value.clone());
     }
     answer
+}
+
+/// These bytes, and then the end of the connection.
+pub(super) fn cut(half: &'static [u8]) -> impl Stream<Item = io::Result<Frame<Bytes>>> {
+    let broken = async {
+        // What is not flushed by now would never be sent.
+        tokio::time::sleep(CUT_AFTER).await;
+        Err(io::Error::new(io::ErrorKind::ConnectionAborted, "told to cut the answer"))
+    };
+    stream::iter([Ok(Frame::data(Bytes::from_static(half)))]).chain(stream::once(broken))
+}
+
+/// [`HUGE`] bytes of nothing.
+pub(super) fn huge() -> impl Stream<Item = io::Result<Frame<Bytes>>> {
+    let chunk = Bytes::from(vec![b' '; HUGE_CHUNK]);
+    stream::iter((0..HUGE / HUGE_CHUNK).map(move |_| Ok(Frame::data(chunk.clone()))))
 }
 
 /// An answer whose body is here as a whole.
@@ -157,7 +162,7 @@ pub(crate) fn with_stream(content_type: &'static str, body: AnswerBytes) -> Answ
     answer
 }
 
-fn streamed(
+pub(super) fn streamed(
     status: StatusCode,
     content_type: &'static str,
     frames: impl Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static,
@@ -179,36 +184,10 @@ struct Status {
 }
 
 fn status_answer(format: Format, status: StatusCode, message: &str) -> Answer {
-    let code = grpc_code(status);
+    let code = i32::from(Code::of(status).number());
     let body = match format {
         Format::Protobuf => Status { code, message: message.to_owned() }.encode_to_vec(),
         Format::Json => json!({ "code": code, "message": message }).to_string().into_bytes(),
     };
     with_body(status, format.content_type(), body)
-}
-
-/// The `google.rpc.Code` that says the same (google/rpc/code.proto names the HTTP mapping).
-fn grpc_code(status: StatusCode) -> i32 {
-    const INVALID_ARGUMENT: i32 = 3;
-    const DEADLINE_EXCEEDED: i32 = 4;
-    const NOT_FOUND: i32 = 5;
-    const PERMISSION_DENIED: i32 = 7;
-    const RESOURCE_EXHAUSTED: i32 = 8;
-    const UNIMPLEMENTED: i32 = 12;
-    const INTERNAL: i32 = 13;
-    const UNAVAILABLE: i32 = 14;
-    const UNAUTHENTICATED: i32 = 16;
-    const UNKNOWN: i32 = 2;
-    match status.as_u16() {
-        401 => UNAUTHENTICATED,
-        403 => PERMISSION_DENIED,
-        404 => NOT_FOUND,
-        405 | 501 => UNIMPLEMENTED,
-        408 | 504 => DEADLINE_EXCEEDED,
-        413 | 429 => RESOURCE_EXHAUSTED,
-        502 | 503 => UNAVAILABLE,
-        400..=499 => INVALID_ARGUMENT,
-        500..=599 => INTERNAL,
-        _ => UNKNOWN,
-    }
 }

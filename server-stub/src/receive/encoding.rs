@@ -1,10 +1,10 @@
-//! Content encodings: identity, gzip and zstd, each bounded in what it may unpack to.
+//! Encodings of bodies: identity, gzip and zstd, each bounded in what it may unpack to.
 
 use std::io::{self, Read};
 
 use bytes::Bytes;
 use flate2::bufread::{GzDecoder, MultiGzDecoder};
-use http::{HeaderMap, header::CONTENT_ENCODING};
+use http::{HeaderMap, HeaderName};
 
 /// The largest window a zstd frame may ask for, as a power of two: 8 MiB (RFC 9659, section 3).
 const ZSTD_WINDOW_LOG: u32 = 23;
@@ -29,7 +29,7 @@ pub(crate) enum Frames {
 /// The body could not be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnpackError {
-    #[error("the content encoding \"{0}\" is not known here; identity, gzip and zstd are")]
+    #[error("the encoding \"{0}\" is not known here; identity, gzip and zstd are")]
     Unknown(String),
     #[error("the body is no valid {encoding}: {source}")]
     Malformed { encoding: &'static str, source: io::Error },
@@ -38,14 +38,13 @@ pub(crate) enum UnpackError {
 }
 
 impl Encoding {
-    /// As `Content-Encoding` says; one encoding at most.
-    pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Self, UnpackError> {
-        let text = content_encoding(headers);
-        match text.as_str() {
+    /// As `Content-Encoding` or `grpc-encoding` says, in lower case; one encoding at most.
+    pub(crate) fn named(text: &str) -> Result<Self, UnpackError> {
+        match text {
             "identity" => Ok(Self::Identity),
             "gzip" | "x-gzip" => Ok(Self::Gzip),
             "zstd" => Ok(Self::Zstd),
-            _ => Err(UnpackError::Unknown(text)),
+            _ => Err(UnpackError::Unknown(text.to_owned())),
         }
     }
 
@@ -80,14 +79,28 @@ impl Encoding {
     }
 }
 
-/// `Content-Encoding` in lower case; `identity` where there is none.
-pub(crate) fn content_encoding(headers: &HeaderMap) -> String {
+/// What a header names as the encoding, in lower case; `identity` where there is none.
+pub(crate) fn encoding_text(headers: &HeaderMap, name: HeaderName) -> String {
     let values: Vec<String> = headers
-        .get_all(CONTENT_ENCODING)
+        .get_all(name)
         .iter()
         .map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase())
         .collect();
     if values.is_empty() { "identity".to_owned() } else { values.join(", ") }
+}
+
+/// How many zstd frames a body holds, which was unpacked already.
+pub(crate) fn zstd_frames(body: &[u8]) -> u64 {
+    let (mut left, mut frames) = (body, 0);
+    while !left.is_empty() {
+        match zstd::zstd_safe::find_frame_compressed_size(left) {
+            Ok(length @ 1..) if length <= left.len() => left = &left[length..],
+            // Of what is ignored on command, nothing is known.
+            _ => break,
+        }
+        frames += 1;
+    }
+    frames
 }
 
 /// All of `reader`; `None` if that is more than `limit` bytes.
@@ -120,6 +133,8 @@ mod tests {
             assert_eq!(encoding.unpack(&body, Frames::All, 7).unwrap(), "one two");
             assert_eq!(encoding.unpack(&body, Frames::First, 7).unwrap(), "one ");
         }
+        assert_eq!(zstd_frames(&[zstd(b"one "), zstd(b""), zstd(b"two")].concat()), 3);
+        assert_eq!(zstd_frames(&[zstd(b"one "), b"junk".to_vec()].concat()), 1);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The way of one OTLP/HTTP request.
+//! The way of one request, whichever protocol it came by.
 //!
 //! headers -> body (bounded) -> unpack (bounded) -> decode -> store -> answer, and between any two of these
-//! whatever rules of `/control` say. Nothing is held in memory for a request that waits for its turn but
+//! whatever rules of `/control` say. Paths, framing and statuses are `http`'s and `grpc`'s. Nothing is held in memory for a request that waits for its turn but
 //! what `Limits::bodies` allows.
 
 use std::{
@@ -11,20 +11,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header::AUTHORIZATION};
+use http::{
+    HeaderMap, HeaderName, StatusCode,
+    header::{AUTHORIZATION, CONTENT_ENCODING},
+};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    answer::{self, Answer, Failure},
+    answer::Failure,
     batch::Batch,
     decode::{DecodeError, Format},
-    encoding::{Encoding, Frames, UnpackError, content_encoding},
+    encoding::{Encoding, Frames, UnpackError, encoding_text, zstd_frames},
+    frame::{self, FrameError},
     key::Key,
 };
 use crate::{
-    faults::{Book, Facts, Stage, Terminal, Verdict},
+    faults::{Book, Facts, Refusal, Stage, Terminal, Verdict},
     figures::Figures,
     listen::Closed,
     options::Limits,
@@ -50,13 +54,66 @@ pub(crate) struct Receiver {
     figures: Arc<Mutex<Figures>>,
     /// Changes when requests that hang on command are let go.
     released: watch::Receiver<u64>,
+    /// Turns true when the stub stops.
+    pub(super) stopped: watch::Receiver<bool>,
     bodies: Arc<Semaphore>,
     bodies_total: u32,
     decoders: Semaphore,
 }
 
+/// How a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http,
+    Grpc,
+}
+
+impl Protocol {
+    /// As `/api/requests` shows it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Grpc => "grpc",
+        }
+    }
+
+    /// The header that names the body's encoding.
+    fn encoding_header(self) -> HeaderName {
+        match self {
+            Self::Http => CONTENT_ENCODING,
+            Self::Grpc => HeaderName::from_static("grpc-encoding"),
+        }
+    }
+
+    /// Bytes of a body beside its message.
+    fn framing(self) -> usize {
+        match self {
+            Self::Http => 0,
+            Self::Grpc => frame::PREFIX,
+        }
+    }
+}
+
+/// How many items are not kept, and why; `None`: all are.
+pub(super) type Rejected = Option<(u64, String)>;
+
+/// What is to be said to a request that ended before its end.
+pub(super) enum Told {
+    Failed(Failure),
+    Refused(Refusal),
+}
+
+impl Told {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Failed(failure) => failure.status,
+            Self::Refused(refusal) => refusal.status,
+        }
+    }
+}
+
 /// Why a request ended before its end.
-enum Ended {
+pub(super) enum Ended {
     Failed(Failure),
     ByRule(Terminal),
 }
@@ -74,6 +131,7 @@ impl Receiver {
         faults: Arc<Mutex<Book>>,
         figures: Arc<Mutex<Figures>>,
         released: watch::Receiver<u64>,
+        stopped: watch::Receiver<bool>,
     ) -> Self {
         let units = (limits.bodies / ADMISSION_UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         Self {
@@ -82,72 +140,33 @@ impl Receiver {
             faults,
             figures,
             released,
+            stopped,
             bodies: Arc::new(Semaphore::new(units)),
             bodies_total: units as u32,
             decoders: Semaphore::new(DECODERS),
         }
     }
 
-    /// Answers a request, or closes its connection if a rule says so.
-    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Result<Answer, Closed> {
-        let format = Format::from_headers(request.headers());
-        // What can't be answered in its own encoding is answered in the one that people read.
-        let answer_format = format.as_ref().copied().unwrap_or(Format::Json);
-        let Some(signal) = Signal::from_path(request.uri().path()) else {
-            let known = Signal::ALL.map(Signal::path).join(", ");
-            let message =
-                format!("there is nothing at {}; OTLP is received at {known}", request.uri().path());
-            self.discard(request.into_body()).await;
-            return Ok(Failure::new(StatusCode::NOT_FOUND, message).to_answer(answer_format));
-        };
-        match self.receive(signal, format, request).await {
-            Ok(answer) => Ok(answer),
-            Err(Ended::Failed(failure)) => {
-                lock(&self.figures).refused(signal, failure.status.as_u16());
-                tracing::debug!(%signal, status = failure.status.as_u16(), "refused: {}", failure.message);
-                Ok(failure.to_answer(answer_format))
-            }
-            Err(Ended::ByRule(Terminal::Refuse(refusal))) => {
-                lock(&self.figures).refused(signal, refusal.status.as_u16());
-                Ok(answer::refusal(&refusal, answer_format))
-            }
-            Err(Ended::ByRule(Terminal::Close)) => {
-                lock(&self.figures).closed(signal);
-                Err(Closed)
-            }
-            Err(Ended::ByRule(Terminal::Hang)) => {
-                lock(&self.figures).hung(signal);
-                let mut released = self.released.clone();
-                let released = async move {
-                    released.mark_unchanged();
-                    // An error means that the stub stops, which ends the waiting as well.
-                    let _ = released.changed().await;
-                };
-                let _ = tokio::time::timeout(LONGEST_HANG, released).await;
-                Err(Closed)
-            }
-        }
-    }
-
-    async fn receive(
+    /// One request on its way: what it says that it does not store (with the reason), or why it ended before its end.
+    ///
+    /// `format` is what the body must be; a request that the protocol itself refuses comes with its failure.
+    pub(super) async fn receive(
         &self,
+        protocol: Protocol,
         signal: Signal,
-        format: Result<Format, DecodeError>,
-        request: Request<Incoming>,
-    ) -> Result<Answer, Ended> {
-        let (head, body) = request.into_parts();
-        let encoding_text = content_encoding(&head.headers);
-        let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        format: Result<Format, Failure>,
+        headers: &HeaderMap,
+        body: Incoming,
+    ) -> Result<Rejected, Ended> {
+        let encoding_text = encoding_text(headers, protocol.encoding_header());
+        let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let facts = Facts { signal, encoding: &encoding_text, authorization, batch: None };
 
         let checked = async {
-            if head.method != Method::POST {
-                return Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "OTLP is received by POST").into());
-            }
             let format = format?;
             self.ask(Stage::Headers, &facts).await?;
-            let encoding = Encoding::from_headers(&head.headers)?;
-            let key = Key::from_headers(&head.headers, signal)
+            let encoding = Encoding::named(&encoding_text)?;
+            let key = Key::from_headers(headers, signal)
                 .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, error))?;
             Ok::<_, Ended>((format, encoding, key))
         };
@@ -162,19 +181,32 @@ impl Receiver {
         };
 
         let admitted = self.admit(&body).await?;
-        let body = self.read(body).await?;
+        let body = self.read(body, self.limits.body + protocol.framing()).await?;
         let arrived_ns = now_ns();
         let verdict = self.ask(Stage::Body, &facts).await?;
+        let (encoding, body) = match protocol {
+            Protocol::Http => (encoding, body),
+            Protocol::Grpc => frame::message(&body, encoding)?,
+        };
         let frames = if verdict.first_frame_only { Frames::First } else { Frames::All };
         let wire_bytes = body.len() as u64;
-        let batch = self.decode(signal, format, encoding, frames, body).await?;
+        let (batch, zstd_frames) = self.decode(signal, format, encoding, frames, body).await?;
         drop(admitted);
 
         let decoded = Facts { batch: Some(&batch), ..facts };
         let (reject, message) = self.ask(Stage::Decoded, &decoded).await?.partial.unwrap_or_default();
         let latencies = batch.latencies(arrived_ns);
-        let arrival =
-            Arrival { batch, key, encoding: encoding.name(), wire_bytes, arrived_ns, reject, message };
+        let arrival = Arrival {
+            batch,
+            key,
+            protocol: protocol.name(),
+            encoding: encoding.name(),
+            zstd_frames,
+            wire_bytes,
+            arrived_ns,
+            reject,
+            message,
+        };
         let rejected = match self.store.append(arrival).await? {
             Stored::New { rejected } => {
                 lock(&self.figures).arrived(signal, &latencies, Instant::now());
@@ -189,11 +221,42 @@ impl Receiver {
             }
         };
         self.ask(Stage::Stored, &facts).await?;
-        Ok(answer::success(
-            signal,
-            format,
-            rejected.as_ref().map(|(count, message)| (*count, message.as_str())),
-        ))
+        Ok(rejected)
+    }
+
+    /// Counts a request that ended before its end, under the name that its protocol has for that. What there is to
+    /// answer; where that is nothing, the connection is to be closed, at once or when hanging requests are let go.
+    pub(super) async fn ended(
+        &self,
+        signal: Signal,
+        ended: Ended,
+        name: impl FnOnce(&Told) -> String,
+    ) -> Result<Told, Closed> {
+        let told = match ended {
+            Ended::Failed(failure) => Told::Failed(failure),
+            Ended::ByRule(Terminal::Refuse(refusal)) => Told::Refused(refusal),
+            Ended::ByRule(Terminal::Close) => {
+                lock(&self.figures).closed(signal);
+                return Err(Closed);
+            }
+            Ended::ByRule(Terminal::Hang) => {
+                lock(&self.figures).hung(signal);
+                let mut released = self.released.clone();
+                let released = async move {
+                    released.mark_unchanged();
+                    // An error means that the stub stops, which ends the waiting as well.
+                    let _ = released.changed().await;
+                };
+                let _ = tokio::time::timeout(LONGEST_HANG, released).await;
+                return Err(Closed);
+            }
+        };
+        let name = name(&told);
+        if let Told::Failed(failure) = &told {
+            tracing::debug!(%signal, status = name, "refused: {}", failure.message);
+        }
+        lock(&self.figures).refused(signal, name);
+        Ok(told)
     }
 
     /// Asks the rules of a stage, and waits as long as they say.
@@ -221,12 +284,10 @@ impl Receiver {
         }
     }
 
-    async fn read(&self, mut body: Incoming) -> Result<Bytes, Ended> {
-        let limit = self.limits.body;
-        let too_large = || {
-            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes"))
-                .into()
-        };
+    /// The body, at most `limit` bytes of it.
+    pub(super) async fn read(&self, mut body: Incoming, limit: usize) -> Result<Bytes, Failure> {
+        let too_large =
+            || Failure::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes"));
         if body.size_hint().lower() > limit as u64 {
             self.discard(body).await;
             return Err(too_large());
@@ -238,17 +299,17 @@ impl Receiver {
                 Err(too_large())
             }
             Ok(Err(error)) => {
-                Err(Failure::new(StatusCode::BAD_REQUEST, format!("the body broke off: {error}")).into())
+                Err(Failure::new(StatusCode::BAD_REQUEST, format!("the body broke off: {error}")))
             }
             Err(_) => {
                 let message = format!("the body did not arrive within {:?}", self.limits.body_time);
-                Err(Failure::new(StatusCode::REQUEST_TIMEOUT, message).into())
+                Err(Failure::new(StatusCode::REQUEST_TIMEOUT, message))
             }
         }
     }
 
     /// Reads on, as far as a body may go, and drops what it reads.
-    async fn discard(&self, body: Incoming) {
+    pub(super) async fn discard(&self, body: Incoming) {
         let mut body = Limited::new(body, self.limits.body);
         let rest = async { while let Some(Ok(_)) = body.frame().await {} };
         // Whether it ended, broke or took too long: the answer is the same.
@@ -262,13 +323,14 @@ impl Receiver {
         encoding: Encoding,
         frames: Frames,
         body: Bytes,
-    ) -> Result<Batch, Ended> {
+    ) -> Result<(Batch, Option<u64>), Ended> {
         let _turn = self.decoders.acquire().await.map_err(|_| StoreError::Stopped)?;
         let limit = self.limits.body;
         let decoded = tokio::task::spawn_blocking(move || {
             let unpacked = encoding.unpack(&body, frames, limit)?;
+            let zstd_frames = (encoding == Encoding::Zstd).then(|| zstd_frames(&body));
             drop(body);
-            Ok::<_, Ended>(format.decode(signal, unpacked)?)
+            Ok::<_, Ended>((format.decode(signal, unpacked)?, zstd_frames))
         });
         decoded.await.map_err(|error| {
             tracing::error!(%error, "decoding a request failed");
@@ -285,6 +347,12 @@ impl From<UnpackError> for Failure {
             UnpackError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         };
         Self::new(status, error)
+    }
+}
+
+impl From<FrameError> for Failure {
+    fn from(error: FrameError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error)
     }
 }
 

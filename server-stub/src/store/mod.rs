@@ -25,9 +25,13 @@ use crate::receive::{Batch, Key};
 pub(crate) struct Arrival {
     pub(crate) batch: Batch,
     pub(crate) key: Option<Key>,
+    /// How it came: `http` or `grpc`.
+    pub(crate) protocol: &'static str,
     /// How the body was packed.
     pub(crate) encoding: &'static str,
-    /// Bytes of the body as it was sent.
+    /// In how many frames, if that was zstd.
+    pub(crate) zstd_frames: Option<u64>,
+    /// Bytes of the body as it was sent; of a gRPC call those of the message.
     pub(crate) wire_bytes: u64,
     /// When the body was here.
     pub(crate) arrived_ns: u64,

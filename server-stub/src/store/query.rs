@@ -252,8 +252,8 @@ pub(crate) fn requests(
     limit: i64,
 ) -> rusqlite::Result<Value> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, key, signal, items, rejected, wire_bytes, encoding, arrived_ns FROM requests
-         WHERE id < ?1 AND (?2 IS NULL OR signal = ?2) ORDER BY id DESC LIMIT ?3",
+        "SELECT id, key, signal, items, rejected, wire_bytes, encoding, arrived_ns, protocol, zstd_frames
+         FROM requests WHERE id < ?1 AND (?2 IS NULL OR signal = ?2) ORDER BY id DESC LIMIT ?3",
     )?;
     let requests = statement.query_map(params![before, signal.map(|signal| signal.index() as i64), limit], |row| {
         let signal: i64 = row.get(2)?;
@@ -266,6 +266,8 @@ pub(crate) fn requests(
             "wire_bytes": row.get::<_, i64>(5)?,
             "encoding": row.get::<_, String>(6)?,
             "arrived_ns": row.get::<_, i64>(7)?,
+            "protocol": row.get::<_, String>(8)?,
+            "zstd_frames": row.get::<_, Option<i64>>(9)?,
         }))
     })?;
     Ok(json!({ "requests": list(requests)? }))

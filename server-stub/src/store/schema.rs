@@ -14,7 +14,7 @@ use crate::options::Data;
 pub(crate) const FILE: &str = "stub.sqlite";
 
 /// Of the tables below, in `user_version`. There are no migrations: what a stub holds can be sent again.
-pub(crate) const VERSION: i32 = 1;
+pub(crate) const VERSION: i32 = 2;
 
 const TABLES: &str = "
 CREATE TABLE requests (
@@ -28,7 +28,9 @@ CREATE TABLE requests (
     rejected   INTEGER NOT NULL,       -- of these, not stored
     message    TEXT,                   -- why
     wire_bytes INTEGER NOT NULL,
+    protocol   TEXT NOT NULL,
     encoding   TEXT NOT NULL,
+    zstd_frames INTEGER,               -- where the encoding is zstd
     arrived_ns INTEGER NOT NULL
 );
 CREATE INDEX requests_by_first ON requests (exporter, signal, first_id) WHERE exporter IS NOT NULL;

@@ -211,7 +211,9 @@ mod tests {
         Arrival {
             batch: Batch { signal: Signal::Metrics, groups: vec![group] },
             key: None,
+            protocol: "http",
             encoding: "identity",
+            zstd_frames: None,
             wire_bytes: 1,
             arrived_ns,
             reject: 0,

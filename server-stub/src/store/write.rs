@@ -152,7 +152,8 @@ impl Write<'_> {
         self.transaction
             .prepare_cached(
                 "INSERT INTO requests (key, exporter, first_id, last_id, signal, items, rejected, message,
-                 wire_bytes, encoding, arrived_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 wire_bytes, protocol, encoding, zstd_frames, arrived_ns)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .execute(params![
                 arrival.key.as_ref().map(|key| &key.text),
@@ -164,7 +165,9 @@ impl Write<'_> {
                 to_i64(rejected),
                 message,
                 to_i64(arrival.wire_bytes),
+                arrival.protocol,
                 arrival.encoding,
+                arrival.zstd_frames.map(to_i64),
                 self.arrived,
             ])?;
         counters.add("requests", signal, 1);

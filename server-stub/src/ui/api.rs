@@ -114,6 +114,7 @@ impl Ui {
             "data": self.data,
             "started_ns": self.started_ns,
             "uptime_s": now.duration_since(self.started).as_secs_f64(),
+            "down": self.standing()["down"],
             "signals": signals,
             "held": totals["held"],
             "expired": {

@@ -19,7 +19,9 @@ pub(super) fn list() -> Value {
         "rules": verbs,
         "every rule takes": "signal=metrics|logs|traces, for=20s, rate=0.3, count=n; fail, slow, close and hang \
                              also when=headers|before|after (before: body read, not stored; after: stored)",
-        "POST /control/reset": "clears all rules and lets hanging requests go; data=1 also forgets all data and keys",
+        "POST /control/down": "closes the OTLP listeners and cuts their connections, for=20s or until up",
+        "POST /control/up": "opens them again, at the same addresses",
+        "POST /control/reset": "clears all rules, opens the listeners and lets hanging requests go; data=1 also forgets all data and keys",
         "GET /control/stats": "the rules in force, and how often each struck",
     })
 }
@@ -32,10 +34,25 @@ impl Ui {
                 Parameters::read(query)?.done()?;
                 Ok(self.rules(now))
             }
+            "down" => {
+                let mut given = Parameters::read(query)?;
+                let length = given.duration("for")?;
+                given.done()?;
+                self.down(length).await;
+                Ok(self.standing())
+            }
+            "up" => {
+                Parameters::read(query)?.done()?;
+                let open = self.up().await;
+                let mut standing = self.standing();
+                standing["open"] = open.into();
+                Ok(standing)
+            }
             "reset" => {
                 let mut given = Parameters::read(query)?;
                 let data = given.flag("data")?;
                 given.done()?;
+                self.up().await;
                 lock(&self.faults).clear();
                 self.release.send_modify(|n| *n += 1);
                 if data {
@@ -52,6 +69,12 @@ impl Ui {
                 Ok(self.rules(now))
             }
         }
+    }
+
+    /// How the OTLP listeners stand.
+    pub(super) fn standing(&self) -> Value {
+        let down = self.outage().map(|down| json!({ "since_ns": down.since_ns, "until_ns": down.until_ns }));
+        json!({ "down": down })
     }
 
     fn rules(&self, now: Instant) -> Value {

@@ -10,7 +10,7 @@ mod page;
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use http::{
@@ -25,8 +25,9 @@ use crate::{
     faults::Book,
     figures::Figures,
     listen::Closed,
+    outage::{Down, Outage},
     parameters::{ParameterError, Parameters},
-    receive::{Answer, with_body, with_stream},
+    receive::{Answer, now_ns, with_body, with_stream},
     store::{Store, StoreError},
 };
 
@@ -42,6 +43,8 @@ pub(crate) struct Ui {
     pub(crate) figures: Arc<Mutex<Figures>>,
     /// Lets requests go that hang on command.
     pub(crate) release: watch::Sender<u64>,
+    /// Takes the OTLP listeners down, and up again.
+    pub(crate) outage: Outage,
     /// Where the data lives, for people.
     pub(crate) data: String,
     pub(crate) started: Instant,
@@ -125,6 +128,8 @@ impl Ui {
         takes(request, Method::POST)?;
         let demo = self.live.demo().ok_or(UiError::NoDemo)?;
         match request.uri().path().trim_start_matches("/demo/") {
+            "stop" => demo.stop_backend().await,
+            "start" => demo.start_backend().await,
             what @ ("kill" | "hostile" | "calm" | "record") => demo.order(what).await?,
             _ => return Err(UiError::NotFound(request.uri().path().to_owned())),
         }
@@ -135,6 +140,22 @@ impl Ui {
             answer.headers_mut().insert(LOCATION, HeaderValue::from_static("/"));
         }
         Ok(answer)
+    }
+
+    /// Closes the OTLP listeners and cuts their connections, for a time or until [`Ui::up`]. Returns once they are
+    /// closed; this interface goes on.
+    pub(crate) async fn down(&self, length: Option<Duration>) {
+        self.outage.down(length, now_ns()).await;
+    }
+
+    /// Opens the OTLP listeners again. Whether they are open: not, for now, where another process took their ports.
+    pub(crate) async fn up(&self) -> bool {
+        self.outage.up().await
+    }
+
+    /// Since and until when the OTLP listeners are down; `None`: they are not.
+    pub(crate) fn outage(&self) -> Option<Down> {
+        self.outage.state()
     }
 
     async fn route(&self, request: &Request<Incoming>) -> Result<Value, UiError> {

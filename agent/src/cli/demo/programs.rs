@@ -42,7 +42,7 @@ fn beside(name: &str) -> anyhow::Result<PathBuf> {
 fn start_stub(home: &Home, launcher: &Path) -> anyhow::Result<(Child, Listening)> {
     let program = beside("whimbrel-stub")?;
     let mut child = Command::new(&program)
-        .args(["--http", "127.0.0.1:0", "--ui", "127.0.0.1:0", "--json", "--data"])
+        .args(["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--ui", "127.0.0.1:0", "--json", "--data"])
         .arg(home.path().join("stub"))
         .arg("--demo")
         .arg(launcher)
@@ -53,7 +53,7 @@ fn start_stub(home: &Home, launcher: &Path) -> anyhow::Result<(Child, Listening)
         .with_context(|| format!("cannot start {}", program.display()))?;
     let stdout = child.stdout.take().context("its output is piped")?;
     let (mut otlp, mut ui) = (None, None);
-    for line in BufReader::new(stdout).lines().take(2) {
+    for line in BufReader::new(stdout).lines().take(3) {
         let said: Value =
             serde_json::from_str(&line?).context("the stub said where it listens, not as JSON")?;
         let address = said["address"].as_str().and_then(|a| a.parse().ok());

@@ -1,4 +1,4 @@
-//! An exporter's endpoint: a base URL that holds no secret.
+//! An exporter's endpoint: a base URL that holds no secret, and for gRPC no path.
 
 use crate::config::problem::Wrong;
 
@@ -39,6 +39,18 @@ pub(in crate::config) fn parse_endpoint(text: &str) -> Result<String, Wrong> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+/// Refuses a path where gRPC is spoken: its calls go to the paths of the services, and no server has them below
+/// another one. `endpoint` is what [`parse_endpoint`] gave.
+pub(in crate::config) fn check_grpc_endpoint(endpoint: &str) -> Result<(), Wrong> {
+    match endpoint.split_once("://").is_some_and(|(_, rest)| rest.contains('/')) {
+        true => Err(Wrong::new(
+            "has a path, and gRPC has none",
+            "leave the path out, or send over HTTP with the protocol http/protobuf",
+        )),
+        false => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +65,18 @@ mod tests {
             ("http://[::1]", "http://[::1]"),
         ] {
             assert_eq!(parse_endpoint(text), Ok(endpoint.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_of_grpc_has_no_path() {
+        for (endpoint, good) in [
+            ("http://127.0.0.1:4317", true),
+            ("https://[::1]", true),
+            ("https://otlp.example.com/base", false),
+            ("http://h:4317/v1/metrics", false),
+        ] {
+            assert_eq!(check_grpc_endpoint(endpoint).is_ok(), good, "{endpoint}");
         }
     }
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::{
     checker::{Checker, Place, Section},
-    endpoint::parse_endpoint,
+    endpoint::{check_grpc_endpoint, parse_endpoint},
     keys::{EXPORTER, HEADER, RETRY, TLS},
 };
 use crate::config::{
-    Compression, Exporter, Retry, Secret, Signals, Tls,
+    Compression, Exporter, Protocol, Retry, Secret, Signals, Tls,
     interpolate::{absolute, read_named_variable, read_value},
     problem::{Wrong, quote_key},
     tree::Value,
@@ -39,7 +39,13 @@ pub(in crate::config) const COMPRESSIONS: &[(&str, Compression)] = &[
     ("none", Compression::None),
 ];
 
-/// Headers that the exporter itself sets.
+/// The names of `protocol`, and those that are not in this version.
+pub(in crate::config) const PROTOCOLS: &[(&str, Protocol)] =
+    &[("http/protobuf", Protocol::HttpProtobuf), ("grpc", Protocol::Grpc)];
+pub(in crate::config) const LATER_PROTOCOLS: &[(&str, &str)] =
+    &[("http/json", "in this version exporters send protobuf, which every OTLP receiver takes")];
+
+/// Headers that the exporter itself sets, beside those of gRPC.
 const OWN_HEADERS: &[&str] = &[
     "connection",
     "content-encoding",
@@ -59,6 +65,7 @@ impl Exporter {
     pub(in crate::config) fn new(name: &str, endpoint: String) -> Self {
         Self {
             name: name.to_owned(),
+            protocol: Protocol::usual_at(&endpoint),
             endpoint,
             headers: Vec::new(),
             tls: Tls::default(),
@@ -101,21 +108,20 @@ impl Checker<'_> {
             // An exporter of a later kind has been refused already.
             None if elsewhere => None,
             None => {
-                let remedy = "add `endpoint: https://...`, the address of an OTLP receiver over HTTP";
+                let remedy = "add `endpoint: https://...`, the address of an OTLP receiver";
                 self.problem(place.node.at, &place.key, "has no `endpoint`", remedy);
                 None
             }
         };
         let mut exporter = Exporter::new(name, endpoint.clone().unwrap_or_default());
-        if let Some(place) = section.get("protocol") {
-            let later = [
-                (
-                    "grpc",
-                    "in this version exporters send OTLP over HTTP; receivers commonly take it on port 4318",
-                ),
-                ("http/json", "in this version exporters send protobuf, which every OTLP receiver takes"),
-            ];
-            self.choice(&place, &[("http/protobuf", ())], &later);
+        self.set(&mut exporter.protocol, &section, "protocol", |c, p| {
+            c.choice(p, PROTOCOLS, LATER_PROTOCOLS)
+        });
+        if let Some(place) = section.get("endpoint")
+            && exporter.protocol == Protocol::Grpc
+            && let Err(wrong) = check_grpc_endpoint(&exporter.endpoint)
+        {
+            self.wrong(&place, wrong);
         }
         self.set(&mut exporter.headers, &section, "headers", Checker::headers);
         self.set(&mut exporter.tls, &section, "tls", Checker::tls);
@@ -140,14 +146,16 @@ impl Checker<'_> {
     /// Warns of what is allowed and likely not meant.
     fn doubt(&mut self, section: &Section<'_>, exporter: &Exporter) {
         let Some(place) = section.get("endpoint") else { return };
-        if exporter.endpoint.ends_with(":4317") && section.get("protocol").is_none() {
-            let what = "port 4317 is commonly OTLP over gRPC, and this version sends OTLP over HTTP";
-            self.warn(
-                place.node.at,
-                &place.key,
-                what,
-                "try port 4318; `protocol: http/protobuf` says it is meant so",
-            );
+        let port = exporter.endpoint.parse::<http::Uri>().ok().and_then(|uri| uri.port_u16());
+        let doubtful = match (exporter.protocol, port) {
+            (Protocol::Grpc, Some(4318)) => Some("port 4318 is commonly OTLP over HTTP, and this is gRPC"),
+            (Protocol::Grpc, None) if exporter.endpoint.starts_with("http://") => {
+                Some("without a port this is port 80, and OTLP over gRPC is commonly on 4317")
+            }
+            _ => None,
+        };
+        if let Some(what) = doubtful {
+            self.warn(place.node.at, &place.key, what, "write the port: http://HOST:4317");
         }
         if !exporter.endpoint.starts_with("http://") {
             return;
@@ -318,7 +326,7 @@ fn check_header_name(name: &str) -> Result<(), Wrong> {
     if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
         return Err(Wrong::new("can't be the name of a header", "use letters, digits and `-`"));
     }
-    match OWN_HEADERS.contains(&name) {
+    match OWN_HEADERS.contains(&name) || name.starts_with("grpc-") {
         true => Err(Wrong::new("is set by the exporter itself", "remove it")),
         false => Ok(()),
     }

@@ -9,9 +9,9 @@ mod keys;
 mod root;
 mod wal;
 
-pub(super) use checker::{Checker, Place};
+pub(super) use checker::{Checker, Place, choose};
 pub(super) use collectors::written_config;
-pub(super) use endpoint::parse_endpoint;
-pub(super) use exporters::{COMPRESSIONS, check_header};
+pub(super) use endpoint::{check_grpc_endpoint, parse_endpoint};
+pub(super) use exporters::{COMPRESSIONS, LATER_PROTOCOLS, PROTOCOLS, check_header};
 pub(super) use keys::{Keys, SECTIONS, is_known};
 pub(super) use root::check;

@@ -337,7 +337,14 @@ const EXPORTERS: &[(&str, &str)] = &[
         "exporters.x.endpoint: an endpoint is shown in `status` and logs, so no file \
                                         can be put into it",
     ),
-    ("endpoint: 'http://h', protocol: grpc", "exporters.x.protocol: `grpc` is not in this version"),
+    (
+        "endpoint: 'http://h/base', protocol: grpc",
+        "exporters.x.endpoint: `http://h/base` has a path, and gRPC has none",
+    ),
+    (
+        "endpoint: 'http://h:4317/v1/metrics'",
+        "exporters.x.endpoint: `http://h:4317/v1/metrics` has a path, and gRPC has none",
+    ),
     ("endpoint: 'http://h', protocol: http/json", "exporters.x.protocol: `http/json` is not in this version"),
     ("endpoint: 'http://h', compression: lz4", "exporters.x.compression: `lz4` is not known here"),
     ("endpoint: 'http://h', timeout: 0s", "exporters.x.timeout: `0s` is less than 100ms"),
@@ -481,7 +488,11 @@ fn too_many_problems_are_counted() {
 #[test]
 fn what_is_allowed_and_likely_not_meant_is_warned_of() {
     for (text, expected) in [
-        ("exporters: {x: {endpoint: 'http://127.0.0.1:4317'}}", "port 4317 is commonly OTLP over gRPC"),
+        (
+            "exporters: {x: {endpoint: 'http://127.0.0.1:4318', protocol: grpc}}",
+            "port 4318 is commonly OTLP over HTTP, and this is gRPC",
+        ),
+        ("exporters: {x: {endpoint: 'http://h', protocol: grpc}}", "without a port this is port 80"),
         (
             "exporters: {x: {endpoint: 'http://h', headers: {a: b}}}",
             "headers go over the network in clear text",
@@ -502,6 +513,8 @@ fn what_is_allowed_and_likely_not_meant_is_warned_of() {
     for quiet in [
         MINIMAL.to_owned(),
         MINIMAL.replace("'http://127.0.0.1:4318'", "'http://127.0.0.1:4317', protocol: http/protobuf"),
+        MINIMAL.replace("'http://127.0.0.1:4318'", "'http://127.0.0.1:4317', protocol: grpc"),
+        MINIMAL.replace("'http://127.0.0.1:4318'", "'https://otlp.example.com', protocol: grpc"),
         MINIMAL.replace("'http://127.0.0.1:4318'", "'http://127.0.0.1:4318', headers: {a: b}"),
     ] {
         assert!(Folder::with(quiet).load().unwrap().warnings.is_empty());

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{Folder, MINIMAL};
 use crate::config::{
-    Compression, Encryption, LogFormat, LogLevel, OnFull, OnWrongKey, PluginRef, Sync, SystemGrant,
+    Compression, Encryption, LogFormat, LogLevel, OnFull, OnWrongKey, PluginRef, Protocol, Sync, SystemGrant,
     check::SECTIONS,
     tree::{Node, Value},
 };
@@ -111,6 +111,7 @@ fn every_key_is_read_into_its_place() {
     assert_eq!(backend.retry.initial, Duration::from_secs(1));
     assert_eq!(backend.retry.maximum, Duration::from_secs(60));
     assert_eq!(backend.retry.give_up_after, Some(Duration::from_secs(86_400)));
+    assert_eq!((archive.protocol, backend.protocol), (Protocol::HttpProtobuf, Protocol::HttpProtobuf));
     assert_eq!(backend.metrics().url, "https://otlp.example.com/base/v1/metrics");
     assert_eq!(backend.logs().url, "https://otlp.example.com/base/v1/logs");
     assert_eq!(backend.traces().url, "https://otlp.example.com/base/v1/traces");

@@ -3,7 +3,7 @@
 use std::{os::unix::ffi::OsStringExt, time::Duration};
 
 use super::{Folder, MINIMAL, lines};
-use crate::config::{Compression, Encryption, Loaded, Problems, SystemGrant};
+use crate::config::{Compression, Encryption, Loaded, Problems, Protocol, SystemGrant};
 
 fn load(text: &str, variables: &[(&str, &str)]) -> (Folder, Result<Loaded, Problems>) {
     let folder = Folder::with(text);
@@ -277,6 +277,58 @@ fn opentelemetrys_variables_configure_the_implicit_exporter() {
 }
 
 #[test]
+fn each_signal_s_protocol_and_address_are_those_of_the_specification() {
+    const GRPC: [&str; 3] = [
+        "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    ];
+    const HTTP: [&str; 3] = ["/v1/metrics", "/v1/logs", "/v1/traces"];
+    let cases: [(&[(&str, &str)], [(&str, [&str; 3]); 3]); 8] = [
+        (&[], [("http://localhost:4318", HTTP); 3]),
+        (&[("PROTOCOL", "grpc")], [("http://localhost:4317", GRPC); 3]),
+        (&[("PROTOCOL", "grpc"), ("ENDPOINT", "https://h:443/")], [("https://h:443", GRPC); 3]),
+        (&[("ENDPOINT", "http://h:4317")], [("http://h:4317", GRPC); 3]),
+        (&[("ENDPOINT", "http://h:4317"), ("PROTOCOL", "http/protobuf")], [("http://h:4317", HTTP); 3]),
+        (
+            &[("LOGS_PROTOCOL", "grpc")],
+            [
+                ("http://localhost:4318", HTTP),
+                ("http://localhost:4317", GRPC),
+                ("http://localhost:4318", HTTP),
+            ],
+        ),
+        (
+            &[("PROTOCOL", "grpc"), ("LOGS_PROTOCOL", "http/protobuf")],
+            [
+                ("http://localhost:4317", GRPC),
+                ("http://localhost:4318", HTTP),
+                ("http://localhost:4317", GRPC),
+            ],
+        ),
+        (
+            &[("ENDPOINT", "http://h:4318"), ("TRACES_ENDPOINT", "https://t:4317/")],
+            [("http://h:4318", HTTP), ("http://h:4318", HTTP), ("https://t:4317", GRPC)],
+        ),
+    ];
+    for (variables, expected) in cases {
+        let named: Vec<(String, &str)> =
+            variables.iter().map(|(name, value)| (format!("OTEL_EXPORTER_OTLP_{name}"), *value)).collect();
+        let named: Vec<(&str, &str)> = named.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let (_, loaded) = load(NO_EXPORTER, &named);
+        let loaded = loaded.unwrap();
+        assert!(loaded.warnings.is_empty(), "{variables:?}: {:?}", loaded.warnings);
+        let [exporter] = loaded.config.exporters.as_slice() else { panic!() };
+        let targets = [exporter.metrics(), exporter.logs(), exporter.traces()];
+        for (index, (target, (base, paths))) in targets.iter().zip(expected).enumerate() {
+            let protocol = if paths == GRPC { Protocol::Grpc } else { Protocol::HttpProtobuf };
+            assert_eq!(target.url, format!("{base}{}", paths[index]), "{variables:?}");
+            assert_eq!(target.protocol, protocol, "{variables:?}");
+        }
+    }
+}
+
+#[test]
 fn a_header_meant_for_one_backend_does_not_reach_another() {
     let variables = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://elsewhere"),
@@ -296,13 +348,10 @@ fn a_header_meant_for_one_backend_does_not_reach_another() {
 #[test]
 fn what_would_send_data_astray_is_refused_and_the_rest_is_warned_of() {
     for (name, value, expected) in [
-        ("PROTOCOL", "grpc", "`grpc` is not in this version, which sends OTLP as http/protobuf"),
-        (
-            "LOGS_PROTOCOL",
-            "http/json",
-            "`http/json` is not in this version, which sends OTLP as http/protobuf",
-        ),
-        ("PROTOCOL", "carrier-pigeon", "`carrier-pigeon` is not a protocol"),
+        ("LOGS_PROTOCOL", "http/json", "`http/json` is not in this version"),
+        ("PROTOCOL", "carrier-pigeon", "`carrier-pigeon` is not known here"),
+        ("ENDPOINT", "http://h:4317/base", "`http://h:4317/base` has a path, and gRPC has none"),
+        ("METRICS_ENDPOINT", "http://h:4317/base", "`http://h:4317/base` has a path, and gRPC has none"),
         ("ENDPOINT", "localhost:4317", "`localhost:4317` is not a URL"),
         ("METRICS_ENDPOINT", "http://u:hunter2@h", "the value has a user name or password"),
         ("HEADERS", "hunter2", "the value is not a list of headers"),

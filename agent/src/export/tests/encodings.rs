@@ -107,8 +107,8 @@ async fn frames_are_joined_untouched_for_a_receiver_that_reads_all_of_them() {
     bench.settles(3).await;
     let received = receiver.received();
     assert_eq!(received.len(), 3, "two probes and the request");
-    assert_eq!(received[0].raw, [dialect::EMPTY_FRAME, dialect::BROKEN_FRAME].concat());
-    assert_eq!(received[1].raw, dialect::EMPTY_FRAME);
+    assert_eq!(received[0].raw, dialect::PROBE.concat());
+    assert_eq!(received[1].raw, dialect::CONTROL.concat());
     assert!(is_probe(&received[0]) && is_probe(&received[1]));
     let frames = ["one", "two", "three"].map(|text| zstd::bulk::compress(text.as_bytes(), 1).unwrap());
     assert_eq!(received[2].raw, frames.concat());

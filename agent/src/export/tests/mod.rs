@@ -3,6 +3,7 @@
 mod answers;
 mod durable;
 mod encodings;
+mod grpc;
 mod halving;
 mod isolation;
 mod lifecycle;
@@ -23,7 +24,7 @@ use self::{
 use super::{ExporterHandle, State, start};
 use crate::{
     clock::manual::ManualClock,
-    config::{Compression, Exporter, Retry, Secret, Signals, Tls},
+    config::{Compression, Exporter, Protocol, Retry, Secret, Signals, Tls},
 };
 
 /// The configured timeout; no backoff of these tests is as long, so that sleeps can be told apart.
@@ -119,6 +120,7 @@ pub(super) fn config_to(endpoint: &str) -> Exporter {
     Exporter {
         name: "backend".to_owned(),
         endpoint: endpoint.to_owned(),
+        protocol: Protocol::HttpProtobuf,
         headers: vec![("x-token".to_owned(), Secret::new("s3cr3t-token".to_owned()))],
         tls: Tls::default(),
         compression: Compression::None,

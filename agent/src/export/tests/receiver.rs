@@ -14,6 +14,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
 use hyper::{body::Frame, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Barrier, watch},
     task::JoinSet,
@@ -38,6 +39,7 @@ struct Shared {
     received: Mutex<Vec<Received>>,
     connections: Mutex<usize>,
     changes: watch::Sender<usize>,
+    retired: watch::Sender<usize>,
     answer: Box<Answer>,
 }
 
@@ -60,17 +62,33 @@ impl Received {
         self.header("idempotency-key").unwrap_or("")
     }
 
+    /// The body; of a gRPC call the message, without what goes before it.
+    pub(super) fn message(&self) -> &[u8] {
+        if self.header("content-type") != Some("application/grpc") {
+            return &self.raw;
+        }
+        let (prefix, message) = self.raw.split_at(5);
+        let compressed = u8::from(self.header("grpc-encoding").is_some());
+        assert_eq!(prefix, [&[compressed][..], &(message.len() as u32).to_be_bytes()].concat());
+        message
+    }
+
+    /// How the body is encoded, whichever header says it.
+    pub(super) fn encoding(&self) -> &str {
+        self.header("content-encoding").or(self.header("grpc-encoding")).unwrap_or("identity")
+    }
+
     /// The decoded body, all zstd frames of it.
     pub(super) fn text(&self) -> String {
-        let decoded = match self.header("content-encoding") {
-            None => self.raw.to_vec(),
-            Some("zstd") => zstd::decode_all(&*self.raw).expect("zstd"),
-            Some("gzip") => {
+        let decoded = match self.encoding() {
+            "identity" => self.message().to_vec(),
+            "zstd" => zstd::decode_all(self.message()).expect("zstd"),
+            "gzip" => {
                 let mut decoded = Vec::new();
-                flate2::read::GzDecoder::new(&*self.raw).read_to_end(&mut decoded).expect("gzip");
+                flate2::read::GzDecoder::new(self.message()).read_to_end(&mut decoded).expect("gzip");
                 decoded
             }
-            Some(other) => panic!("{other}"),
+            other => panic!("{other}"),
         };
         String::from_utf8(decoded).expect("these tests export text")
     }
@@ -82,6 +100,7 @@ pub(super) enum Reply {
         status: u16,
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
+        trailers: Vec<(&'static str, String)>,
     },
     /// Closes the connection without a byte.
     Close,
@@ -101,7 +120,26 @@ impl Reply {
     }
 
     pub(super) fn status(status: u16) -> Self {
-        Self::Answer { status, headers: Vec::new(), body: Vec::new() }
+        Self::Answer { status, headers: Vec::new(), body: Vec::new(), trailers: Vec::new() }
+    }
+
+    /// A gRPC answer of this message, uncompressed, and status 0.
+    pub(super) fn message(message: &[u8]) -> Self {
+        let prefix = [&[0][..], &(message.len() as u32).to_be_bytes()].concat();
+        Self::ok().with("content-type", "application/grpc").saying([&prefix, message].concat()).ending("0")
+    }
+
+    /// A gRPC answer of a status alone.
+    pub(super) fn code(code: u8) -> Self {
+        Self::ok().with("content-type", "application/grpc").with("grpc-status", code.to_string())
+    }
+
+    /// The trailer `grpc-status`.
+    pub(super) fn ending(mut self, code: &str) -> Self {
+        if let Self::Answer { trailers, .. } = &mut self {
+            trailers.push(("grpc-status", code.to_owned()));
+        }
+        self
     }
 
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -142,6 +180,7 @@ impl Receiver {
             received: Mutex::default(),
             connections: Mutex::new(0),
             changes: watch::Sender::new(0),
+            retired: watch::Sender::new(0),
             answer: Box::new(answer),
         });
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -168,6 +207,11 @@ impl Receiver {
         self.received().iter().map(Received::text).collect()
     }
 
+    /// Ends all connections in good order (GOAWAY), and listens on.
+    pub(super) fn retire(&self) {
+        self.shared.retired.send_modify(|times| *times += 1);
+    }
+
     pub(super) fn connections(&self) -> usize {
         *self.shared.connections.lock().unwrap()
     }
@@ -189,16 +233,28 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tls: Option<TlsAccep
 }
 
 async fn serve(socket: TcpStream, shared: Arc<Shared>, tls: Option<TlsAcceptor>) {
+    match tls {
+        None => serve_io(socket, shared).await,
+        // A connection's failure is what some tests are about.
+        Some(acceptor) => match acceptor.accept(socket).await {
+            Ok(socket) => serve_io(socket, shared).await,
+            Err(_) => {}
+        },
+    }
+}
+
+async fn serve_io(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shared: Arc<Shared>) {
+    let mut retired = shared.retired.subscribe();
     let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
     let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-    // A connection's failure is what some tests are about.
-    let _ = match tls {
-        None => server.serve_connection(TokioIo::new(socket), service).await,
-        Some(acceptor) => match acceptor.accept(socket).await {
-            Ok(socket) => server.serve_connection(TokioIo::new(socket), service).await,
-            Err(_) => return,
-        },
-    };
+    let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(io), service));
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        Ok(()) = retired.changed() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
 }
 
 async fn answer(
@@ -217,13 +273,20 @@ async fn answer(
     };
     shared.changes.send_replace(number);
     match reply {
-        Reply::Answer { status, headers, body } => {
+        Reply::Answer { status, headers, body, trailers } => {
             let mut response = Response::builder().status(StatusCode::from_u16(status).unwrap());
             for (name, value) in headers {
                 response = response.header(name, value);
             }
             let body = Full::new(Bytes::from(body)).map_err(|never: Infallible| match never {});
-            Ok(response.body(body.boxed()).unwrap())
+            if trailers.is_empty() {
+                return Ok(response.body(body.boxed()).unwrap());
+            }
+            let trailers: HeaderMap = trailers
+                .into_iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .collect();
+            Ok(response.body(body.with_trailers(async { Some(Ok(trailers)) }).boxed()).unwrap())
         }
         Reply::Close => Err(io::Error::other("closed on command")),
         Reply::Half => {

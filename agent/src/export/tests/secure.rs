@@ -15,7 +15,11 @@ use super::{
     memory::{Letters, Memory},
     receiver::{Receiver, Reply},
 };
-use crate::{clock::manual::ManualClock, config::Exporter, export::State};
+use crate::{
+    clock::manual::ManualClock,
+    config::{Exporter, Protocol},
+    export::State,
+};
 
 /// An authority, and what it has signed, as files.
 struct Authority {
@@ -105,6 +109,29 @@ async fn an_authority_of_one_s_own_is_trusted_and_h2_used_where_it_is_offered() 
         assert_eq!(receiver.received()[0].version, version);
         assert_eq!(receiver.connections(), 1);
     }
+}
+
+#[tokio::test]
+async fn grpc_is_spoken_over_tls_where_h2_is_offered() {
+    let authority = Authority::new();
+    let over = |receiver: &Receiver| Exporter { protocol: Protocol::Grpc, ..trusting(&authority, receiver) };
+    let acceptor = authority.acceptor("127.0.0.1", false, &["h2"]);
+    let receiver = Receiver::with_tls(acceptor, |_, _| Reply::message(b"")).await;
+    let bench = Bench::new(&over(&receiver));
+    bench.push("one");
+    bench.settles(1).await;
+    bench.push("two");
+    bench.settles(2).await;
+    assert_eq!(receiver.texts(), ["one", "two"]);
+    assert_eq!((receiver.received()[0].version, receiver.connections()), (http::Version::HTTP_2, 1));
+
+    let receiver = authority.receiver("127.0.0.1", false, &["http/1.1"]).await;
+    let bench = Bench::new(&over(&receiver));
+    bench.push("one");
+    in_time(bench.clock.someone_sleeps(HOLD)).await;
+    let State::Held { reason, .. } = bench.metrics().state else { panic!() };
+    assert!(reason.contains("NoApplicationProtocol"), "{reason}");
+    assert_eq!(bench.memory.settled(), []);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     listen,
+    outage::Outage,
     receive::{lock, now_ns},
     store::{Store, query},
 };
@@ -43,7 +44,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest answer, bytes.
 const LARGEST: usize = 4 << 20;
 /// How long the backend stays away if nobody brings it back.
-pub(crate) const OUTAGE: Duration = Duration::from_secs(20);
+const OUTAGE: Duration = Duration::from_secs(20);
 /// Characters of a decoded record that are shown.
 const LONGEST_RECORD: usize = 6000;
 /// Bytes of a stored record that are shown.
@@ -54,6 +55,8 @@ const LONGEST_DUMP: usize = 256;
 pub(crate) struct Demo {
     socket: PathBuf,
     known: Mutex<Known>,
+    /// Of this backend.
+    outage: Outage,
 }
 
 #[derive(Debug, Default)]
@@ -69,8 +72,8 @@ struct Known {
     backlog: VecDeque<(i64, f64)>,
     /// Why the launcher does not answer.
     silent: Option<String>,
-    /// Until when the backend is away.
-    down_until: Option<Instant>,
+    /// Seconds until the backend is back, where it is stopped.
+    down_for: Option<u64>,
 }
 
 /// The launcher was not reached, or refused.
@@ -83,8 +86,8 @@ pub(crate) enum DemoError {
 }
 
 impl Demo {
-    pub(crate) fn new(socket: PathBuf) -> Self {
-        Self { socket, known: Mutex::default() }
+    pub(crate) fn new(socket: PathBuf, outage: Outage) -> Self {
+        Self { socket, known: Mutex::default(), outage }
     }
 
     /// Asks the launcher and the store once a second until `stopped`.
@@ -151,22 +154,29 @@ impl Demo {
         Ok(())
     }
 
-    /// The backend is away until then, or back.
-    pub(crate) fn down(&self, until: Option<Instant>) {
-        lock(&self.known).down_until = until;
+    /// Closes the backend's ports for a while.
+    pub(crate) async fn stop_backend(&self) {
+        self.outage.down(Some(OUTAGE), now_ns()).await;
+    }
+
+    /// Opens them again.
+    pub(crate) async fn start_backend(&self) {
+        self.outage.up().await;
     }
 
     /// The demo's fragments.
     pub(super) fn fragments(&self) -> Fragments {
-        let known = lock(&self.known);
+        let mut known = lock(&self.known);
+        known.down_for = seconds_left(&self.outage);
+        let known = &*known;
         let drawn = [
-            ("demo-state", state(&known)),
-            ("demo-counts", counts(&known)),
-            ("demo-backlog", backlog(&known)),
-            ("demo-buttons", buttons(&known)),
-            ("demo-hostile", hostile(&known)),
-            ("demo-events", events(&known)),
-            ("demo-record", record(&known)),
+            ("demo-state", state(known)),
+            ("demo-counts", counts(known)),
+            ("demo-backlog", backlog(known)),
+            ("demo-buttons", buttons(known)),
+            ("demo-hostile", hostile(known)),
+            ("demo-events", events(known)),
+            ("demo-record", record(known)),
         ];
         drawn.into_iter().map(|(id, drawn)| (id, drawn.into_string())).collect()
     }
@@ -182,9 +192,11 @@ fn sum(agent: &Value, what: &[&str]) -> u64 {
         .sum()
 }
 
-fn seconds_left(known: &Known) -> Option<u64> {
-    let left = known.down_until?.saturating_duration_since(Instant::now());
-    (!left.is_zero()).then(|| left.as_secs() + 1)
+/// Until the backend is back; 0 where nobody said when.
+fn seconds_left(outage: &Outage) -> Option<u64> {
+    let down = outage.state()?;
+    let left = down.until_ns.map_or(0, |until_ns| until_ns.saturating_sub(now_ns()));
+    Some(left.div_ceil(1_000_000_000))
 }
 
 fn state(known: &Known) -> Markup {
@@ -201,7 +213,7 @@ fn state(known: &Known) -> Markup {
         } @else {
             span.warn { b { "the agent is dead" } ": its counts below are the last it gave" }
         }
-        @match seconds_left(known) {
+        @match known.down_for {
             Some(left) => { span.warn { b { "the backend is stopped" } ", back in " (left) " s" } }
             None => { span { "backend up" } }
         }
@@ -226,7 +238,7 @@ fn counts(known: &Known) -> Markup {
     };
     let verdict = known.verdict;
     let lost = sum(agent, &["dropped", "corrupt", "dead_lettered"]);
-    let waits = verdict.missing > 0 && (seconds_left(known).is_some() || sum(agent, &["pending"]) > 0);
+    let waits = verdict.missing > 0 && (known.down_for.is_some() || sum(agent, &["pending"]) > 0);
     html! {
         (tile("appended", "appended", sum(agent, &["seen"]), None, html! { "records, durable and encrypted" }))
         (tile("delivered", "delivered", sum(agent, &["delivered"]), None, html! { "records, acknowledged" }))
@@ -269,7 +281,7 @@ fn buttons(known: &Known) -> Markup {
     let hostile = known.state["hostile"].as_bool().unwrap_or(false);
     let running = known.state["agent"]["running"] == true;
     html! {
-        @match seconds_left(known) {
+        @match known.down_for {
             Some(left) => (button("backend", "start", format!("Start the backend ({left} s)"),
                 "Its ports are closed. The backlog grows on disk; on return it drains, the oldest first.", false)),
             None => (button("backend", "stop", "Stop the backend".to_owned(),

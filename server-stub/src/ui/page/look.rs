@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     figures::Figures,
+    outage::Outage,
     receive::{lock, now_ns},
     signal::Signal,
     store::{
@@ -50,6 +51,8 @@ pub(crate) struct Ground {
     pub(crate) store: Store,
     pub(crate) figures: Arc<Mutex<Figures>>,
     pub(crate) demo: Option<Arc<Demo>>,
+    /// Whether the listeners of OTLP are down on command.
+    pub(crate) outage: Outage,
     /// Where the data lives, for people.
     pub(crate) data: String,
     pub(crate) started: Instant,
@@ -219,6 +222,13 @@ impl Painter {
 
     /// Says plainly that nothing arrives, and what to do.
     fn silence(&self, read: &Read, now_ns: i64) -> Markup {
+        if self.ground.outage.state().is_some() {
+            return html! {
+                div.box.warn {
+                    p { b { "This backend is stopped, on command: its ports are closed." } " What is sent meanwhile waits at the senders." }
+                }
+            };
+        }
         match read.last_ns {
             None => html! {
                 div.box.warn {

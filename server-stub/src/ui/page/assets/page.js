@@ -42,9 +42,12 @@ function follow() {
   };
 }
 
+// One press at a time; the button is not disabled meanwhile, which would take the focus away.
+let pressing = false;
+
 async function press(form) {
-  const button = form.querySelector("button");
-  button.disabled = true;
+  if (pressing) return;
+  pressing = true;
   try {
     const response = await fetch(form.action, { method: "POST", headers: { accept: "application/json" } });
     const said = await response.json();
@@ -54,8 +57,7 @@ async function press(form) {
     answer.hidden = false;
     answer.textContent = "The page's server does not answer: " + error.message;
   }
-  // The fragment that comes next has its own idea of what can be pressed.
-  button.disabled = false;
+  pressing = false;
 }
 
 document.addEventListener("submit", (event) => {

@@ -1,10 +1,11 @@
-//! Draining a backlog of metrics over HTTP/1.1: million points a second and core, with the limits beside it.
+//! Draining a backlog of metrics over HTTP/1.1 and gRPC: million points a second and core, with the limits beside it.
 //!
 //! `cargo bench -p whimbrel --bench drain`
 //!
-//! The source is memory, but for one line. CPU time is that of this process less that of the receiver's threads, which only count bytes. `raw` is the same
-//! bytes through a blocking socket in the same run: what this machine's loopback allows. `limit` is what was
-//! measured once on an idle machine of this kind with nothing but the named step.
+//! The source is memory, but for one line. CPU time is that of this process less that of the receiver's threads, which
+//! only count bytes. `raw` is the same bytes through a blocking socket in the same run: what this machine's loopback
+//! allows. `limit` is what was measured once on an idle machine of this kind with nothing but the named step. Of a
+//! gRPC line, `to HTTP` is its share of the HTTP/1.1 line of the same work.
 #![allow(missing_docs, clippy::print_stdout, reason = "a program that prints a table")]
 
 use std::{
@@ -19,6 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 use whimbrel::{
@@ -37,13 +39,14 @@ use whimbrel_otlp::{
 use whimbrel_wal::{Encryption, Key, KeyRing, NewRecord, Options, SyncPolicy, Wal, WhenFull};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("{:<60} {:>9} {:>9} {:>9}", "M points/s and core, HTTP/1.1", "measured", "raw", "limit");
+    println!("{:<60} {:>9} {:>9} {:>9} {:>9}", "M points/s and core", "measured", "raw", "limit", "to HTTP");
     let small = Batch::new(1000);
     let large = Batch::new(8192);
     println!("(a batch of 1000 points: {} bytes, {} as a frame)", small.length, small.frame.len());
     const JOINED: usize = 4 << 20;
     use Compression::{Gzip, None as Plain, Zstd};
-    for (what, batch, records, from_wal, many, compression, max_request, limit) in [
+    let mut over_http = std::collections::BTreeMap::new();
+    let lines = [
         ("stored frame, untouched, 1000 points a request", &small, 20_000, false, false, Zstd, 1, Some(19.0)),
         (
             "stored frame, untouched, 8192 points a request",
@@ -78,8 +81,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ),
         ("unpacked, joined to 4 MiB", &small, 3_000, false, false, Plain, JOINED, Some(22.7)),
         ("unpacked, joined to 4 MiB, gzip", &small, 3_000, false, false, Gzip, JOINED, None),
-    ] {
-        let receiver = Receiver::new(many)?;
+    ];
+    // Of gRPC those whose work is mostly sending; the first has the limit that was measured over h2.
+    let http = lines.into_iter().enumerate().map(|(number, line)| (number, Protocol::HttpProtobuf, line));
+    let grpc = lines[..4].iter().enumerate().map(|(number, line)| (number, Protocol::Grpc, *line));
+    let of_h2 = |number: usize| (number == 0).then_some(47.0);
+    let grpc = grpc.map(|(number, protocol, line)| {
+        let (what, batch, records, from_wal, many, compression, max_request, _) = line;
+        let limit = of_h2(number);
+        (number, protocol, (what, batch, records, from_wal, many, compression, max_request, limit))
+    });
+    for (number, protocol, line) in http.chain(grpc) {
+        let (what, batch, records, from_wal, many, compression, max_request, limit) = line;
+        let receiver = match protocol {
+            Protocol::HttpProtobuf => Receiver::new(many)?,
+            Protocol::Grpc => Receiver::grpc(many)?,
+        };
         let points = records as f64 * f64::from(batch.points);
         let dir = tempfile::tempdir()?;
         let wal = if from_wal { Some(filled(dir.path(), batch, records)?) } else { None };
@@ -88,12 +105,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             None => Arc::new(Backlog::new(batch, records)),
         };
         let source = Arc::new(Counted { source, left: AtomicU64::new(records), empty: Notify::new() });
-        let spent = drain(source, &receiver, compression, max_request)?;
+        let spent = drain(source, &receiver, protocol, compression, max_request)?;
         let (bytes, requests) = (receiver.bytes(), receiver.requests());
-        let raw = raw(receiver.address, bytes / requests.max(1), requests)?;
+        let counter = Receiver::new(many)?;
+        let raw = raw(counter.address, bytes / requests.max(1), requests)?;
         let rate = |spent: Duration| points / spent.as_secs_f64() / 1e6;
         let limit = limit.map_or("-".to_owned(), |limit| format!("{limit:.1}"));
-        println!("{what:<60} {:>9.1} {:>9.1} {limit:>9}", rate(spent), rate(raw));
+        let what = format!("{}: {what}", if protocol == Protocol::Grpc { "gRPC" } else { "HTTP" });
+        let to_http = match protocol {
+            Protocol::HttpProtobuf => {
+                over_http.insert(number, spent);
+                "-".to_owned()
+            }
+            Protocol::Grpc => over_http.get(&number).map_or("-".to_owned(), |http: &Duration| {
+                format!("{:.2}", http.as_secs_f64() / spent.as_secs_f64())
+            }),
+        };
+        println!("{what:<60} {:>9.1} {:>9.1} {limit:>9} {to_http:>9}", rate(spent), rate(raw));
         if let Some(wal) = wal {
             wal.close()?;
         }
@@ -127,13 +155,14 @@ fn filled(dir: &Path, batch: &Batch, records: u64) -> Result<Wal, Box<dyn std::e
 fn drain(
     source: Arc<Counted>,
     receiver: &Receiver,
+    protocol: Protocol,
     compression: Compression,
     max_request: usize,
 ) -> Result<Duration, Box<dyn std::error::Error>> {
     let config = Exporter {
         name: "bench".to_owned(),
         endpoint: format!("http://{}", receiver.address),
-        protocol: Protocol::HttpProtobuf,
+        protocol,
         headers: Vec::new(),
         tls: Tls::default(),
         compression,
@@ -210,6 +239,19 @@ impl Receiver {
         Ok(Self { address, seen })
     }
 
+    /// The same over gRPC, on hyper's server.
+    fn grpc(many: bool) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let seen = Arc::new(Seen::default());
+        let shared = Arc::clone(&seen);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // Ends with the process.
+        std::thread::spawn(move || runtime.block_on(serve_grpc(listener, many, shared)).ok());
+        Ok(Self { address, seen })
+    }
+
     fn bytes(&self) -> u64 {
         self.seen.bytes.load(Ordering::Relaxed)
     }
@@ -266,6 +308,42 @@ fn serve(mut socket: TcpStream, many: bool, seen: &Seen) -> io::Result<()> {
         seen.cpu_ns.fetch_add(now - counted, Ordering::Relaxed);
         counted = now;
         socket.write_all(answer)?;
+    }
+}
+
+/// Counts and answers calls, all on one thread.
+async fn serve_grpc(listener: TcpListener, many: bool, seen: Arc<Seen>) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    loop {
+        let (socket, _) = listener.accept().await?;
+        socket.set_nodelay(true)?;
+        let seen = Arc::clone(&seen);
+        let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let seen = Arc::clone(&seen);
+            async move {
+                let (mut body, mut length, mut last) = (request.into_body(), 0, 0);
+                while let Some(frame) = body.frame().await {
+                    let Ok(data) = frame?.into_data() else { continue };
+                    length += data.len() as u64;
+                    last = data.last().copied().unwrap_or(last);
+                }
+                let probe = length < 40;
+                let code = if many && probe && last == 0x0A { "3" } else { "0" };
+                if !probe {
+                    seen.bytes.fetch_add(length, Ordering::Relaxed);
+                    seen.requests.fetch_add(1, Ordering::Relaxed);
+                }
+                seen.cpu_ns.store(thread_cpu().as_nanos() as u64, Ordering::Relaxed);
+                let answer = hyper::Response::builder().header("content-type", "application/grpc");
+                let answer = answer.header("grpc-status", code).body(http_body_util::Empty::<Bytes>::new());
+                Ok::<_, hyper::Error>(answer.unwrap_or_default())
+            }
+        });
+        let server = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+        // A connection that breaks off ends its task, and nothing else.
+        tokio::spawn(async move {
+            let _ = server.serve_connection(hyper_util::rt::TokioIo::new(socket), service).await;
+        });
     }
 }
 

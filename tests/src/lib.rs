@@ -9,3 +9,4 @@ pub mod http;
 pub mod programs;
 pub mod stub;
 pub mod wait;
+pub mod witness;

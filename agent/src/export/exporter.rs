@@ -80,17 +80,17 @@ pub fn start(
     Ok(ExporterHandle { exporter: Arc::new(exporter) })
 }
 
+/// A signal, and where it goes.
+type Out = (Signal, Arc<dyn Transport>);
+
 /// One a signal, in the order of [`Signal::ALL`]. Checks everything that can be checked without a connection.
-fn transports(
-    config: &config::Exporter,
-    clock: &Arc<dyn Clock>,
-) -> Result<[(Signal, Arc<dyn Transport>); 3], Problem> {
+fn transports(config: &config::Exporter, clock: &Arc<dyn Clock>) -> Result<[Out; 3], Problem> {
     let connections = Signal::ALL.into_iter().map(|signal| concurrency(config, signal)).sum();
     let mut clients = Clients::new(config, connections)?;
     let secrets = Signal::ALL.into_iter().flat_map(|signal| target(config, signal).headers);
     let secrets = secrets.map(|(_, value)| value.reveal().trim().to_owned());
     let secrets = Arc::new(Secrets::new(secrets));
-    let mut transport = |signal| -> Result<(Signal, Arc<dyn Transport>), Problem> {
+    let mut transport = |signal| -> Result<Out, Problem> {
         let target = target(config, signal);
         let way = clients.way(&target)?;
         let (secrets, clock) = (Arc::clone(&secrets), Arc::clone(clock));

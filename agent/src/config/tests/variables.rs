@@ -284,7 +284,9 @@ fn each_signal_s_protocol_and_address_are_those_of_the_specification() {
         "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
     ];
     const HTTP: [&str; 3] = ["/v1/metrics", "/v1/logs", "/v1/traces"];
-    let cases: [(&[(&str, &str)], [(&str, [&str; 3]); 3]); 8] = [
+    /// Variables, and for each signal the endpoint and the paths of its protocol.
+    type Case = (&'static [(&'static str, &'static str)], [(&'static str, [&'static str; 3]); 3]);
+    let cases: [Case; 8] = [
         (&[], [("http://localhost:4318", HTTP); 3]),
         (&[("PROTOCOL", "grpc")], [("http://localhost:4317", GRPC); 3]),
         (&[("PROTOCOL", "grpc"), ("ENDPOINT", "https://h:443/")], [("https://h:443", GRPC); 3]),

@@ -236,10 +236,11 @@ async fn serve(socket: TcpStream, shared: Arc<Shared>, tls: Option<TlsAcceptor>)
     match tls {
         None => serve_io(socket, shared).await,
         // A connection's failure is what some tests are about.
-        Some(acceptor) => match acceptor.accept(socket).await {
-            Ok(socket) => serve_io(socket, shared).await,
-            Err(_) => {}
-        },
+        Some(acceptor) => {
+            if let Ok(socket) = acceptor.accept(socket).await {
+                serve_io(socket, shared).await;
+            }
+        }
     }
 }
 

@@ -93,7 +93,7 @@ impl Services for MadeUp {
         })
     }
 
-    fn snapshot(&self, part: &str) -> Result<Vec<guest::Entity>, GuestError> {
+    fn snapshot(&self, part: &str, _select: &[(String, String)]) -> Result<Vec<guest::Entity>, GuestError> {
         Ok(if part == "network" { self.entities.clone() } else { Vec::new() })
     }
 

@@ -112,6 +112,8 @@ impl Part {
                 }
                 if *want == Want::IfThere {
                     info!("this host has no figures of {name}, and they are left out: {why}"; "part" => name);
+                } else if matches!(why, Error::Invalid(_)) {
+                    warn!("figures of {name} can't be had: {why}"; "part" => name);
                 } else {
                     warn!("figures of {name} are left out until they are there: {why}"; "part" => name);
                 }

@@ -43,7 +43,21 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
             "system",
         ],
     ),
-    ("cli", &["admin", "clock", "collect", "config", "keys", "pipeline", "status", "system", "telemetry"]),
+    (
+        "cli",
+        &[
+            "admin",
+            "clock",
+            "collect",
+            "config",
+            "keys",
+            "pipeline",
+            "resource",
+            "status",
+            "system",
+            "telemetry",
+        ],
+    ),
 ];
 
 fn root() -> PathBuf {

@@ -1,6 +1,6 @@
 //! The agent at one moment.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -29,6 +29,8 @@ pub struct AgentStatus {
     pub data_dir: PathBuf,
     /// Things an operator should know and may want to change.
     pub warnings: Vec<String>,
+    /// What everything that is sent says about this host.
+    pub resource: BTreeMap<String, String>,
     /// One an entry of `collectors:`.
     pub collectors: Vec<CollectorStatus>,
     /// The WAL.
@@ -46,6 +48,7 @@ pub struct Overview {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Store,
     pub(crate) warnings: Vec<String>,
+    pub(crate) resource: BTreeMap<String, String>,
     pub(crate) collectors: Vec<Collector>,
     pub(crate) exporters: Vec<ExporterHandle>,
     pub(crate) dead_letters: Arc<DeadLetterBox>,
@@ -61,6 +64,7 @@ impl Overview {
             ready: self.ready(),
             data_dir: self.data_dir.clone(),
             warnings: self.warnings.clone(),
+            resource: self.resource.clone(),
             collectors: self.collectors.iter().map(Collector::status).collect(),
             wal: WalStatus::from(self.store.status()),
             exporters: self.exporters.iter().map(ExporterHandle::status).collect(),

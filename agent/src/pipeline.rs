@@ -146,7 +146,14 @@ impl Pipeline {
         say_what_was_found(&places.wal, &report);
         let dead_letters = Arc::new(DeadLetterBox::new(places.dead_letters, keys.encryption, clock.clone())?);
 
-        let attributes = resource::attributes(&config.resource);
+        // TODO: the configuration's root, as soon as `system.root_path` is there.
+        let around = resource::Surroundings::of_this_process(Path::new("/"));
+        let mut warnings: Vec<_> = keys.warning.into_iter().collect();
+        if let Some(warning) = resource::check_identity(&config.data_dir, &around) {
+            tracing::warn!("{warning}");
+            warnings.push(warning);
+        }
+        let attributes = resource::attributes(&config.resource, &around);
         let resource = Resource::new(&Attributes::from_iter(attributes.iter().map(|(k, v)| (k, v.as_str()))));
         let store = Store::new(wal.clone(), resource, clock.clone(), config.wal.on_full_collectors);
 
@@ -169,7 +176,8 @@ impl Pipeline {
             started: clock.monotonic(),
             clock,
             store,
-            warnings: keys.warning.into_iter().collect(),
+            warnings,
+            resource: attributes,
             configuration: configuration.clone(),
             collectors: collectors.clone(),
             exporters,

@@ -46,8 +46,8 @@ mod component {
         secrets::reveal(name).map_err(Error::from)
     }
 
-    pub(crate) fn snapshot(part: &str) -> Result<Vec<Entity>, Error> {
-        Ok(figures::snapshot(part)?.into_iter().map(entity).collect())
+    pub(crate) fn snapshot(part: &str, select: &[(String, String)]) -> Result<Vec<Entity>, Error> {
+        Ok(figures::snapshot(part, select)?.into_iter().map(entity).collect())
     }
 
     /// Hands a request over, and gives its buffer back: the host copies out of it.

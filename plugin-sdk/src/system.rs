@@ -52,12 +52,29 @@ pub struct Entity {
     pub figures: Vec<Figure>,
 }
 
-/// The figures of one part: cpu, memory, paging, disk, filesystem, network, process, host.
+/// The figures of one part: cpu, memory, paging, pressure, disk, filesystem, network, process, sensors, host.
 ///
 /// # Errors
-/// [`Error::Denied`] if the part is not granted, [`Error::Unavailable`] if this host doesn't have it.
+/// [`Error::Denied`] if the part is not granted, [`Error::Unavailable`] if this host doesn't have it now,
+/// [`Error::Invalid`] if there is no such part.
 pub fn snapshot(part: &str) -> Result<Vec<Entity>, Error> {
-    host::snapshot(part)
+    host::snapshot(part, &[])
+}
+
+/// The figures of one part as far as they are wanted: `snapshot_with("process.each", &[("top", "10")])`. A key may
+/// stand several times, and what matches any of its values is told. It is applied where the figures are read, so
+/// that what is not wanted costs next to nothing.
+///
+/// # Errors
+/// As [`snapshot`]; [`Error::Invalid`] also for a key that the part doesn't know, a value it can't use, more than
+/// 256 pairs, or a key or value of more than 1024 bytes.
+pub fn snapshot_with<K: AsRef<str>, V: AsRef<str>>(
+    part: &str,
+    select: &[(K, V)],
+) -> Result<Vec<Entity>, Error> {
+    let owned = |(key, value): &(K, V)| (key.as_ref().to_owned(), value.as_ref().to_owned());
+    let select: Vec<(String, String)> = select.iter().map(owned).collect();
+    host::snapshot(part, &select)
 }
 
 /// Encodes attributes as the host gives them. JSON text stays text here.

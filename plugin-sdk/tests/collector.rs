@@ -383,6 +383,8 @@ fn figures_and_secrets_are_there_when_granted() {
         }
         assert_eq!(secrets::reveal("token")?, "s3cret");
         assert!(system::snapshot("cpu").unwrap_err().is_denied());
+        system::snapshot_with("disk", &[("include", "sd*"), ("include", "vd*")])?;
+        assert!(matches!(system::snapshot("moon"), Err(Error::Invalid(_))));
         assert!(secrets::reveal("other").unwrap_err().is_denied());
         Ok(More::No)
     });

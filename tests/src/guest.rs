@@ -34,7 +34,7 @@ fn module(items: &str, collect: &str) -> String {
     format!(
         r#"(module
   (import "whimbrel:plugin/emit@0.1.0" "push" (func $push (param i32 i32 i32 i32 i32 i32 i32 i32)))
-  (import "whimbrel:plugin/system@0.1.0" "snapshot" (func $snapshot (param i32 i32 i32)))
+  (import "whimbrel:plugin/system@0.1.0" "snapshot" (func $snapshot (param i32 i32 i32 i32 i32)))
   (memory (export "memory") 2)
   (global $heap (mut i32) (i32.const 65536))
   (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)

@@ -24,7 +24,7 @@ const NONSENSE: &str = "(call $push_otlp (i32.const 0) (i32.const 64)) (i32.cons
 const NONSENSE_BYTES: &str =
     r#"(data (i32.const 0) "\ff\fe\fd this is no protobuf at all, and quite long enough")"#;
 /// Asks for `system`, which is not granted, and goes on.
-const CURIOUS: &str = "(call $snapshot (i32.const 0) (i32.const 3) (i32.const 2048)) (i32.const 1024)";
+const CURIOUS: &str = "(call $snapshot (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 2048)) (i32.const 1024)";
 const CURIOUS_BYTES: &str = r#"(data (i32.const 0) "cpu")"#;
 
 fn collector(status: &Value, name: &str) -> Value {

@@ -55,6 +55,7 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
             "keys",
             "pipeline",
             "reload",
+            "resource",
             "status",
             "system",
             "telemetry",

@@ -28,6 +28,10 @@ const MAX_FIELD: usize = 1 << 10;
 const MAX_FIELDS: usize = 32;
 /// The longest name of a part or a secret that is repeated back, in bytes.
 const MAX_NAME: usize = 128;
+/// The most pairs that select figures in one call; so says the contract.
+const MAX_SELECT: usize = 256;
+/// The longest key or value of such a pair, in bytes; so says the contract.
+const MAX_SELECT_TEXT: usize = 1 << 10;
 /// How many different denied things are reported to the embedder.
 const MAX_DENIED: usize = 64;
 /// The most random bytes in one call; so says the contract.
@@ -197,9 +201,16 @@ impl Guest {
     }
 
     /// `system.snapshot`.
-    pub(crate) fn snapshot(&mut self, part: &str) -> Result<Vec<Entity>, GuestError> {
+    pub(crate) fn snapshot(
+        &mut self,
+        part: &str,
+        select: &[(String, String)],
+    ) -> Result<Vec<Entity>, GuestError> {
         match self.grants.system(part) {
-            Ok(()) => self.services.snapshot(part),
+            Ok(()) => {
+                check_select(part, select)?;
+                self.services.snapshot(part, select)
+            }
             Err(denied) => Err(self.deny(denied)),
         }
     }
@@ -216,6 +227,27 @@ impl Guest {
         }
         error
     }
+}
+
+/// Whoever applies a selection may compare every pair with every thing: both have a bound.
+fn check_select(part: &str, select: &[(String, String)]) -> Result<(), GuestError> {
+    let part = || clean(part.to_owned(), MAX_NAME);
+    if select.len() > MAX_SELECT {
+        return Err(GuestError::Invalid(format!(
+            "{} pairs select figures of {}, and {MAX_SELECT} is the most: use patterns, or fewer of them",
+            select.len(),
+            part()
+        )));
+    }
+    let long = select.iter().find(|(key, value)| key.len().max(value.len()) > MAX_SELECT_TEXT);
+    long.map_or(Ok(()), |(key, value)| {
+        Err(GuestError::Invalid(format!(
+            "{} of {}: {} bytes, and {MAX_SELECT_TEXT} is the most",
+            clean(key.clone(), MAX_NAME),
+            part(),
+            key.len().max(value.len())
+        )))
+    })
 }
 
 /// So many lines in each second, counted from the first of them.
@@ -247,6 +279,19 @@ impl LineRate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_selection_has_a_bound_in_number_and_in_length() {
+        let pairs = |count: usize, len: usize| vec![("include".to_owned(), "x".repeat(len)); count];
+        assert_eq!(check_select("disk", &pairs(MAX_SELECT, MAX_SELECT_TEXT)), Ok(()));
+        let text = check_select("disk", &pairs(MAX_SELECT + 1, 1)).unwrap_err().to_string();
+        assert!(text.contains("257 pairs") && text.contains("disk") && text.contains("256"), "{text}");
+        let text = check_select("disk", &pairs(1, MAX_SELECT_TEXT + 1)).unwrap_err().to_string();
+        assert!(text.contains("include of disk: 1025 bytes"), "{text}");
+        let key = vec![("k".repeat(5000), String::new())];
+        let text = check_select("disk", &key).unwrap_err().to_string();
+        assert!(text.contains("5000 bytes") && text.len() < 400, "{text}");
+    }
 
     #[test]
     fn lines_pass_up_to_the_rate_and_again_in_the_next_second() {

@@ -25,11 +25,12 @@ pub trait Services: Send + Sync {
         checkpoint: Option<Vec<u8>>,
     ) -> Pin<Box<dyn Future<Output = Result<(), GuestError>> + Send + '_>>;
 
-    /// The host's figures of one part. The grant has been checked.
+    /// The host's figures of one part, as far as `select` wants them: pairs of key and value, empty for what the
+    /// part gives by default. The grant has been checked, and the number (256) and length (1024 bytes) of pairs.
     ///
     /// # Errors
     /// Are given to the guest as they are.
-    fn snapshot(&self, part: &str) -> Result<Vec<Entity>, GuestError>;
+    fn snapshot(&self, part: &str, select: &[(String, String)]) -> Result<Vec<Entity>, GuestError>;
 
     /// A line for the agent's own log. Its rate and its length have been limited.
     fn log(&self, line: LogLine);
@@ -92,10 +93,13 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// The lines of the configuration that would allow it.
+    /// The lines of the configuration that would allow it. A detail (`process.each`) comes with its part.
     pub fn grant(&self) -> String {
         match self {
-            Denied::System(part) => format!("grants: {{ system: [{part}] }}"),
+            Denied::System(part) => {
+                let part = part.split_once('.').map_or(part.as_str(), |(part, _)| part);
+                format!("grants: {{ system: [{part}] }}")
+            }
             Denied::Secret(name) => format!("grants: {{ secrets: [{name}] }}"),
         }
     }
@@ -141,5 +145,16 @@ impl GuestError {
     /// Whether trying the same again may help.
     pub fn is_retryable(&self) -> bool {
         matches!(self, GuestError::Unavailable(_) | GuestError::Transient(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_is_granted_with_its_part() {
+        let text = Denied::System("process.each".into()).to_string();
+        assert!(text.contains("`process.each`") && text.contains("grants: { system: [process] }"), "{text}");
     }
 }

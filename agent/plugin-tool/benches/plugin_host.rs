@@ -39,7 +39,7 @@ impl Services for Sink {
         black_box((batch, checkpoint));
         Box::pin(std::future::ready(Ok(())))
     }
-    fn snapshot(&self, _: &str) -> Result<Vec<Entity>, GuestError> {
+    fn snapshot(&self, _: &str, _: &[(String, String)]) -> Result<Vec<Entity>, GuestError> {
         Ok(Vec::new())
     }
     fn log(&self, _: LogLine) {}

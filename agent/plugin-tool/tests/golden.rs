@@ -43,20 +43,31 @@ impl Replay {
             .as_object()
             .unwrap()
             .iter()
-            .map(|(part, figures)| (part.clone(), vec![entity(figures)]))
+            .map(|(part, told)| (part.clone(), entities(told.as_array().unwrap())))
             .collect();
         host.pushed.clear();
     }
 }
 
-fn entity(figures: &Json) -> Entity {
-    let figures = figures.as_array().unwrap().iter().map(|figure| Figure {
+/// Figures of the host itself, or of processes with their resources.
+fn entities(told: &[Json]) -> Vec<Entity> {
+    if told.iter().all(Json::is_array) {
+        return vec![Entity { resource: Vec::new(), figures: told.iter().map(figure).collect() }];
+    }
+    let entity = |entity: &Json| Entity {
+        resource: entity["resource"].as_array().unwrap().iter().map(attribute).collect(),
+        figures: entity["figures"].as_array().unwrap().iter().map(figure).collect(),
+    };
+    told.iter().map(entity).collect()
+}
+
+fn figure(figure: &Json) -> Figure {
+    Figure {
         name: figure[0].as_str().unwrap().to_owned(),
         attributes: figure[1].as_array().unwrap().iter().map(attribute).collect(),
         start_ns: figure[2].as_u64().unwrap(),
         value: figure[3].as_f64().unwrap(),
-    });
-    Entity { resource: Vec::new(), figures: figures.collect() }
+    }
 }
 
 fn attribute(pair: &Json) -> Attribute {
@@ -78,7 +89,7 @@ impl Services for Replay {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn snapshot(&self, part: &str) -> Result<Vec<Entity>, GuestError> {
+    fn snapshot(&self, part: &str, _select: &[(String, String)]) -> Result<Vec<Entity>, GuestError> {
         let host = self.0.lock().unwrap();
         host.parts.get(part).cloned().ok_or_else(|| GuestError::Unavailable(format!("no part {part}")))
     }
@@ -114,6 +125,7 @@ async fn the_shipped_host_component_gives_the_golden_bytes() {
     let mut instance = plugin
         .instantiate(Setup {
             grants: Grants { system: SystemGrant::All, ..Grants::default() },
+            config_json: host["config"].to_string(),
             services: Arc::clone(&replay) as Arc<dyn Services>,
             ..setup(&unused)
         })

@@ -266,9 +266,9 @@ async fn a_shutdown_that_panics_or_loops_is_reported_and_over() {
 async fn what_is_not_granted_is_denied_by_name_and_reported_once() {
     let bench = Bench::new();
     let items = r#"(data (i32.const 0) "cpu") (data (i32.const 16) "memory")"#;
-    let asks = "(call $snapshot (i32.const 0) (i32.const 3) (i32.const 2048))
+    let asks = "(call $snapshot (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 2048))
         (if (i32.load8_u (i32.const 2048)) (then (return (i32.const 2048))))
-        (call $snapshot (i32.const 16) (i32.const 6) (i32.const 2048)) (i32.const 2048)";
+        (call $snapshot (i32.const 16) (i32.const 6) (i32.const 0) (i32.const 0) (i32.const 2048)) (i32.const 2048)";
     let component = collects(items, asks);
 
     let (mut instance, services) = bench.start(&component, Limits::default()).await;

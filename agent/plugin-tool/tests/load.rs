@@ -216,8 +216,8 @@ async fn other_types_under_the_same_names_are_refused_at_load() {
     // `collect` with another result, and `snapshot` with another parameter.
     let exports = CONTRACT.replace("-> result<bool, error>;", "-> result<u32, error>;");
     let exports = componentize(renamed("", "@0.1.0"), &exports, "collector");
-    let imports = CONTRACT.replace("snapshot: func(part: string)", "snapshot: func(part: u32)");
-    let imported = r#"(import "whimbrel:plugin/system@0.1.0" "snapshot" (func (param i32 i32)))"#;
+    let imports = CONTRACT.replace("snapshot: func(part: string,", "snapshot: func(part: u32,");
+    let imported = r#"(import "whimbrel:plugin/system@0.1.0" "snapshot" (func (param i32 i32 i32 i32)))"#;
     let imports = componentize(renamed(imported, "@0.1.0"), &imports, "collector");
     for component in [exports, imports] {
         let (reason, text) = refusal(&bench.host, &component).await;

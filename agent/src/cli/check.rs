@@ -1,13 +1,18 @@
 //! `whimbrel check`: what would run, or everything that is wrong. Opens no data, and makes no file.
 
+use std::{collections::BTreeMap, path::Path};
+
 use super::{
     exit::{Exit, Outcome},
     print,
     source::Source,
 };
-use crate::config::{
-    Collector, Compression, Config, Encryption, Exporter, Loaded, PluginRef, Problems, Shown, Sync,
-    SystemGrant, show_duration, show_size,
+use crate::{
+    config::{
+        Collector, Compression, Config, Encryption, Exporter, Loaded, PluginRef, Problems, Shown, Sync,
+        SystemGrant, show_duration, show_size,
+    },
+    resource::{self, Surroundings},
 };
 
 /// What `check` takes.
@@ -15,7 +20,7 @@ use crate::config::{
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) source: Source,
-    /// Print JSON: ok, problems, warnings, notes, read, and the effective configuration
+    /// Print JSON: ok, problems, warnings, notes, read, resource, and the effective configuration
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -49,6 +54,8 @@ struct Report<'r> {
     warnings: serde_json::Value,
     notes: &'r [String],
     read: &'r [String],
+    /// What everything that is sent will say about this host; empty where anything is wrong.
+    resource: BTreeMap<String, String>,
     /// As `config show --effective` has it; null where anything is wrong.
     configuration: Option<Shown>,
 }
@@ -67,7 +74,7 @@ fn misfits(config: &Config) -> Vec<String> {
     config.collectors.iter().filter_map(refused).collect()
 }
 
-fn inspected(file: &std::path::Path) -> Result<(), String> {
+fn inspected(file: &Path) -> Result<(), String> {
     let tool = whimbrel_plugin_host::compiler_path(None).map_err(|error| error.to_string())?;
     let output = std::process::Command::new(&tool)
         .arg("inspect")
@@ -90,6 +97,7 @@ fn report<'r>(checked: &'r Result<Loaded, Problems>, misfits: &'r [String]) -> R
             warnings: loaded.warnings.to_json(),
             notes: &loaded.notes,
             read: &loaded.names,
+            resource: resource(loaded),
             configuration: Some(loaded.effective()),
         },
         Err(problems) => Report {
@@ -99,6 +107,7 @@ fn report<'r>(checked: &'r Result<Loaded, Problems>, misfits: &'r [String]) -> R
             warnings: none,
             notes: &[],
             read: &[],
+            resource: BTreeMap::new(),
             configuration: None,
         },
     }
@@ -127,6 +136,8 @@ fn summary(loaded: &Loaded) -> String {
         vec![vec![data_dir.display().to_string(), format!("at most {}", show_size(wal.max_size)), sync]],
     );
     section("key", vec![vec![key(&wal.encryption)]]);
+    let resource = resource(loaded).into_iter().map(|(key, value)| vec![key, value]);
+    section("resource", or_none(resource.collect()));
     section(
         "health",
         vec![vec![health.map_or_else(|| "not served".to_owned(), |at| format!("http://{at}/healthz"))]],
@@ -139,6 +150,13 @@ fn summary(loaded: &Loaded) -> String {
         text.push_str(&format!("\nwarning: {warning}"));
     }
     text
+}
+
+/// What everything that is sent will say about this host.
+fn resource(loaded: &Loaded) -> BTreeMap<String, String> {
+    // TODO: the configuration's root, as soon as `system.root_path` is there.
+    let around = Surroundings::of_this_process(Path::new("/"));
+    resource::attributes(&loaded.shown_resource(), &around)
 }
 
 fn or_none(cells: Vec<Vec<String>>) -> Vec<Vec<String>> {

@@ -199,7 +199,7 @@ fn as_table(trial: &Trial) -> Result<String, whimbrel_otlp::WalkError> {
                         kind(point.metric.kind).to_owned(),
                         point.metric.unit.clone(),
                         value(&point.value),
-                        point.attributes.to_string(),
+                        belongs(&point.source, &point.attributes),
                     ]);
                 }
             }
@@ -241,6 +241,12 @@ fn as_table(trial: &Trial) -> Result<String, whimbrel_otlp::WalkError> {
     Ok(out)
 }
 
+/// A point's attributes, and what it is of where that is not the host: a process.
+fn belongs(source: &read::Source, attributes: &read::Attributes) -> String {
+    let of_the_host = source.resource == read::Attributes::default();
+    if of_the_host { attributes.to_string() } else { format!("{attributes} of {}", source.resource) }
+}
+
 fn kind(kind: read::Kind) -> &'static str {
     match kind {
         read::Kind::Gauge => "gauge",
@@ -275,6 +281,7 @@ fn as_json(trial: &Trial) -> anyhow::Result<Value> {
                     "kind": kind(point.metric.kind),
                     "unit": point.metric.unit,
                     "attributes": point.attributes.to_string(),
+                    "resource": point.source.resource.to_string(),
                     "start_ns": point.start_ns,
                     "time_ns": point.time_ns,
                     "value": number(&point.value),

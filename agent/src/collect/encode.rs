@@ -247,9 +247,26 @@ fn from_json(json: &serde_json::Value) -> write::Value<'_> {
 /// What `snapshot` answers a guest.
 ///
 /// # Errors
-/// `unavailable`, with what the host's figures lack.
-pub(super) fn snapshot(system: &system::System, part: &str) -> Result<Vec<guest::Entity>, guest::GuestError> {
-    system.snapshot(part).map(entities).map_err(|error| guest::GuestError::Unavailable(error.to_string()))
+/// `invalid` for a part that does not exist or a selection that it does not know, which will not get better;
+/// `unavailable`, with what the host's figures lack, for the rest.
+pub(super) fn snapshot(
+    system: &system::System,
+    part: &str,
+    select: &[(String, String)],
+) -> Result<Vec<guest::Entity>, guest::GuestError> {
+    selected(system, part, select).map(entities).map_err(|error| match error {
+        error if error.is_unknown() => guest::GuestError::Invalid(error.to_string()),
+        error => guest::GuestError::Unavailable(error.to_string()),
+    })
+}
+
+/// TODO: call `System::snapshot(part, select)` as soon as it takes the selection; until then all is told.
+fn selected(
+    system: &system::System,
+    part: &str,
+    _select: &[(String, String)],
+) -> Result<Vec<system::Entity>, system::SnapshotError> {
+    system.snapshot(part)
 }
 
 /// The host's figures as the contract has them.
@@ -283,4 +300,16 @@ fn pairs(attributes: Vec<(&'static str, system::Value)>) -> Vec<guest::Attribute
             },
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_does_not_exist_is_invalid_and_not_worth_waiting_for() {
+        let error = snapshot(&system::System::default(), "moon", &[]).unwrap_err();
+        assert!(matches!(error, guest::GuestError::Invalid(_)), "{error}");
+        assert!(error.to_string().contains("moon") && error.to_string().contains("memory"), "{error}");
+    }
 }

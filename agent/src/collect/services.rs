@@ -72,8 +72,8 @@ impl Services for CollectorServices {
         Box::pin(self.store(batch, checkpoint))
     }
 
-    fn snapshot(&self, part: &str) -> Result<Vec<Entity>, GuestError> {
-        encode::snapshot(&self.system, part)
+    fn snapshot(&self, part: &str, select: &[(String, String)]) -> Result<Vec<Entity>, GuestError> {
+        encode::snapshot(&self.system, part, select)
     }
 
     fn log(&self, line: LogLine) {

@@ -149,8 +149,8 @@ impl Services for Recorder {
         Box::pin(std::future::ready(self.record(batch, checkpoint)))
     }
 
-    fn snapshot(&self, part: &str) -> Result<Vec<Entity>, GuestError> {
-        encode::snapshot(&self.system, part)
+    fn snapshot(&self, part: &str, select: &[(String, String)]) -> Result<Vec<Entity>, GuestError> {
+        encode::snapshot(&self.system, part, select)
     }
 
     fn log(&self, line: LogLine) {

@@ -4,6 +4,8 @@
 //! configurations is shown as it is written; in the latter, texts under keys that commonly hold secrets and URLs with
 //! a password are not shown either. Endpoints are shown: they can't hold user names, queries or `${file:...}`.
 
+use std::collections::BTreeMap;
+
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
@@ -87,14 +89,25 @@ impl Loaded {
         Shown::Map(sections.collect())
     }
 
+    /// The configured resource, with what variables and files put in as it is written.
+    pub fn shown_resource(&self) -> BTreeMap<String, String> {
+        let shown = |(name, value): (&String, &String)| match self.shown_attribute(name, value) {
+            Shown::Text(text) => (name.clone(), text),
+            _ => (name.clone(), REDACTED.to_owned()),
+        };
+        self.config.resource.iter().map(shown).collect()
+    }
+
+    fn shown_attribute(&self, name: &str, value: &str) -> Shown {
+        let written = self.root.get("resource").and_then(|section| section.get(name)).and_then(put_in);
+        written.unwrap_or_else(|| text(value))
+    }
+
     /// The configuration as it works: every default filled in, paths absolute, without secrets.
     pub fn effective(&self) -> Shown {
         let Config { data_dir, log, resource, collectors, wal, exporters, health, control_socket } =
             &self.config;
-        let resource = resource.iter().map(|(name, value)| {
-            let written = self.root.get("resource").and_then(|section| section.get(name)).and_then(put_in);
-            (name.clone(), written.unwrap_or_else(|| text(value)))
-        });
+        let resource = resource.iter().map(|(name, value)| (name.clone(), self.shown_attribute(name, value)));
         let on_full = match wal.on_full_collectors {
             OnFull::Block => "block",
             OnFull::DropOldest => "drop_oldest",

@@ -1,6 +1,6 @@
 //! The agent at one moment.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -35,6 +35,8 @@ pub struct AgentStatus {
     pub configuration: ConfigurationStatus,
     /// Things an operator should know and may want to change.
     pub warnings: Vec<String>,
+    /// What everything that is sent says about this host.
+    pub resource: BTreeMap<String, String>,
     /// One an entry of `collectors:`.
     pub collectors: Vec<CollectorStatus>,
     /// The WAL.
@@ -52,6 +54,7 @@ pub struct Overview {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Store,
     pub(crate) warnings: Vec<String>,
+    pub(crate) resource: BTreeMap<String, String>,
     pub(crate) configuration: Arc<Configuration>,
     pub(crate) collectors: Arc<Roster>,
     pub(crate) exporters: Vec<ExporterHandle>,
@@ -69,6 +72,7 @@ impl Overview {
             data_dir: self.data_dir.clone(),
             configuration: self.configuration.read(),
             warnings: self.warnings.clone(),
+            resource: self.resource.clone(),
             collectors: self.collectors.status(),
             wal: WalStatus::from(self.store.status()),
             exporters: self.exporters.iter().map(ExporterHandle::status).collect(),

@@ -127,6 +127,12 @@ impl<C: Collector + Described> Running<C> {
         &self.host.lines
     }
 
+    /// What was last selected of a part of the host's figures; none if the part was never asked for.
+    #[must_use]
+    pub fn selected(&self, part: &str) -> Option<&[(String, String)]> {
+        self.host.selected.get(part).map(Vec::as_slice)
+    }
+
     /// The last durable checkpoint.
     #[must_use]
     pub fn checkpoint(&self) -> Option<&[u8]> {

@@ -23,7 +23,8 @@ pub struct Host {
     pub(super) now_ns: u64,
     pub(super) monotonic_ns: u64,
     pub(super) random: u64,
-    pub(super) snapshots: BTreeMap<String, Vec<Entity>>,
+    pub(super) snapshots: BTreeMap<String, Result<Vec<Entity>, Error>>,
+    pub(super) selected: BTreeMap<String, Vec<(String, String)>>,
     pub(super) secrets: BTreeMap<String, String>,
     pub(super) answers: VecDeque<Result<(), Error>>,
     pub(super) pushes: Vec<Push>,
@@ -43,6 +44,7 @@ impl Default for Host {
             monotonic_ns: 0,
             random: 0,
             snapshots: BTreeMap::new(),
+            selected: BTreeMap::new(),
             secrets: BTreeMap::new(),
             answers: VecDeque::new(),
             pushes: Vec::new(),
@@ -96,7 +98,14 @@ impl Host {
     /// Grants a part of the host's figures, and says what they are.
     #[must_use]
     pub fn snapshot(mut self, part: impl Into<String>, entities: Vec<Entity>) -> Self {
-        self.snapshots.insert(part.into(), entities);
+        self.snapshots.insert(part.into(), Ok(entities));
+        self
+    }
+
+    /// Lets a part of the host's figures answer with an error, as one does that this host lacks.
+    #[must_use]
+    pub fn no_snapshot(mut self, part: impl Into<String>, error: Error) -> Self {
+        self.snapshots.insert(part.into(), Err(error));
         self
     }
 
@@ -118,6 +127,13 @@ impl Host {
     #[must_use]
     pub fn pushes(&self) -> &[Push] {
         &self.pushes
+    }
+
+    /// Without what was pushed so far, for long tests.
+    #[must_use]
+    pub fn forget_pushes(mut self) -> Self {
+        self.pushes.clear();
+        self
     }
 
     /// All that was logged to it.
@@ -193,10 +209,12 @@ pub(crate) fn reveal(name: &str) -> Result<String, Error> {
     })
 }
 
-pub(crate) fn snapshot(part: &str) -> Result<Vec<Entity>, Error> {
+/// Selects nothing: a test says itself what a part gives, and looks at what was asked for.
+pub(crate) fn snapshot(part: &str, select: &[(String, String)]) -> Result<Vec<Entity>, Error> {
     with(|host| {
-        host.snapshots.get(part).cloned().ok_or_else(|| {
-            Error::Denied(format!("the system part {part} is not granted; add it under grants: system"))
+        host.selected.insert(part.to_owned(), select.to_vec());
+        host.snapshots.get(part).cloned().unwrap_or_else(|| {
+            Err(Error::Denied(format!("the system part {part} is not granted; add it under grants: system")))
         })
     })
 }

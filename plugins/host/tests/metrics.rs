@@ -1,152 +1,28 @@
 //! The collector over a made-up host: what it emits, down to the byte, and what it does when something is missing.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+mod support;
 
-use opentelemetry_proto::tonic::{
-    collector::metrics::v1::ExportMetricsServiceRequest,
-    common::v1::{KeyValue, any_value},
-    metrics::v1::{NumberDataPoint, metric, number_data_point},
-};
-use prost::Message;
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use opentelemetry_proto::tonic::metrics::v1::number_data_point;
 use serde_json::Value as Json;
+use support::{at, config, decode, golden, points, second, snapshots, start, texts, value, values};
 use whimbrel_collector_host::{Host as Collector, table};
 use whimbrel_sdk::{
     Error,
     log::Level,
     system::{Attribute, Entity, Figure},
-    testing::{Host, Push, Running},
+    testing::Host,
 };
 
-const PARTS: [&str; 8] = ["cpu", "memory", "paging", "disk", "filesystem", "network", "process", "host"];
-
-fn golden(file: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file)
-}
-
-/// The made-up host, at its first or second collect.
-fn snapshots(collect: usize) -> (u64, BTreeMap<String, Vec<Entity>>) {
-    let json: Json = serde_json::from_slice(&fs::read(golden("host.json")).unwrap()).unwrap();
-    let json = &json["collects"][collect];
-    let attribute = |pair: &Json| {
-        let key = pair[0].as_str().unwrap();
-        pair[1]
-            .as_str()
-            .map_or_else(|| Attribute::int(key, pair[1].as_i64().unwrap()), |text| Attribute::text(key, text))
-    };
-    let figure = |figure: &Json| Figure {
-        name: figure[0].as_str().unwrap().to_owned(),
-        attributes: figure[1].as_array().unwrap().iter().map(attribute).collect(),
-        start_ns: figure[2].as_u64().unwrap(),
-        value: figure[3].as_f64().unwrap(),
-    };
-    let parts = json["parts"].as_object().unwrap();
-    let entity = |figures: &Json| Entity {
-        resource: Vec::new(),
-        figures: figures.as_array().unwrap().iter().map(figure).collect(),
-    };
-    let parts = parts.iter().map(|(part, figures)| (part.clone(), vec![entity(figures)]));
-    (json["now_ns"].as_u64().unwrap(), parts.collect())
-}
-
-fn at(host: Host, collect: usize, granted: impl Fn(&str) -> bool) -> Host {
-    let (now_ns, parts) = snapshots(collect);
-    let granted = parts.into_iter().filter(|(part, _)| granted(part));
-    granted.fold(host.now_ns(now_ns), |host, (part, entities)| host.snapshot(part, entities))
-}
-
-fn start(config: &str) -> Running<Collector> {
-    at(Host::new().config(config), 0, |_| true).start().unwrap()
-}
-
-fn decode(pushes: &[Push]) -> Vec<metric_of::Told> {
-    pushes
-        .iter()
-        .flat_map(|push| metric_of::told(ExportMetricsServiceRequest::decode(&push.bytes[..]).unwrap()))
-        .collect()
-}
-
-mod metric_of {
-    use super::*;
-
-    /// A metric as it was told.
-    #[derive(Debug, Clone, PartialEq)]
-    pub(crate) struct Told {
-        pub(crate) name: String,
-        pub(crate) unit: String,
-        pub(crate) description: String,
-        /// `gauge`, `counter`, `delta` or `updown`.
-        pub(crate) kind: &'static str,
-        pub(crate) points: Vec<NumberDataPoint>,
-    }
-
-    pub(crate) fn told(request: ExportMetricsServiceRequest) -> Vec<Told> {
-        let scopes = request.resource_metrics.into_iter().flat_map(|resource| {
-            assert!(resource.resource.is_none_or(|resource| resource.attributes.is_empty()));
-            resource.scope_metrics
-        });
-        let metrics = scopes.flat_map(|scope| {
-            assert_eq!(scope.scope.unwrap().name, "host");
-            scope.metrics
-        });
-        let told = metrics.map(|metric| {
-            let (kind, points) = match metric.data.unwrap() {
-                metric::Data::Gauge(gauge) => ("gauge", gauge.data_points),
-                metric::Data::Sum(sum) => {
-                    let kind = match (sum.is_monotonic, sum.aggregation_temporality) {
-                        (true, 2) => "counter",
-                        (true, 1) => "delta",
-                        (false, 2) => "updown",
-                        other => panic!("{other:?}"),
-                    };
-                    (kind, sum.data_points)
-                }
-                other => panic!("{other:?}"),
-            };
-            let (name, unit, description) = (metric.name, metric.unit, metric.description);
-            Told { name, unit, description, kind, points }
-        });
-        told.collect()
-    }
-}
-
-fn texts(attributes: &[KeyValue]) -> Vec<String> {
-    let text = |attribute: &KeyValue| match attribute.value.clone().unwrap().value.unwrap() {
-        any_value::Value::StringValue(text) => text,
-        any_value::Value::IntValue(number) => number.to_string(),
-        other => panic!("{other:?}"),
-    };
-    attributes.iter().map(text).collect()
-}
-
-fn value(point: &NumberDataPoint) -> f64 {
-    match point.value.unwrap() {
-        number_data_point::Value::AsInt(number) => number as f64,
-        number_data_point::Value::AsDouble(number) => number,
-    }
-}
-
-/// By attribute values.
-fn points(told: &[metric_of::Told], name: &str) -> BTreeMap<Vec<String>, NumberDataPoint> {
-    let of =
-        told.iter().filter(|metric| metric.name == name).flat_map(|metric| metric.points.iter().cloned());
-    of.map(|point| (texts(&point.attributes), point)).collect()
-}
-
-fn values(told: &[metric_of::Told], name: &str) -> BTreeMap<Vec<String>, f64> {
-    points(told, name).into_iter().map(|(key, point)| (key, value(&point))).collect()
-}
-
-fn second(running: &mut Running<Collector>) -> Vec<metric_of::Told> {
-    running.collect().unwrap();
-    running.change(|host| at(host, 1, |_| true));
-    decode(&running.collect().unwrap())
-}
+const PARTS: [&str; 10] =
+    ["cpu", "memory", "paging", "pressure", "disk", "filesystem", "network", "process", "sensors", "host"];
 
 /// Compared with the component's output by the whole agent's tests. `WHIMBREL_GOLDEN=write` writes it anew.
 #[test]
 fn the_output_is_the_golden_one_to_the_byte() {
-    let mut running = start("{}");
+    let mut running = start(&config());
     for collect in 0..2 {
         running.change(|host| at(host, collect, |_| true));
         let pushes = running.collect().unwrap();
@@ -161,7 +37,7 @@ fn the_output_is_the_golden_one_to_the_byte() {
 
 #[test]
 fn every_figure_of_the_conventions_is_told_with_its_unit_and_kind() {
-    let told = second(&mut start("{}"));
+    let told = second(&mut start(&config()));
     let expected: Vec<_> = table::TABLE
         .iter()
         .flat_map(|entry| {
@@ -178,9 +54,13 @@ fn every_figure_of_the_conventions_is_told_with_its_unit_and_kind() {
     let mut found: Vec<_> =
         told.iter().map(|metric| (metric.name.as_str(), metric.unit.as_str(), metric.kind)).collect();
     found.sort_unstable();
+    found.dedup();
     let mut wanted = expected.clone();
     wanted.sort_unstable();
-    assert_eq!(found, wanted, "each once, and none besides");
+    assert_eq!(found, wanted, "each, and none besides");
+    let host: Vec<_> =
+        told.iter().filter(|metric| metric.resource.is_empty()).map(|metric| &metric.name).collect();
+    assert_eq!(host.iter().collect::<std::collections::BTreeSet<_>>().len(), host.len(), "each once");
     assert!(told.iter().all(|metric| !metric.points.is_empty() && !metric.description.is_empty()));
 
     for metric in &told {
@@ -201,31 +81,6 @@ fn names_are_ordered_so_that_they_are_found() {
         assert_eq!(table::find(entry.metric.name), Some(place));
     }
     assert_eq!(table::find("system.cpu"), None);
-}
-
-#[test]
-fn the_readme_has_the_table() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let rows: Vec<Vec<String>> = readme
-        .lines()
-        .filter(|line| line.starts_with("| `system."))
-        .map(|line| line.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect())
-        .collect();
-    let told = second(&mut start("{}"));
-    for metric in &told {
-        let row = rows.iter().find(|row| row[1] == metric.name);
-        let row = row.unwrap_or_else(|| panic!("the README lacks {}", metric.name));
-        let kind = match metric.kind {
-            "updown" => "up-down counter",
-            other => other,
-        };
-        assert_eq!((row[2].as_str(), row[3].as_str()), (kind, metric.unit.as_str()), "{}", metric.name);
-        let keys: Vec<&str> = metric.points[0].attributes.iter().map(|pair| pair.key.as_str()).collect();
-        let documented: Vec<&str> =
-            row[4].split(',').map(|key| key.trim().trim_matches('`')).filter(|key| !key.is_empty()).collect();
-        assert_eq!(keys, documented, "{}", metric.name);
-    }
-    assert_eq!(rows.len(), told.len(), "and nothing that is not told");
 }
 
 #[test]
@@ -373,7 +228,7 @@ fn what_is_not_granted_is_left_out_and_said_once() {
         assert!(!told.iter().any(|metric| metric.name.starts_with("system.memory")));
     }
     let said: Vec<_> = running.lines().iter().map(|line| line.fields[0].1.as_str()).collect();
-    assert_eq!(said, ["memory", "paging", "disk", "filesystem", "network", "process"]);
+    assert_eq!(said, ["memory", "paging", "pressure", "disk", "filesystem", "network", "process", "sensors"]);
     assert!(running.lines().iter().all(|line| line.level == Level::Info));
 }
 
@@ -398,7 +253,7 @@ fn a_figure_of_a_later_agent_is_passed_over() {
     let mut running = Host::new().snapshot("host", host).start::<Collector>().unwrap();
     for _ in 0..2 {
         let told = decode(&running.collect().unwrap());
-        assert_eq!(told.len(), 4);
+        assert_eq!(told.len(), 9, "the rest of the part");
     }
     let said = running.lines().iter().filter(|line| line.message.contains("system.moon.phase"));
     assert_eq!(said.count(), 1);
@@ -417,5 +272,18 @@ fn the_schema_is_json_and_knows_the_keys() {
     use whimbrel_sdk::Described;
     let schema: Json = serde_json::from_str(Collector::PLUGIN.config_schema).unwrap();
     let keys: Vec<_> = schema["properties"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(keys, ["per_cpu", "temporality"]);
+    assert_eq!(
+        keys,
+        [
+            "disk",
+            "filesystem",
+            "metrics",
+            "names",
+            "network",
+            "per_cpu",
+            "processes",
+            "services",
+            "temporality"
+        ]
+    );
 }

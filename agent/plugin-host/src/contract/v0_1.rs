@@ -91,8 +91,12 @@ impl wit::secrets::Host for Guest {
 }
 
 impl wit::system::Host for Guest {
-    fn snapshot(&mut self, part: String) -> wasmtime::Result<Result<Vec<Entity>, types::Error>> {
-        Ok(Guest::snapshot(self, &part).map_err(error_to_guest))
+    fn snapshot(
+        &mut self,
+        part: String,
+        select: Vec<(String, String)>,
+    ) -> wasmtime::Result<Result<Vec<Entity>, types::Error>> {
+        Ok(Guest::snapshot(self, &part, &select).map_err(error_to_guest))
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) fn module(wat: &Wat<'_>) -> Vec<u8> {
   (import "whimbrel:plugin/log@0.1.0" "write" (func $log (param i32 i32 i32 i32 i32)))
   (import "whimbrel:plugin/clock@0.1.0" "random" (func $random (param i32 i32)))
   (import "whimbrel:plugin/clock@0.1.0" "now-ns" (func $now (result i64)))
-  (import "whimbrel:plugin/system@0.1.0" "snapshot" (func $snapshot (param i32 i32 i32)))
+  (import "whimbrel:plugin/system@0.1.0" "snapshot" (func $snapshot (param i32 i32 i32 i32 i32)))
   (import "whimbrel:plugin/secrets@0.1.0" "reveal" (func $reveal (param i32 i32 i32)))
   (memory (export "memory") {pages})
   (global $heap (mut i32) (i32.const 65536))
@@ -216,7 +216,7 @@ impl Services for Recorder {
         })
     }
 
-    fn snapshot(&self, part: &str) -> Result<Vec<Entity>, GuestError> {
+    fn snapshot(&self, part: &str, _select: &[(String, String)]) -> Result<Vec<Entity>, GuestError> {
         if part == "cpu" { Ok(Vec::new()) } else { Err(GuestError::Invalid(format!("no part {part}"))) }
     }
 

@@ -152,3 +152,10 @@ fn no_damage_brings_a_secret_out() {
         }
     }
 }
+
+#[test]
+fn a_resource_attribute_that_a_variable_put_in_is_shown_as_it_is_written() {
+    let (folder, environment) = folder("resource: {team: \"of ${env:SECRET}\", site: vienna}\n");
+    let shown = folder.load_from(&[], &environment).unwrap().shown_resource();
+    assert_eq!((shown["team"].as_str(), shown["site"].as_str()), ("of ${env:SECRET}", "vienna"));
+}

@@ -249,7 +249,10 @@ fn from_json(json: &serde_json::Value) -> write::Value<'_> {
 /// # Errors
 /// `unavailable`, with what the host's figures lack.
 pub(super) fn snapshot(system: &system::System, part: &str) -> Result<Vec<guest::Entity>, guest::GuestError> {
-    system.snapshot(part).map(entities).map_err(|error| guest::GuestError::Unavailable(error.to_string()))
+    system
+        .snapshot(part, &[])
+        .map(entities)
+        .map_err(|error| guest::GuestError::Unavailable(error.to_string()))
 }
 
 /// The host's figures as the contract has them.

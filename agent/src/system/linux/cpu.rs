@@ -90,7 +90,7 @@ impl LogicalCpus {
     pub(super) fn figures(&mut self, reading: &Reading, boot_ns: u64, now_ns: u64) -> Vec<Figure> {
         let mut figures = Vec::with_capacity(reading.logical.len() * Times::MODES.len());
         let mut last = Vec::with_capacity(reading.logical.len());
-        self.starts.begin();
+        self.starts.begin(now_ns);
         for &(number, times) in &reading.logical {
             let before = self.last.iter().find(|(other, _)| *other == number);
             let times = before.map_or(times, |(_, before)| steady(*before, times));
@@ -99,7 +99,7 @@ impl LogicalCpus {
             figures.extend(each.map(|figure| figure.with("cpu.logical_number", i64::from(number))));
             last.push((number, times));
         }
-        self.starts.end(now_ns);
+        self.starts.end();
         self.last = last;
         figures
     }

@@ -151,7 +151,9 @@ fn wanted(args: &RunArgs) -> Result<(Collector, PathBuf, config::System), Failur
             })?;
             (collector, cache, system)
         }
+        (true, Err(problems)) if problems.iter().any(is_of_system) => return Err(problems.into()),
         (true, loaded) => {
+            // The plugin is not of the configuration, whatever else is wrong with that.
             let system =
                 loaded.map_or_else(|_| config::System::at(Path::new("/")), |found| found.config.system);
             (made_for(&args.plugin), scratch_cache()?, system)
@@ -166,6 +168,11 @@ fn wanted(args: &RunArgs) -> Result<(Collector, PathBuf, config::System), Failur
         collector.grants.system = SystemGrant::Parts(args.grant_system.clone());
     }
     Ok((collector, cache, system))
+}
+
+/// Whether it says where the host is seen: figures of another would be taken for the host's.
+fn is_of_system(problem: &config::Problem) -> bool {
+    problem.key.starts_with("system") || problem.location.file.starts_with("$HOST_")
 }
 
 fn made_for(plugin: &str) -> Collector {

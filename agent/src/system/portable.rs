@@ -62,10 +62,10 @@ impl Host {
             "process.each" => return self.each(&select::processes("process.each", select)?),
             "host" => whole("host").and_then(|()| host())?,
             "sensors" => whole("sensors").and_then(|()| self.sensors())?,
-            "cpu.logical" => return Err(SnapshotError::Unsupported { part: "cpu.logical" }),
-            "disk" => return Err(SnapshotError::Unsupported { part: "disk" }),
-            "pressure" => return Err(SnapshotError::Unsupported { part: "pressure" }),
-            "service" => return Err(SnapshotError::Unsupported { part: "service" }),
+            "cpu.logical" => whole("cpu.logical").and_then(|()| unsupported("cpu.logical"))?,
+            "disk" => select::names("disk", select).and_then(|_| unsupported("disk"))?,
+            "pressure" => whole("pressure").and_then(|()| unsupported("pressure"))?,
+            "service" => select::units("service", select).and_then(|_| unsupported("service"))?,
             _ => return Err(SnapshotError::Unknown { part: part.to_owned() }),
         };
         Ok(vec![Entity::host(figures)])
@@ -271,6 +271,10 @@ impl Host {
     }
 }
 
+fn unsupported(part: &'static str) -> Result<Vec<Figure>, SnapshotError> {
+    Err(SnapshotError::Unsupported { part })
+}
+
 fn process(process: &sysinfo::Process) -> Entity {
     let start_s = process.start_time();
     let created = i64::try_from(start_s).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
@@ -377,6 +381,8 @@ mod tests {
         };
         assert!(host.snapshot("memory", &pairs(&[("top", "1")])).unwrap_err().is_invalid());
         assert!(host.snapshot("process.each", &[]).unwrap_err().is_invalid());
+        assert!(host.snapshot("service", &[]).unwrap_err().is_invalid());
+        assert!(host.snapshot("disk", &pairs(&[("include", "x")])).unwrap_err().is_unavailable());
         let top = host.snapshot("process.each", &pairs(&[("top", "3")])).unwrap();
         assert!((1..=3).contains(&top.len()));
         let own = std::env::current_exe().unwrap();

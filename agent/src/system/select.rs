@@ -54,10 +54,12 @@ impl Names {
     }
 
     /// Whether only what is included is told, and `name` is.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     pub(super) fn includes(&self, name: &str) -> bool {
         self.include.iter().any(|pattern| pattern.matches(name))
     }
 
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     pub(super) fn has_includes(&self) -> bool {
         !self.include.is_empty()
     }
@@ -75,6 +77,7 @@ pub(super) fn nothing(part: &'static str, select: &[(String, String)]) -> Result
 }
 
 impl MountNames {
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     pub(super) fn has_includes(&self) -> bool {
         [&self.device, &self.kind, &self.point].into_iter().any(Names::has_includes)
     }

@@ -1,12 +1,12 @@
 //! A reading that may hang, made on a thread of its own.
 //!
 //! A sensor on a dead bus, or a service manager that is stuck, holds up that thread and nobody else: who asks
-//! waits a moment for a first reading, and otherwise gets the last one. There is one thread at a time, so at
-//! most one is ever left behind; what is older than [`OLDEST`] is not told any more.
+//! waits a moment for a reading that just began, and otherwise gets the last one. There is one thread at a time,
+//! so at most one is ever left behind; what is older than [`OLDEST`] is not told any more.
 
 use std::{
     io,
-    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel},
     thread,
     time::{Duration, Instant},
 };
@@ -27,7 +27,7 @@ pub(super) struct Aside<T> {
 }
 
 impl<T: Send + 'static> Aside<T> {
-    /// Read at most every `floor`; who asks waits no longer than `patience`.
+    /// Read at most every `floor`; who asks waits no longer than `patience`, and for one that is late not at all.
     pub(super) fn new(name: &'static str, floor: Duration, patience: Duration) -> Self {
         Self { name, floor, patience, running: None, kept: None, due: None }
     }
@@ -38,6 +38,7 @@ impl<T: Send + 'static> Aside<T> {
     /// No thread can be started.
     pub(super) fn get(&mut self, read: impl FnOnce() -> T + Send + 'static) -> io::Result<Option<&T>> {
         let now = Instant::now();
+        let mut begun = false;
         if self.running.is_none() && self.due.is_none_or(|due| now >= due) {
             let (answer, answers) = sync_channel(1);
             thread::Builder::new().name(self.name.to_owned()).stack_size(128 << 10).spawn(move || {
@@ -46,9 +47,17 @@ impl<T: Send + 'static> Aside<T> {
             })?;
             self.running = Some(answers);
             self.due = Some(now + self.floor);
+            begun = true;
         }
         if let Some(answers) = &self.running {
-            match answers.recv_timeout(self.patience) {
+            let answer = match begun {
+                true => answers.recv_timeout(self.patience),
+                false => answers.try_recv().map_err(|error| match error {
+                    TryRecvError::Empty => RecvTimeoutError::Timeout,
+                    TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+                }),
+            };
+            match answer {
                 Ok(value) => {
                     self.kept = Some((Instant::now(), value));
                     self.running = None;

@@ -216,4 +216,19 @@ mod tests {
         let after = logical.figures(&reading(tick), 5, 60);
         assert!(after.iter().all(|figure| figure.start_ns == 50), "{after:?}");
     }
+
+    #[test]
+    fn a_cpu_that_comes_later_or_comes_back_starts_at_its_own_time() {
+        let at = |idle| Times { idle, ..Times::default() };
+        let mut logical = LogicalCpus::new();
+        let mut starts = |cpus: &[(u32, u64)], now_ns| -> Vec<u64> {
+            let logical_now = cpus.iter().map(|(number, idle)| (*number, at(*idle))).collect();
+            let figures = logical.figures(&Reading { logical: logical_now, ..Reading::default() }, 5, now_ns);
+            figures.iter().step_by(Times::MODES.len()).map(|figure| figure.start_ns).collect()
+        };
+        assert_eq!(starts(&[(0, 9)], 50), [5]);
+        assert_eq!(starts(&[(0, 10), (1, 1)], 60), [5, 50], "it came after 50");
+        assert_eq!(starts(&[(0, 11)], 70), [5]);
+        assert_eq!(starts(&[(0, 12), (1, 2)], 80), [5, 70], "it was away");
+    }
 }

@@ -1,7 +1,6 @@
 //! The parts, and what they share.
 
 use std::{
-    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -57,7 +56,7 @@ impl Host {
             pressure: Mutex::new(Pressure::new(proc)),
             disks: Mutex::new(Disks::new(proc, sys)),
             file_systems: Mutex::new(FileSystems::new(&options)),
-            network: Mutex::new(Network::new(&net(&options), proc, sys)),
+            network: Mutex::new(Network::new(&options)),
             processes: Mutex::new(Processes::new(proc)),
             each: Mutex::new(Each::new(proc)),
             kernel: Mutex::new(Kernel::new(proc)),
@@ -153,12 +152,6 @@ impl Host {
         let boot_ns = stat.boot_ns(now_ns)?;
         Ok((boot_ns, stat.read()?.clone()))
     }
-}
-
-/// The network of the host: where its root is mounted elsewhere, `net` itself would be this process's.
-fn net(options: &Options) -> PathBuf {
-    let own = if options.is_own_root() { "net" } else { "1/net" };
-    options.proc.join(own)
 }
 
 /// A part whose reader panicked is read on: what it keeps is only ever replaced as a whole.

@@ -1,6 +1,7 @@
 //! `/sys/class/net`: whether an interface is up, and how fast its link is.
 //!
-//! Some drivers ask their hardware for the speed, under the kernel's one lock of all networking: so it is paced.
+//! Some drivers ask their hardware for the speed, under the kernel's one lock of all networking: so it is paced,
+//! and has a floor, since a link that flaps faster shows in the errors.
 
 use std::{
     collections::HashMap,
@@ -11,6 +12,9 @@ use std::{
 };
 
 use crate::system::pace::Paced;
+
+/// How often links are read at most.
+const FLOOR: Duration = Duration::from_secs(5);
 
 /// One interface's link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +33,7 @@ pub(super) struct Links {
 
 impl Links {
     pub(super) fn new(sys: &Path) -> Self {
-        Self { folder: sys.join("class/net"), links: Paced::new(Duration::ZERO) }
+        Self { folder: sys.join("class/net"), links: Paced::new(FLOOR) }
     }
 
     /// At least those of `interfaces`, none where sysfs knows nothing of one.

@@ -4,8 +4,6 @@
 //! Cilium's of them) and the ifb devices that shape what another receives: unless they are asked for by name.
 //! What is not told is followed all the same, so that it has its start when it is.
 
-use std::path::Path;
-
 use procfs::{
     FromBufRead,
     net::{DeviceStatus, InterfaceDeviceStatus},
@@ -14,7 +12,7 @@ use procfs::{
 use super::{
     connections::Connections, links::Links, proc_file::ProcFile, protocols::Protocols, starts::Starts,
 };
-use crate::system::{Figure, SnapshotError, select::Names};
+use crate::system::{Figure, Options, SnapshotError, select::Names};
 
 const LEFT_OUT: [&str; 4] = ["veth", "cali", "lxc", "ifb"];
 
@@ -28,14 +26,16 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// `net`: the folder of a network namespace under procfs; `proc`: where that is.
-    pub(super) fn new(net: &Path, proc: &Path, sys: &Path) -> Self {
+    pub(super) fn new(options: &Options) -> Self {
+        let own = is_own(options);
+        let net = options.proc.join(if options.is_own_root() { "net" } else { "1/net" });
+        let conntrack = own.then(|| options.proc.join("sys/net/netfilter"));
         Self {
             file: ProcFile::new(net.join("dev")),
             starts: Starts::default(),
-            links: Links::new(sys),
-            connections: Connections::new(net),
-            protocols: Protocols::new(net, proc),
+            links: Links::new(&options.sys),
+            connections: Connections::new(&net),
+            protocols: Protocols::new(&net, conntrack.as_deref()),
         }
     }
 
@@ -67,6 +67,14 @@ impl Network {
         figures.extend(self.protocols.figures(boot_ns));
         Ok(figures)
     }
+}
+
+/// Whether the network of the host is this process's: where the host's root is mounted elsewhere, `net` would be
+/// that of a container. What may not be known is not so.
+fn is_own(options: &Options) -> bool {
+    let namespace = |process| std::fs::read_link(options.proc.join(process).join("ns/net"));
+    let same = || namespace("self").is_ok_and(|own| namespace("1").is_ok_and(|hosts| own == hosts));
+    options.is_own_root() || same()
 }
 
 fn links(links: &mut Links, interfaces: &[(u64, DeviceStatus)]) -> Vec<Figure> {
@@ -130,7 +138,8 @@ mod tests {
             fs::write(path.join("operstate"), "up\n").unwrap();
             fs::write(path.join("speed"), "1000\n").unwrap();
         }
-        let mut network = Network::new(&net, folder.path(), &sys);
+        let options = Options { proc: folder.path().to_owned(), sys: sys.clone(), ..Options::default() };
+        let mut network = Network::new(&options);
         let mut read = |interfaces: &[(&str, u64)], select: &[(&str, &str)], now_ns| {
             let lines: String = interfaces
                 .iter()
@@ -159,5 +168,35 @@ mod tests {
         assert_eq!(of(&read(&[], &[], 400), "system.network.io"), []);
         let told = read(&[("eth0", 9)], &[("exclude", "veth*")], 500);
         assert_eq!(of(&told, "system.network.io")[0], (text("eth0"), 400, 9.0), "went and came back");
+    }
+
+    #[test]
+    fn where_the_root_is_mounted_elsewhere_the_network_is_that_of_the_hosts_first_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join("proc").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let dev = |name: &str| format!("Inter-| x\n face | y\n{name}: 5 1 0 0 0 0 0 0 5 1 0 0 0 0 0 0\n");
+        write("net/dev", &dev("container0"));
+        write("1/net/dev", &dev("host0"));
+        write("sys/net/netfilter/nf_conntrack_count", "7\n");
+        let told = || {
+            let figures =
+                Network::new(&Options::at(folder.path())).figures(&Names::default(), 7, 100).unwrap();
+            assert_eq!(figures[0].attributes[0].1, "host0".to_owned().into());
+            figures.iter().any(|figure| figure.name == "system.network.conntrack.count")
+        };
+        assert!(!told(), "whose network it is can't be known");
+        for process in ["1", "self"] {
+            fs::create_dir_all(folder.path().join("proc").join(process).join("ns")).unwrap();
+            std::os::unix::fs::symlink("net:[1]", folder.path().join("proc").join(process).join("ns/net"))
+                .unwrap();
+        }
+        assert!(told(), "a container in the host's network");
+        fs::remove_file(folder.path().join("proc/self/ns/net")).unwrap();
+        std::os::unix::fs::symlink("net:[2]", folder.path().join("proc/self/ns/net")).unwrap();
+        assert!(!told(), "a container in its own");
     }
 }

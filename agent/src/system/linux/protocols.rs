@@ -3,36 +3,58 @@
 //!
 //! Each file may be absent (a kernel without IPv6, without conntrack); then its figures are left out. The
 //! counters are of the network namespace, and taken to count since boot. The files of conntrack are those of
-//! the namespace that this process is in, wherever procfs is mounted.
+//! the namespace that this process is in, wherever procfs is mounted: where that is not the host's, they are not
+//! told. For each of its hundred counters the
+//! kernel asks every CPU there may be: so all of it is paced, and not read every second.
 
-use std::path::Path;
+use std::{convert::Infallible, path::Path, time::Duration};
 
 use super::{proc_file::ProcFile, table::pick};
-use crate::system::Figure;
+use crate::system::{Figure, pace::Paced};
+
+/// How often they are read at most.
+const FLOOR: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Protocols {
+    files: Files,
+    figures: Paced<Vec<Figure>>,
+}
+
+#[derive(Debug)]
+struct Files {
     snmp: ProcFile,
     netstat: ProcFile,
     sockets: [ProcFile; 2],
-    tracked: ProcFile,
-    most_tracked: ProcFile,
+    /// How many connections there are, and may be.
+    tracked: Option<[ProcFile; 2]>,
 }
 
 impl Protocols {
-    /// `net`: the folder of a network namespace under procfs; `proc`: where that is.
-    pub(super) fn new(net: &Path, proc: &Path) -> Self {
-        let conntrack = proc.join("sys/net/netfilter");
-        Self {
+    /// `net`: the folder of a network namespace under procfs; `conntrack`: the folder of its settings of
+    /// netfilter, if this process is in it.
+    pub(super) fn new(net: &Path, conntrack: Option<&Path>) -> Self {
+        let of = |folder: &Path| {
+            ["nf_conntrack_count", "nf_conntrack_max"].map(|name| ProcFile::new(folder.join(name)))
+        };
+        let files = Files {
             snmp: ProcFile::new(net.join("snmp")),
             netstat: ProcFile::new(net.join("netstat")),
             sockets: [ProcFile::new(net.join("sockstat")), ProcFile::new(net.join("sockstat6"))],
-            tracked: ProcFile::new(conntrack.join("nf_conntrack_count")),
-            most_tracked: ProcFile::new(conntrack.join("nf_conntrack_max")),
-        }
+            tracked: conntrack.map(of),
+        };
+        Self { files, figures: Paced::new(FLOOR) }
     }
 
     pub(super) fn figures(&mut self, boot_ns: u64) -> Vec<Figure> {
+        let Self { files, figures } = self;
+        let Ok(figures) = figures.get(|| Ok::<_, Infallible>(files.figures(boot_ns)));
+        figures.clone()
+    }
+}
+
+impl Files {
+    fn figures(&mut self, boot_ns: u64) -> Vec<Figure> {
         let mut figures = Vec::with_capacity(5);
         figures.extend(self.udp().map(|count| {
             // UDP has no states.
@@ -45,10 +67,8 @@ impl Protocols {
             let count = file.text().ok().and_then(|text| column(&text, protocol, counter));
             figures.extend(count.map(|count| Figure::since(name, boot_ns, count as f64)));
         }
-        for (name, file) in [
-            ("system.network.conntrack.count", &mut self.tracked),
-            ("system.network.conntrack.limit", &mut self.most_tracked),
-        ] {
+        let names = ["system.network.conntrack.count", "system.network.conntrack.limit"];
+        for (name, file) in names.into_iter().zip(self.tracked.iter_mut().flatten()) {
             let count = file.text().ok().and_then(|text| text.trim().parse::<u64>().ok());
             figures.extend(count.map(|count| Figure::now(name, count as f64)));
         }
@@ -94,7 +114,8 @@ mod tests {
             fs::write(path, text).unwrap();
         };
         let told = || -> Vec<(&str, u64, f64)> {
-            let mut protocols = Protocols::new(&folder.path().join("net"), folder.path());
+            let conntrack = folder.path().join("sys/net/netfilter");
+            let mut protocols = Protocols::new(&folder.path().join("net"), Some(&conntrack));
             let figures = protocols.figures(7);
             figures.into_iter().map(|figure| (figure.name, figure.start_ns, figure.value)).collect()
         };

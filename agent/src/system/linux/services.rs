@@ -115,7 +115,12 @@ fn figures(units: &[Unit]) -> Vec<Figure> {
 
 /// Ordered by name, none twice; without those that there are none of.
 fn ask(systemctl: &Path, units: &[String], timeout: Duration) -> io::Result<Vec<Unit>> {
+    // Of this process's environment it needs where programs and the bus are; the rest may hold secrets.
+    let kept = ["PATH", "DBUS_SYSTEM_BUS_ADDRESS"];
+    let kept = kept.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
     let mut child = Command::new(systemctl)
+        .env_clear()
+        .envs(kept)
         .args(["show", "--no-pager", "--property=Id,LoadState,ActiveState", "--"])
         .args(units)
         .env("LC_ALL", "C")
@@ -204,8 +209,9 @@ mod tests {
 
     #[test]
     fn each_unit_is_in_one_state_and_one_that_does_not_exist_is_not_told() {
-        let (folder, systemctl) =
-            program(&format!("printf '%s ' \"$@\" > \"$(dirname \"$0\")/asked\"\nprintf '{SHOWN}'"));
+        let (folder, systemctl) = program(&format!(
+            "printf '%s ' \"$@\" > \"$(dirname \"$0\")/asked\"\nenv > \"$(dirname \"$0\")/env\"\nprintf '{SHOWN}'"
+        ));
         let units = ["nginx".to_owned(), "-x*".to_owned()];
         let told = ask(&systemctl, &units, Duration::from_secs(60)).unwrap();
         let states: Vec<_> = told.iter().map(|unit| (unit.name.as_str(), unit.state)).collect();
@@ -215,6 +221,8 @@ mod tests {
         );
         let asked = fs::read_to_string(folder.path().join("asked")).unwrap();
         assert!(asked.starts_with("show ") && asked.ends_with(" -- nginx -x* "), "{asked}");
+        let variables = fs::read_to_string(folder.path().join("env")).unwrap();
+        assert!(variables.contains("LC_ALL=C") && !variables.contains("CARGO"), "{variables}");
         let figures = figures(&told);
         assert_eq!(figures.len(), 3 * STATES.len());
         assert_eq!(figures.iter().map(|figure| figure.value).sum::<f64>(), 3.0);

@@ -165,7 +165,7 @@ impl Pipeline {
         let ground = Ground {
             host,
             store: store.clone(),
-            system: Arc::new(System::new(system::Options::default())),
+            system: Arc::new(System::new(system_options(&config.system))),
             clock: clock.clone(),
         };
         let collectors = Arc::new(Roster::start(&config.collectors, ground));
@@ -226,6 +226,15 @@ impl Pipeline {
         self.dead_letters.close()?;
         self.wal.close()?;
         Ok(pending)
+    }
+}
+
+/// Where the host's figures are read.
+pub(crate) fn system_options(system: &config::System) -> system::Options {
+    system::Options {
+        proc: system.proc_path.clone(),
+        sys: system.sys_path.clone(),
+        ..system::Options::at(&system.root_path)
     }
 }
 

@@ -24,9 +24,9 @@ use crate::{
         builtin,
         trial::{self, Trial},
     },
-    config::{Collector, Grants, Limits, PluginRef, SystemGrant},
-    pipeline::Places,
-    system::{self, System},
+    config::{self, Collector, Grants, Limits, PluginRef, SystemGrant},
+    pipeline::{Places, system_options},
+    system::System,
 };
 
 /// What `plugin` takes.
@@ -123,10 +123,10 @@ impl Drop for Unpacked {
 }
 
 fn collect_once(args: &RunArgs) -> Outcome {
-    let (collector, cache) = wanted(args)?;
+    let (collector, cache, system) = wanted(args)?;
     let host = Host::new(HostOptions::new(cache))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let system = Arc::new(System::new(system::Options::default()));
+    let system = Arc::new(System::new(system_options(&system)));
     let trial = runtime.block_on(trial::once(&collector, &host, system, Arc::new(SystemClock)))?;
     if args.json {
         print::json(&as_json(&trial)?)?;
@@ -136,20 +136,28 @@ fn collect_once(args: &RunArgs) -> Outcome {
     Ok(if trial.failed.is_none() { Exit::Done } else { Exit::Failed })
 }
 
-/// The configured collector of that name, or one made for the occasion; and where compiled plugins are kept.
-fn wanted(args: &RunArgs) -> Result<(Collector, PathBuf), Failure> {
+/// The configured collector of that name, or one made for the occasion; where compiled plugins are kept, and where
+/// the host is seen.
+fn wanted(args: &RunArgs) -> Result<(Collector, PathBuf, config::System), Failure> {
     let named_file = args.plugin.starts_with("builtin:") || Path::new(&args.plugin).exists();
-    let (mut collector, cache) = match (named_file, args.source.load()) {
+    let (mut collector, cache, system) = match (named_file, args.source.load()) {
         (false, Err(problems)) => return Err(problems.into()),
         (false, Ok(loaded)) => {
             let cache = Places::of(&loaded.config.data_dir).plugin_cache;
+            let system = loaded.config.system;
             let found = loaded.config.collectors.into_iter().find(|c| c.name == args.plugin);
             let collector = found.with_context(|| {
                 format!("{0:?} is neither a configured collector nor a file, nor builtin:NAME", args.plugin)
             })?;
-            (collector, cache)
+            (collector, cache, system)
         }
-        (true, _) => (made_for(&args.plugin), scratch_cache()?),
+        (true, Err(problems)) if problems.iter().any(is_of_system) => return Err(problems.into()),
+        (true, loaded) => {
+            // The plugin is not of the configuration, whatever else is wrong with that.
+            let system =
+                loaded.map_or_else(|_| config::System::at(Path::new("/")), |found| found.config.system);
+            (made_for(&args.plugin), scratch_cache()?, system)
+        }
     };
     if let Some(json) = &args.plugin_config {
         collector.config = serde_json::from_str(json).context("--plugin-config is not JSON")?;
@@ -159,7 +167,12 @@ fn wanted(args: &RunArgs) -> Result<(Collector, PathBuf), Failure> {
     } else if !args.grant_system.is_empty() {
         collector.grants.system = SystemGrant::Parts(args.grant_system.clone());
     }
-    Ok((collector, cache))
+    Ok((collector, cache, system))
+}
+
+/// Whether it says where the host is seen: figures of another would be taken for the host's.
+fn is_of_system(problem: &config::Problem) -> bool {
+    problem.key.starts_with("system") || problem.location.file.starts_with("$HOST_")
 }
 
 fn made_for(plugin: &str) -> Collector {

@@ -254,19 +254,14 @@ pub(super) fn snapshot(
     part: &str,
     select: &[(String, String)],
 ) -> Result<Vec<guest::Entity>, guest::GuestError> {
-    selected(system, part, select).map(entities).map_err(|error| match error {
-        error if error.is_unknown() => guest::GuestError::Invalid(error.to_string()),
-        error => guest::GuestError::Unavailable(error.to_string()),
+    system.snapshot(part, select).map(entities).map_err(|error| {
+        let why = error.to_string();
+        if error.is_unavailable() {
+            guest::GuestError::Unavailable(why)
+        } else {
+            guest::GuestError::Invalid(why)
+        }
     })
-}
-
-/// TODO: call `System::snapshot(part, select)` as soon as it takes the selection; until then all is told.
-fn selected(
-    system: &system::System,
-    part: &str,
-    _select: &[(String, String)],
-) -> Result<Vec<system::Entity>, system::SnapshotError> {
-    system.snapshot(part)
 }
 
 /// The host's figures as the contract has them.

@@ -105,7 +105,7 @@ impl Loaded {
 
     /// The configuration as it works: every default filled in, paths absolute, without secrets.
     pub fn effective(&self) -> Shown {
-        let Config { data_dir, log, resource, collectors, wal, exporters, health, control_socket } =
+        let Config { data_dir, log, resource, collectors, wal, exporters, health, control_socket, system } =
             &self.config;
         let resource = resource.iter().map(|(name, value)| (name.clone(), self.shown_attribute(name, value)));
         let on_full = match wal.on_full_collectors {
@@ -131,6 +131,7 @@ impl Loaded {
             ("exporters", named(exporters, |one| (one.name.clone(), Self::exporter(one)))),
             ("health", health.as_ref().map_or_else(|| text("none"), listen)),
             ("control", map([("socket", text(control_socket.display()))])),
+            ("system", map([("root_path", text(system.root_path.display()))])),
         ])
     }
 

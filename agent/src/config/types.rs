@@ -2,7 +2,12 @@
 //!
 //! Made by `config::load` only; every value here is within its limits.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use whimbrel_otlp::Signal;
 
@@ -10,8 +15,19 @@ use whimbrel_otlp::Signal;
 pub const BUILTIN_PLUGINS: &[&str] = &["heartbeat", "host"];
 
 /// The parts of the `system` interface that can be granted.
-pub const SYSTEM_PARTS: &[&str] =
-    &["cpu", "disk", "filesystem", "host", "memory", "network", "paging", "process"];
+pub const SYSTEM_PARTS: &[&str] = &[
+    "cpu",
+    "disk",
+    "filesystem",
+    "host",
+    "memory",
+    "network",
+    "paging",
+    "pressure",
+    "process",
+    "sensors",
+    "service",
+];
 
 /// The whole configuration, checked. Names are unique within their section and ordered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +48,30 @@ pub struct Config {
     pub health: Option<SocketAddr>,
     /// The Unix socket of `whimbrel status` and its like. Absolute.
     pub control_socket: PathBuf,
+    /// Where the host is seen.
+    pub system: System,
+}
+
+/// `system:`, where the host is seen: the agent's own root, or where it is mounted in the agent's container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct System {
+    /// The folder that is the host's root. Absolute, and there. Default `$HOST_ROOT`, else `/`.
+    pub root_path: PathBuf,
+    /// Its procfs: `proc` below `root_path`, or `$HOST_PROC` where the configuration names no root.
+    pub proc_path: PathBuf,
+    /// Its sysfs: `sys` below `root_path`, or `$HOST_SYS` where the configuration names no root.
+    pub sys_path: PathBuf,
+}
+
+impl System {
+    /// Everything below `root_path`.
+    pub fn at(root_path: &Path) -> Self {
+        Self {
+            root_path: root_path.to_owned(),
+            proc_path: root_path.join("proc"),
+            sys_path: root_path.join("sys"),
+        }
+    }
 }
 
 /// `log:`, how the agent writes about itself, to stderr.

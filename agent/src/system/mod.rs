@@ -16,6 +16,7 @@
 mod figure;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 mod pace;
+mod select;
 mod snapshot;
 
 #[cfg(target_os = "linux")]

@@ -4,7 +4,7 @@
 //! of 24 GB even when it is idle; counting the states of processes opens a file each. Asked for every second,
 //! either would cost more than the rest of the agent. So such a reading is kept, and made again only after
 //! [`SHARE`] times what it last cost has passed: its price can't exceed that share, on whatever machine. What
-//! hardly changes has a floor besides.
+//! hardly changes has a floor besides, and what was asked for in detail a larger share.
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,26 @@ const OLDEST: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Paced<T> {
     floor: Duration,
+    share: u32,
     kept: Option<(Instant, T)>,
 }
 
 impl<T> Paced<T> {
     /// Read no more often than every `floor`, however cheap.
     pub(super) fn new(floor: Duration) -> Self {
-        Self { floor, kept: None }
+        Self { floor, share: SHARE, kept: None }
+    }
+
+    /// Read as often as it is asked for, as long as that takes no more than one part in `share` of a core.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    pub(super) fn sharing(share: u32) -> Self {
+        Self { floor: Duration::ZERO, share, kept: None }
+    }
+
+    /// What was last read, whether or not it is time for another.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    pub(super) fn kept(&self) -> Option<&T> {
+        self.kept.as_ref().map(|(_, value)| value)
     }
 
     /// Makes the next reading due: the kept one is known to be wrong.
@@ -53,7 +66,7 @@ impl<T> Paced<T> {
     }
 
     fn keep(&mut self, now: Instant, cost: Duration, value: T) -> &T {
-        let wait = cost.saturating_mul(SHARE).clamp(self.floor, OLDEST);
+        let wait = cost.saturating_mul(self.share).clamp(self.floor, OLDEST);
         &self.kept.insert((now + wait, value)).1
     }
 }
@@ -88,6 +101,10 @@ mod tests {
         paced.keep(start, Duration::ZERO, 7);
         assert!(!paced.due(start + Duration::from_millis(1999)), "however cheap, it has its floor");
         assert!(paced.due(start + Duration::from_millis(2000)));
+        let mut larger = Paced::sharing(500);
+        larger.keep(start, Duration::from_millis(1), 7);
+        assert!(!larger.due(start + Duration::from_millis(499)));
+        assert!(larger.due(start + Duration::from_millis(500)));
         paced.keep(start, Duration::from_secs(1), 8);
         assert!(!paced.due(start + OLDEST - Duration::from_millis(1)));
         assert!(paced.due(start + OLDEST), "however dear, it is read once a minute");

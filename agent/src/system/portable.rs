@@ -1,16 +1,26 @@
 //! Hosts that are not Linux: what sysinfo gives, under the same names.
 //!
-//! sysinfo has no CPU time by mode, paging events, disk operations or connections: those parts are
-//! unsupported or the poorer. Checked on Linux too, by the tests alone.
+//! sysinfo has no CPU time by mode, paging events, disk operations, connections or services: those parts are
+//! unsupported or the poorer. Selections mean the same as on Linux. Checked on Linux too, by the tests alone.
 
 use std::{
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use sysinfo::{CpuRefreshKind, Disks, Networks, ProcessStatus, ProcessesToUpdate};
+use sysinfo::{
+    Components, CpuRefreshKind, Disks, Networks, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate,
+};
 
-use super::{Entity, Figure, Options, SnapshotError, pace::Paced};
+use super::{
+    Entity, Figure, Options, SnapshotError, Value,
+    pace::Paced,
+    select::{self, By, MOST_PROCESSES, MountNames, Names, ProcessNames},
+};
+
+/// How often sensors are read at most: what they measure has a mass.
+const SENSORS: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Host {
@@ -18,6 +28,9 @@ pub(super) struct Host {
     disks: Mutex<Option<Disks>>,
     networks: Mutex<Option<Networks>>,
     processes: Mutex<Paced<[u64; 4]>>,
+    /// What each process had used, ms, when they were last ranked.
+    used: Mutex<HashMap<sysinfo::Pid, u64>>,
+    sensors: Mutex<Paced<Vec<Figure>>>,
 }
 
 impl Host {
@@ -28,20 +41,31 @@ impl Host {
             disks: Mutex::default(),
             networks: Mutex::default(),
             processes: Mutex::new(Paced::new(Duration::ZERO)),
+            used: Mutex::default(),
+            sensors: Mutex::new(Paced::new(SENSORS)),
         }
     }
 
-    pub(super) fn snapshot(&self, part: &str) -> Result<Vec<Entity>, SnapshotError> {
+    pub(super) fn snapshot(
+        &self,
+        part: &str,
+        select: &[(String, String)],
+    ) -> Result<Vec<Entity>, SnapshotError> {
+        let whole = |part| select::nothing(part, select);
         let figures = match part {
-            "cpu" => self.cpu()?,
-            "memory" => self.memory()?,
-            "paging" => self.paging()?,
-            "filesystem" => self.file_systems()?,
-            "network" => self.network()?,
-            "process" => self.processes()?,
-            "host" => host()?,
-            "cpu.logical" => return Err(SnapshotError::Unsupported { part: "cpu.logical" }),
-            "disk" => return Err(SnapshotError::Unsupported { part: "disk" }),
+            "cpu" => whole("cpu").and_then(|()| self.cpu())?,
+            "memory" => whole("memory").and_then(|()| self.memory())?,
+            "paging" => whole("paging").and_then(|()| self.paging())?,
+            "filesystem" => self.file_systems(&select::mounts("filesystem", select)?)?,
+            "network" => self.network(&select::names("network", select)?)?,
+            "process" => whole("process").and_then(|()| self.processes())?,
+            "process.each" => return self.each(&select::processes("process.each", select)?),
+            "host" => whole("host").and_then(|()| host())?,
+            "sensors" => whole("sensors").and_then(|()| self.sensors())?,
+            "cpu.logical" => whole("cpu.logical").and_then(|()| unsupported("cpu.logical"))?,
+            "disk" => select::names("disk", select).and_then(|_| unsupported("disk"))?,
+            "pressure" => whole("pressure").and_then(|()| unsupported("pressure"))?,
+            "service" => select::units("service", select).and_then(|_| unsupported("service"))?,
             _ => return Err(SnapshotError::Unknown { part: part.to_owned() }),
         };
         Ok(vec![Entity::host(figures)])
@@ -93,7 +117,7 @@ impl Host {
         Ok(vec![state("used", system.used_swap()), state("free", system.free_swap())])
     }
 
-    fn file_systems(&self) -> Result<Vec<Figure>, SnapshotError> {
+    fn file_systems(&self, names: &MountNames) -> Result<Vec<Figure>, SnapshotError> {
         let mut disks = lock(&self.disks);
         let disks = opened(&mut disks, Disks::new)?;
         disks.refresh(true);
@@ -102,7 +126,10 @@ impl Host {
         let mut limits = Vec::new();
         for disk in disks.iter() {
             let point = disk.mount_point().to_string_lossy().into_owned();
-            if disk.total_space() == 0 || !seen.insert(point.clone()) {
+            let wanted = names.device.keep(&disk.name().to_string_lossy(), false)
+                && names.kind.keep(&disk.file_system().to_string_lossy(), false)
+                && names.point.keep(&point, false);
+            if !wanted || disk.total_space() == 0 || !seen.insert(point.clone()) {
                 continue;
             }
             let named = |name, bytes: u64| {
@@ -122,12 +149,13 @@ impl Host {
         Ok(figures)
     }
 
-    fn network(&self) -> Result<Vec<Figure>, SnapshotError> {
+    fn network(&self, names: &Names) -> Result<Vec<Figure>, SnapshotError> {
         let start_ns = boot_ns()?;
         let mut networks = lock(&self.networks);
         let networks = opened(&mut networks, Networks::new)?;
         networks.refresh(true);
-        let mut interfaces: Vec<_> = networks.iter().collect();
+        let mut interfaces: Vec<_> =
+            networks.iter().filter(|(name, _)| names.keep(&name.to_string_lossy(), false)).collect();
         interfaces.sort_unstable_by_key(|(name, _)| *name);
         let mut figures = Vec::new();
         let mut both = |name, key, pick: fn(&sysinfo::NetworkData) -> (u64, u64)| {
@@ -162,7 +190,7 @@ impl Host {
             system.refresh_processes_specifics(
                 ProcessesToUpdate::All,
                 true,
-                sysinfo::ProcessRefreshKind::nothing().without_tasks(),
+                ProcessRefreshKind::nothing().without_tasks(),
             );
             let mut counts = [0; 4];
             for process in system.processes().values() {
@@ -182,6 +210,100 @@ impl Host {
             })
             .collect())
     }
+
+    fn each(&self, wanted: &ProcessNames) -> Result<Vec<Entity>, SnapshotError> {
+        let mut system = lock(&self.system);
+        let system = opened(&mut system, sysinfo::System::new)?;
+        let what = ProcessRefreshKind::nothing()
+            .without_tasks()
+            .with_cpu()
+            .with_memory()
+            .with_disk_usage()
+            .with_exe(sysinfo::UpdateKind::OnlyIfNotSet);
+        system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
+        let mut used = lock(&self.used);
+        let total = |process: &sysinfo::Process| process.accumulated_cpu_time();
+        let mut ranked: Vec<_> = system
+            .processes()
+            .values()
+            .map(|process| {
+                let measure = match wanted.by {
+                    By::Cpu => total(process).saturating_sub(used.get(&process.pid()).copied().unwrap_or(0)),
+                    By::Memory => process.memory(),
+                };
+                (std::cmp::Reverse((measure, total(process))), process.pid(), process)
+            })
+            .collect();
+        *used = system.processes().values().map(|process| (process.pid(), total(process))).collect();
+        ranked.sort_unstable_by_key(|(measure, pid, _)| (*measure, *pid));
+        let mut place = 0;
+        ranked.retain(|(_, _, process)| {
+            place += 1;
+            let named = || wanted.names.iter().any(|pattern| pattern.matches(&executable(process)));
+            place <= wanted.top || named()
+        });
+        if ranked.len() > MOST_PROCESSES {
+            tracing::debug!(processes = ranked.len(), told = MOST_PROCESSES, "more processes than are told");
+            ranked.truncate(MOST_PROCESSES);
+        }
+        ranked.sort_unstable_by_key(|(_, pid, _)| *pid);
+        Ok(ranked.into_iter().map(|(_, _, one)| process(one)).collect())
+    }
+
+    fn sensors(&self) -> Result<Vec<Figure>, SnapshotError> {
+        let mut sensors = lock(&self.sensors);
+        let read = || {
+            let components =
+                Components::new_with_refreshed_list().map_err(|error| call("the sensors", error))?;
+            let figures = components.iter().filter_map(|component| {
+                let celsius = component.temperature().filter(|celsius| celsius.is_finite())?;
+                let id = component.id().unwrap_or(component.label()).to_owned();
+                let figure = Figure::now("hw.temperature", f64::from(celsius));
+                Some(figure.with("hw.id", id).with("hw.name", component.label().to_owned()))
+            });
+            Ok::<Vec<_>, SnapshotError>(figures.collect())
+        };
+        let figures = sensors.get(read)?;
+        match figures.is_empty() {
+            true => Err(SnapshotError::Unsupported { part: "sensors" }),
+            false => Ok(figures.clone()),
+        }
+    }
+}
+
+fn unsupported(part: &'static str) -> Result<Vec<Figure>, SnapshotError> {
+    Err(SnapshotError::Unsupported { part })
+}
+
+fn process(process: &sysinfo::Process) -> Entity {
+    let start_s = process.start_time();
+    let created = i64::try_from(start_s).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let mut resource = vec![
+        ("process.pid", Value::Int(process.pid().as_u32().into())),
+        ("process.creation.time", Value::from(format!("{:.3}", created.unwrap_or(jiff::Timestamp::MAX)))),
+        ("process.executable.name", Value::from(executable(process))),
+    ];
+    resource
+        .extend(process.parent().map(|parent| ("process.parent_pid", Value::Int(parent.as_u32().into()))));
+    let io = process.disk_usage();
+    let bytes = |direction, count: u64| {
+        Figure::since("process.disk.io", start_s.saturating_mul(1_000_000_000), count as f64)
+            .with("disk.io.direction", direction)
+    };
+    let figures = vec![
+        Figure::now("process.memory.usage", process.memory() as f64),
+        Figure::now("process.memory.virtual", process.virtual_memory() as f64),
+        bytes("read", io.total_read_bytes),
+        bytes("write", io.total_written_bytes),
+        Figure::now("process.uptime", process.run_time() as f64),
+    ];
+    Entity { resource, figures }
+}
+
+/// What is told as the executable's name, and matched.
+fn executable(process: &sysinfo::Process) -> String {
+    let path = process.exe().and_then(std::path::Path::file_name);
+    path.unwrap_or(process.name()).to_string_lossy().into_owned()
 }
 
 fn host() -> Result<Vec<Figure>, SnapshotError> {
@@ -234,18 +356,47 @@ mod tests {
     #[test]
     fn what_sysinfo_gives_is_told_and_what_it_lacks_is_said() {
         let host = Host::new(Options::default());
-        let memory = host.snapshot("memory").unwrap();
+        let memory = host.snapshot("memory", &[]).unwrap();
         let states =
             ["used", "free", "cached"].map(|state| value(&memory, "system.memory.usage", Some(state)));
         assert_eq!(states.iter().sum::<f64>(), value(&memory, "system.memory.limit", None));
-        assert!(value(&host.snapshot("host").unwrap(), "system.uptime", None) > 0.0);
-        assert!(value(&host.snapshot("cpu").unwrap(), "system.cpu.logical.count", None) >= 1.0);
+        assert!(value(&host.snapshot("host", &[]).unwrap(), "system.uptime", None) > 0.0);
+        assert!(value(&host.snapshot("cpu", &[]).unwrap(), "system.cpu.logical.count", None) >= 1.0);
         // A process is in the state of its first thread: this one waits for the tests.
-        assert!(value(&host.snapshot("process").unwrap(), "system.process.count", Some("sleeping")) >= 1.0);
-        assert!(value(&host.snapshot("filesystem").unwrap(), "system.filesystem.limit", None) > 0.0);
-        assert!(value(&host.snapshot("network").unwrap(), "system.network.io", None) >= 0.0);
-        host.snapshot("paging").unwrap();
-        assert!(matches!(host.snapshot("disk"), Err(SnapshotError::Unsupported { part: "disk" })));
-        assert!(host.snapshot("disks").unwrap_err().is_unknown());
+        assert!(
+            value(&host.snapshot("process", &[]).unwrap(), "system.process.count", Some("sleeping")) >= 1.0
+        );
+        assert!(value(&host.snapshot("filesystem", &[]).unwrap(), "system.filesystem.limit", None) > 0.0);
+        assert!(value(&host.snapshot("network", &[]).unwrap(), "system.network.io", None) >= 0.0);
+        host.snapshot("paging", &[]).unwrap();
+        assert!(matches!(host.snapshot("disk", &[]), Err(SnapshotError::Unsupported { part: "disk" })));
+        assert!(host.snapshot("disks", &[]).unwrap_err().is_unknown());
+    }
+
+    #[test]
+    fn selections_are_the_same_as_on_linux() {
+        let host = Host::new(Options::default());
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        assert!(host.snapshot("memory", &pairs(&[("top", "1")])).unwrap_err().is_invalid());
+        assert!(host.snapshot("process.each", &[]).unwrap_err().is_invalid());
+        assert!(host.snapshot("service", &[]).unwrap_err().is_invalid());
+        assert!(host.snapshot("disk", &pairs(&[("include", "x")])).unwrap_err().is_unavailable());
+        let top = host.snapshot("process.each", &pairs(&[("top", "3")])).unwrap();
+        assert!((1..=3).contains(&top.len()));
+        let own = std::env::current_exe().unwrap();
+        let own = own.file_name().unwrap().to_str().unwrap();
+        let named = host.snapshot("process.each", &pairs(&[("name", own)])).unwrap();
+        let pid = Value::Int(std::process::id().into());
+        let this = named.iter().find(|entity| entity.resource[0].1 == pid).unwrap();
+        assert_eq!(this.resource[2].1, own.to_owned().into());
+        assert!(this.figures[0].value > 0.0, "memory");
+        let none = host.snapshot("network", &pairs(&[("include", "no-such*")])).unwrap();
+        assert_eq!(none[0].figures, []);
+        match host.snapshot("sensors", &[]) {
+            Ok(told) => assert!(!told[0].figures.is_empty()),
+            Err(error) => assert!(error.is_unavailable(), "{error}"),
+        }
     }
 }

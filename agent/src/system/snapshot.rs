@@ -1,6 +1,9 @@
 //! The entry: a part's name to its figures.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use super::figure::Entity;
 
@@ -11,21 +14,58 @@ use super::portable::Host;
 
 /// The parts there are. A part with a dot is a detail of the part before the dot, costs extra, and comes with
 /// the grant of that part.
-pub const PARTS: [&str; 9] =
-    ["cpu", "cpu.logical", "memory", "paging", "disk", "filesystem", "network", "process", "host"];
+pub const PARTS: [&str; 13] = [
+    "cpu",
+    "cpu.logical",
+    "memory",
+    "paging",
+    "pressure",
+    "disk",
+    "filesystem",
+    "network",
+    "process",
+    "process.each",
+    "host",
+    "sensors",
+    "service",
+];
 
 /// Where the figures are read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Where procfs is mounted. Default `/proc`.
     pub proc: PathBuf,
     /// Where sysfs is mounted. Default `/sys`.
     pub sys: PathBuf,
+    /// Where the host's root is mounted. Default `/`; another where the agent runs in a container. Then the
+    /// mounts and the network are those of the host's first process, not the agent's own.
+    pub root: PathBuf,
+    /// The program that tells the states of systemd's units. Default `systemctl`, found by `PATH`.
+    pub systemctl: PathBuf,
+}
+
+impl Options {
+    /// Everything of the host whose root is mounted at `root`.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self {
+            proc: root.join("proc"),
+            sys: root.join("sys"),
+            root: root.to_owned(),
+            systemctl: PathBuf::from("systemctl"),
+        }
+    }
+
+    /// Whether the host's root is this process's own.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    pub(super) fn is_own_root(&self) -> bool {
+        self.root == Path::new("/")
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { proc: PathBuf::from("/proc"), sys: PathBuf::from("/sys") }
+        Self::at(Path::new("/"))
     }
 }
 
@@ -38,8 +78,18 @@ pub enum SnapshotError {
         /// What was asked for.
         part: String,
     },
-    /// This operating system does not tell.
-    #[error("figures of {part} are not available on this operating system")]
+    /// What is wanted of the part makes no sense.
+    #[error("{part} cannot be selected by `{key}`: {why}")]
+    Select {
+        /// Which part.
+        part: &'static str,
+        /// Which key; the one that is missing, if one is.
+        key: String,
+        /// What is wrong, and what to give.
+        why: String,
+    },
+    /// This operating system, or this machine, does not tell.
+    #[error("this host has no figures of {part}")]
     Unsupported {
         /// Which part.
         part: &'static str,
@@ -69,10 +119,16 @@ impl SnapshotError {
         matches!(self, Self::Unknown { .. })
     }
 
+    /// The caller asked for what makes no sense: a part that there is not, or a selection that is wrong.
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Unknown { .. } | Self::Select { .. })
+    }
+
     /// This host has nothing to give for the part, now or at all; other parts are not concerned.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
-        !self.is_unknown()
+        !self.is_invalid()
     }
 }
 
@@ -89,14 +145,25 @@ impl System {
         Self { host: Host::new(options) }
     }
 
-    /// The figures of one of [`PARTS`], as of now. Blocks for as long as the kernel takes; for file systems at
-    /// most some tens of milliseconds, whatever state they are in.
+    /// The figures of one of [`PARTS`], as of now: those that `select` wants, pairs of key and value in any
+    /// order; nothing selected is what is told by default. Blocks for as long as the kernel takes; for file
+    /// systems and sensors at most some tens of milliseconds, for the first states of services at most a
+    /// quarter of a second, whatever state they are in.
+    ///
+    /// | part | keys, each repeatable |
+    /// |---|---|
+    /// | `disk` | `include`, `exclude`: device |
+    /// | `network` | `include`, `exclude`: interface |
+    /// | `filesystem` | `include_device`, `exclude_device`, `..._type`, `..._mountpoint` |
+    /// | `process.each` | `top` (1 to 1000), `by` (`cpu`, `memory`), `name`; `top` or `name` is needed |
+    /// | `service` | `unit`, at least one |
     ///
     /// # Errors
-    /// The part does not exist, or nothing of it can be read: the caller leaves it out. What can be read only
-    /// partly is not an error, the rest is left out.
-    pub fn snapshot(&self, part: &str) -> Result<Vec<Entity>, SnapshotError> {
-        self.host.snapshot(part)
+    /// The part does not exist or the selection is wrong ([`SnapshotError::is_invalid`]), or nothing of the
+    /// part can be read: the caller leaves it out. What can be read only partly is not an error, the rest is
+    /// left out.
+    pub fn snapshot(&self, part: &str, select: &[(String, String)]) -> Result<Vec<Entity>, SnapshotError> {
+        self.host.snapshot(part, select)
     }
 }
 

@@ -16,7 +16,18 @@ pub(in crate::config) struct Keys {
 /// The root.
 pub(in crate::config) const ROOT: Keys = Keys {
     path: "",
-    now: &["include", "data_dir", "log", "resource", "collectors", "wal", "exporters", "health", "control"],
+    now: &[
+        "include",
+        "data_dir",
+        "log",
+        "resource",
+        "collectors",
+        "wal",
+        "exporters",
+        "health",
+        "control",
+        "system",
+    ],
     later: &[
         ("receivers", "this version collects, and receives nothing from others"),
         ("routes", "in this version every batch goes to every exporter"),
@@ -142,6 +153,9 @@ pub(in crate::config) const RETRY: Keys =
 /// `health:`
 pub(in crate::config) const HEALTH: Keys = Keys { path: "health", now: &["listen"], later: &[] };
 
+/// `system:`
+pub(in crate::config) const SYSTEM: Keys = Keys { path: "system", now: &["root_path"], later: &[] };
+
 /// `control:`
 pub(in crate::config) const CONTROL: Keys = Keys {
     path: "control",
@@ -166,6 +180,7 @@ pub(in crate::config) const SECTIONS: &[&Keys] = &[
     &RETRY,
     &HEALTH,
     &CONTROL,
+    &SYSTEM,
 ];
 
 impl Keys {

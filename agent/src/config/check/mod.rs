@@ -7,6 +7,7 @@ mod endpoint;
 mod exporters;
 mod keys;
 mod root;
+mod system;
 mod wal;
 
 pub(super) use checker::{Checker, Place, choose};

@@ -31,7 +31,8 @@ pub(in crate::config) fn check(checker: &mut Checker<'_>, root: &Node, current_d
     let exporters = get("exporters").map(|place| checker.exporters(&place)).unwrap_or_default();
     let health = get("health").and_then(|place| checker.health(&place));
     let control_socket = checker.control(get("control").as_ref(), &data_dir, root.at);
-    Config { data_dir, log, resource, collectors, wal, exporters, health, control_socket }
+    let system = checker.host(get("system").as_ref(), root.at);
+    Config { data_dir, log, resource, collectors, wal, exporters, health, control_socket, system }
 }
 
 const DEFAULT_LOG: Log = Log { level: LogLevel::Info, format: LogFormat::Auto };

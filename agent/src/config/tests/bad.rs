@@ -68,7 +68,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "banana: 1",
         &[
             "3:1: banana: unknown key `banana` => known here: include, data_dir, log, resource, collectors, wal, \
-           exporters, health, control",
+           exporters, health, control, system",
         ],
     ),
     (
@@ -122,6 +122,28 @@ const TABLE: &[(&str, &[&str])] = &[
         &["3:18: health.listen: `127.0.0.1` is not an address and a port => write an IP \
                                         address and a port: 127.0.0.1:13134 or [::1]:13134"],
     ),
+    (
+        "system: {root_path: hostfs}",
+        &[
+            "3:21: system.root_path: `hostfs` is not an absolute path => name the folder where the host's root is \
+           mounted: /hostfs",
+        ],
+    ),
+    (
+        "system: {root_path: /nowhere/hostfs}",
+        &[
+            "3:21: system.root_path: `/nowhere/hostfs` can't be read: entity not found => name the folder where the \
+           host's root is mounted: /hostfs",
+        ],
+    ),
+    (
+        "system: {root_path: /dev/null}",
+        &[
+            "3:21: system.root_path: `/dev/null` is not a folder => name the folder where the host's root is mounted: \
+           /hostfs",
+        ],
+    ),
+    ("system: {root_path: }", &["3:19: system.root_path: has no value => give it one, or remove the key"]),
     ("health: {}", &["3:9: health: has no `listen` => add `listen: 127.0.0.1:13134`, or remove `health`"]),
     (
         "resource: {a: [b]}",

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{Folder, MINIMAL};
 use crate::config::{
-    Compression, Encryption, LogFormat, LogLevel, OnFull, OnWrongKey, PluginRef, Protocol, Sync, SystemGrant,
+    Compression, Encryption, LogFormat, LogLevel, OnFull, OnWrongKey, PluginRef, Protocol, Sync, System,
+    SystemGrant,
     check::SECTIONS,
     tree::{Node, Value},
 };
@@ -45,6 +46,7 @@ exporters:
     retry: {initial: 1s, maximum: 1m, give_up_after: 1d}
 health: {listen: "127.0.0.1:13134"}
 control: {socket: run/control.sock}
+system: {root_path: /usr}
 "#;
 
 fn complete() -> Folder {
@@ -117,6 +119,7 @@ fn every_key_is_read_into_its_place() {
     assert_eq!(backend.traces().url, "https://otlp.example.com/base/v1/traces");
 
     assert_eq!(config.health, Some("127.0.0.1:13134".parse().unwrap()));
+    assert_eq!(config.system, System::at(std::path::Path::new("/usr")));
     assert_eq!(config.control_socket, here("run/control.sock"));
     assert!(loaded.warnings.is_empty() && loaded.notes.is_empty(), "{loaded:#?}");
     assert_eq!(loaded.names, ["whimbrel.yaml", "extra.yaml"]);
@@ -184,6 +187,8 @@ fn without_keys_the_documented_defaults_hold() {
     assert_eq!(backend.retry.initial, Duration::from_millis(500));
     assert_eq!((backend.retry.maximum, backend.retry.give_up_after), (Duration::from_secs(30), None));
     assert_eq!((config.health, &config.control_socket), (None, &data.join("control.sock")));
+    assert_eq!(config.system, System::at(std::path::Path::new("/")));
+    assert_eq!(config.system.proc_path, std::path::Path::new("/proc"));
 }
 
 #[test]
@@ -240,6 +245,7 @@ fn what_is_shown_as_effective_reads_back_as_the_same() {
     let shown = folder.load_from(&[], &environment).unwrap().effective().to_yaml().unwrap();
     let again = Folder::with(&shown).load().unwrap();
     assert_eq!(again.effective().to_yaml().unwrap(), shown);
+    assert!(shown.contains("root_path: /usr"), "{shown}");
     assert!(shown.contains("give_up_after: 1d") && shown.contains("max_size: 10GiB"), "{shown}");
 }
 

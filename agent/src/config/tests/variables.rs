@@ -418,3 +418,45 @@ fn the_built_in_configuration_can_be_overridden() {
     assert_eq!(config.exporters.len(), 1);
     assert_eq!(config.exporters[0].name, "mine");
 }
+
+#[test]
+fn the_hosts_root_comes_from_the_configuration_or_else_from_the_variables_that_others_know() {
+    let folder = Folder::with(MINIMAL);
+    for name in ["host/proc", "host/sys", "elsewhere"] {
+        folder.write(&format!("{name}/x"), "");
+    }
+    let here = |name: &str| folder.path().join(name);
+    let load = |text: &str, variables: &[(&str, &std::path::Path)]| {
+        folder.write("whimbrel.yaml", text);
+        let environment =
+            variables.iter().fold(folder.environment(), |all, (name, path)| all.with(name, *path));
+        folder.load_from(&[], &environment).unwrap().config.system
+    };
+    let host = here("host");
+    let of_root = load(MINIMAL, &[("HOST_ROOT", &host)]);
+    assert_eq!((&of_root.root_path, &of_root.proc_path), (&host, &here("host/proc")));
+    let both = load(MINIMAL, &[("HOST_PROC", &here("elsewhere")), ("HOST_SYS", &here("host/sys"))]);
+    assert_eq!(both.root_path, std::path::Path::new("/"));
+    assert_eq!((both.proc_path, both.sys_path), (here("elsewhere"), here("host/sys")));
+    let configured = format!("{MINIMAL}system: {{root_path: '{}/'}}\n", host.display());
+    let other = here("elsewhere");
+    let variables = [("HOST_ROOT", &*other), ("HOST_PROC", &*other), ("HOST_SYS", &*other)];
+    assert_eq!(load(&configured, &variables), of_root, "the configuration wins");
+    let none = load(MINIMAL, &[("HOST_ROOT", std::path::Path::new(""))]);
+    assert_eq!(none.root_path, std::path::Path::new("/"), "an empty variable is not set");
+}
+
+#[test]
+fn a_variable_that_names_no_folder_is_refused_unless_the_configuration_says_it() {
+    let missing = [("HOST_PROC", "/nowhere/proc")];
+    assert_eq!(
+        refused(MINIMAL, &missing),
+        [
+            "$HOST_PROC: : the value can't be read: entity not found => name the folder where the host's root is mounted: \
+             /hostfs; or unset the variable, or write `system: {root_path: /}`"
+        ]
+    );
+    assert!(refused(MINIMAL, &[("HOST_ROOT", "host")])[0].contains("is not an absolute path"));
+    let (_folder, loaded) = load(&format!("{MINIMAL}system: {{root_path: /}}\n"), &missing);
+    assert_eq!(loaded.unwrap().config.system.proc_path, std::path::Path::new("/proc"));
+}

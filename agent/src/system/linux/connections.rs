@@ -39,8 +39,9 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(proc: &Path) -> Self {
-        Self { files: [proc.join("net/tcp"), proc.join("net/tcp6")], counts: Paced::new(Duration::ZERO) }
+    /// `net`: the folder of a network namespace under procfs.
+    pub(super) fn new(net: &Path) -> Self {
+        Self { files: [net.join("tcp"), net.join("tcp6")], counts: Paced::new(Duration::ZERO) }
     }
 
     /// Nothing where the kernel tells nothing of TCP.
@@ -115,16 +116,15 @@ mod tests {
     #[test]
     fn every_state_is_told_by_its_name() {
         let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("net")).unwrap();
         let line =
             |state: &str| format!("   0: 0100007F:1F90 00000000:0000 {state} 00000000:00000000 00:0\n");
         let heading = "  sl  local_address rem_address   st tx_queue rx_queue\n";
         let four: String = (1..=12).map(|state| line(&format!("{state:02X}"))).collect();
-        fs::write(folder.path().join("net/tcp"), format!("{heading}{four}")).unwrap();
+        fs::write(folder.path().join("tcp"), format!("{heading}{four}")).unwrap();
         let mut connections = Connections::new(folder.path());
         let told: Vec<_> = connections.figures().unwrap().iter().map(|figure| figure.value).collect();
         assert_eq!(told, [1.0, 1.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
-        fs::write(folder.path().join("net/tcp6"), format!("{heading}{}", line("0A"))).unwrap();
+        fs::write(folder.path().join("tcp6"), format!("{heading}{}", line("0A"))).unwrap();
         let told = Connections::new(folder.path()).figures().unwrap();
         assert_eq!(told[9].value, 2.0, "tcp6 is added");
         assert_eq!(told[9].attributes[0].1, "listen".into());
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_listener_of_this_process_is_counted() {
         let listening = || {
-            let figures = Connections::new(Path::new("/proc")).figures().unwrap();
+            let figures = Connections::new(Path::new("/proc/net")).figures().unwrap();
             figures[9].value
         };
         let sockets: Vec<_> = (0..200).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();

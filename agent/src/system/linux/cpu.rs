@@ -90,7 +90,7 @@ impl LogicalCpus {
     pub(super) fn figures(&mut self, reading: &Reading, boot_ns: u64, now_ns: u64) -> Vec<Figure> {
         let mut figures = Vec::with_capacity(reading.logical.len() * Times::MODES.len());
         let mut last = Vec::with_capacity(reading.logical.len());
-        self.starts.begin();
+        self.starts.begin(now_ns);
         for &(number, times) in &reading.logical {
             let before = self.last.iter().find(|(other, _)| *other == number);
             let times = before.map_or(times, |(_, before)| steady(*before, times));
@@ -99,7 +99,7 @@ impl LogicalCpus {
             figures.extend(each.map(|figure| figure.with("cpu.logical_number", i64::from(number))));
             last.push((number, times));
         }
-        self.starts.end(now_ns);
+        self.starts.end();
         self.last = last;
         figures
     }
@@ -215,5 +215,20 @@ mod tests {
         assert!(logical.figures(&reading(100 * tick), 5, 50).iter().all(|figure| figure.start_ns == 5));
         let after = logical.figures(&reading(tick), 5, 60);
         assert!(after.iter().all(|figure| figure.start_ns == 50), "{after:?}");
+    }
+
+    #[test]
+    fn a_cpu_that_comes_later_or_comes_back_starts_at_its_own_time() {
+        let at = |idle| Times { idle, ..Times::default() };
+        let mut logical = LogicalCpus::new();
+        let mut starts = |cpus: &[(u32, u64)], now_ns| -> Vec<u64> {
+            let logical_now = cpus.iter().map(|(number, idle)| (*number, at(*idle))).collect();
+            let figures = logical.figures(&Reading { logical: logical_now, ..Reading::default() }, 5, now_ns);
+            figures.iter().step_by(Times::MODES.len()).map(|figure| figure.start_ns).collect()
+        };
+        assert_eq!(starts(&[(0, 9)], 50), [5]);
+        assert_eq!(starts(&[(0, 10), (1, 1)], 60), [5, 50], "it came after 50");
+        assert_eq!(starts(&[(0, 11)], 70), [5]);
+        assert_eq!(starts(&[(0, 12), (1, 2)], 80), [5, 70], "it was away");
     }
 }

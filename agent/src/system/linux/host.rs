@@ -8,29 +8,39 @@ use std::{
 use super::{
     cpu::{Cpu, LogicalCpus},
     disk::Disks,
+    each::Each,
     filesystem::FileSystems,
+    kernel::Kernel,
     memory::Memory,
     network::Network,
     paging::Paging,
-    proc_file::ProcFile,
+    pressure::Pressure,
     process::Processes,
-    stat::Stat,
+    sensors::Sensors,
+    services::Services,
+    stat::{Reading, Stat},
+    vmstat::Vmstat,
 };
-use crate::system::{Entity, Figure, Options, SnapshotError};
+use crate::system::{Entity, Options, SnapshotError, select};
 
 /// Each part behind its own lock: a slow one holds up nobody who asks for another.
 #[derive(Debug)]
 pub(in crate::system) struct Host {
     stat: Mutex<Stat>,
+    vmstat: Mutex<Vmstat>,
     cpu: Mutex<Cpu>,
     logical: Mutex<LogicalCpus>,
     memory: Mutex<Memory>,
     paging: Mutex<Paging>,
+    pressure: Mutex<Pressure>,
     disks: Mutex<Disks>,
     file_systems: Mutex<FileSystems>,
     network: Mutex<Network>,
     processes: Mutex<Processes>,
-    load: Mutex<ProcFile>,
+    each: Mutex<Each>,
+    kernel: Mutex<Kernel>,
+    sensors: Mutex<Sensors>,
+    services: Mutex<Services>,
 }
 
 impl Host {
@@ -38,74 +48,110 @@ impl Host {
         let (proc, sys) = (options.proc.as_path(), options.sys.as_path());
         Self {
             stat: Mutex::new(Stat::new(proc)),
+            vmstat: Mutex::new(Vmstat::new(proc)),
             cpu: Mutex::new(Cpu::new(proc, sys)),
             logical: Mutex::new(LogicalCpus::new()),
             memory: Mutex::new(Memory::new(proc)),
             paging: Mutex::new(Paging::new(proc)),
+            pressure: Mutex::new(Pressure::new(proc)),
             disks: Mutex::new(Disks::new(proc, sys)),
-            file_systems: Mutex::new(FileSystems::new(proc)),
-            network: Mutex::new(Network::new(proc)),
+            file_systems: Mutex::new(FileSystems::new(&options)),
+            network: Mutex::new(Network::new(&options)),
             processes: Mutex::new(Processes::new(proc)),
-            load: Mutex::new(ProcFile::new(proc.join("loadavg"))),
+            each: Mutex::new(Each::new(proc)),
+            kernel: Mutex::new(Kernel::new(proc)),
+            sensors: Mutex::new(Sensors::new(sys)),
+            services: Mutex::new(Services::new(&options)),
         }
     }
 
-    pub(in crate::system) fn snapshot(&self, part: &str) -> Result<Vec<Entity>, SnapshotError> {
+    pub(in crate::system) fn snapshot(
+        &self,
+        part: &str,
+        select: &[(String, String)],
+    ) -> Result<Vec<Entity>, SnapshotError> {
+        let whole = |part| select::nothing(part, select);
+        let now_ns = now_ns();
         let figures = match part {
             "cpu" => {
-                let (boot_ns, reading) = self.stat()?;
+                whole("cpu")?;
+                let (boot_ns, reading) = self.stat(now_ns)?;
                 lock(&self.cpu).figures(&reading, boot_ns)
             }
             "cpu.logical" => {
-                let (boot_ns, reading) = self.stat()?;
-                lock(&self.logical).figures(&reading, boot_ns, now_ns())
+                whole("cpu.logical")?;
+                let (boot_ns, reading) = self.stat(now_ns)?;
+                lock(&self.logical).figures(&reading, boot_ns, now_ns)
             }
-            "memory" => lock(&self.memory).figures()?,
+            "memory" => {
+                whole("memory")?;
+                // The two are not of one file: without the counter, or when boot was, the rest is told.
+                let oom_kills = lock(&self.vmstat).read().ok().and_then(|counts| counts.oom_kills);
+                let boot_ns = self.boot_ns(now_ns).ok();
+                let mut memory = lock(&self.memory);
+                memory.figures(oom_kills.filter(|_| boot_ns.is_some()), boot_ns.unwrap_or(0))?
+            }
             "paging" => {
-                let boot_ns = lock(&self.stat).boot_ns()?;
-                lock(&self.paging).figures(boot_ns)?
+                whole("paging")?;
+                let boot_ns = self.boot_ns(now_ns)?;
+                let counts = lock(&self.vmstat).read()?;
+                lock(&self.paging).figures(counts, boot_ns)
+            }
+            "pressure" => {
+                whole("pressure")?;
+                let boot_ns = self.boot_ns(now_ns)?;
+                lock(&self.pressure).figures(boot_ns)?
             }
             "disk" => {
-                let boot_ns = lock(&self.stat).boot_ns()?;
-                lock(&self.disks).figures(boot_ns, now_ns())?
+                let names = select::names("disk", select)?;
+                let boot_ns = self.boot_ns(now_ns)?;
+                lock(&self.disks).figures(&names, boot_ns, now_ns)?
             }
-            "filesystem" => lock(&self.file_systems).figures()?,
+            "filesystem" => {
+                let names = select::mounts("filesystem", select)?;
+                lock(&self.file_systems).figures(&names)?
+            }
             "network" => {
-                let boot_ns = lock(&self.stat).boot_ns()?;
-                lock(&self.network).figures(boot_ns, now_ns())?
+                let names = select::names("network", select)?;
+                let boot_ns = self.boot_ns(now_ns)?;
+                lock(&self.network).figures(&names, boot_ns, now_ns)?
             }
             "process" => {
-                let (boot_ns, reading) = self.stat()?;
+                whole("process")?;
+                let (boot_ns, reading) = self.stat(now_ns)?;
                 lock(&self.processes).figures(reading.created, boot_ns)?
             }
-            "host" => host(&mut lock(&self.load))?,
+            "process.each" => {
+                let wanted = select::processes("process.each", select)?;
+                let boot_ns = self.boot_ns(now_ns)?;
+                return lock(&self.each).entities(&wanted, boot_ns, now_ns);
+            }
+            "host" => {
+                whole("host")?;
+                lock(&self.kernel).figures()?
+            }
+            "sensors" => {
+                whole("sensors")?;
+                lock(&self.sensors).figures()?
+            }
+            "service" => {
+                let units = select::units("service", select)?;
+                lock(&self.services).figures(&units)?
+            }
             _ => return Err(SnapshotError::Unknown { part: part.to_owned() }),
         };
         Ok(vec![Entity::host(figures)])
     }
 
-    fn stat(&self) -> Result<(u64, super::stat::Reading), SnapshotError> {
+    fn boot_ns(&self, now_ns: u64) -> Result<u64, SnapshotError> {
+        lock(&self.stat).boot_ns(now_ns)
+    }
+
+    fn stat(&self, now_ns: u64) -> Result<(u64, Reading), SnapshotError> {
         let mut stat = lock(&self.stat);
-        let boot_ns = stat.boot_ns()?;
+        let boot_ns = stat.boot_ns(now_ns)?;
         Ok((boot_ns, stat.read()?.clone()))
     }
-}
-
-/// Uptime by the kernel's own clock, suspended time included, and the load averages.
-fn host(load: &mut ProcFile) -> Result<Vec<Figure>, SnapshotError> {
-    const LOADS: [&str; 3] =
-        ["system.cpu.load_average.1m", "system.cpu.load_average.5m", "system.cpu.load_average.15m"];
-    let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let mut figures = Vec::with_capacity(4);
-    figures.push(Figure::now("system.uptime", since_boot.tv_sec as f64 + since_boot.tv_nsec as f64 / 1e9));
-    let text = load.text()?.into_owned();
-    let mut fields = text.split_ascii_whitespace();
-    for name in LOADS {
-        let value = fields.next().and_then(|field| field.parse().ok());
-        let value = value.ok_or_else(|| load.malformed(format!("no three load averages in {text:?}")))?;
-        figures.push(Figure::now(name, value));
-    }
-    Ok(figures)
 }
 
 /// A part whose reader panicked is read on: what it keeps is only ever replaced as a whole.

@@ -1,4 +1,5 @@
-//! `/proc/meminfo`: what memory is used for, slab and huge pages included.
+//! `/proc/meminfo`: what memory is used for, slab and huge pages included, what waits to be written and what is
+//! promised; and how often the kernel ended a process for want of it.
 
 use std::path::Path;
 
@@ -15,18 +16,25 @@ impl Memory {
         Self { file: ProcFile::new(proc.join("meminfo")) }
     }
 
-    pub(super) fn figures(&mut self) -> Result<Vec<Figure>, SnapshotError> {
+    /// With `oom_kills` since boot, where the kernel counts them.
+    pub(super) fn figures(
+        &mut self,
+        oom_kills: Option<u64>,
+        boot_ns: u64,
+    ) -> Result<Vec<Figure>, SnapshotError> {
         let figures = figures(&self.file.text()?);
-        figures.ok_or_else(|| self.file.malformed("no line `MemTotal` or `MemFree`"))
+        let mut figures = figures.ok_or_else(|| self.file.malformed("no line `MemTotal` or `MemFree`"))?;
+        figures.extend(
+            oom_kills.map(|count| Figure::since("system.memory.linux.oom_kills", boot_ns, count as f64)),
+        );
+        Ok(figures)
     }
 }
 
 /// What is not told is left out; without the first two there is nothing to tell.
 fn figures(meminfo: &str) -> Option<Vec<Figure>> {
-    let [total, free, buffers, cached, reclaimable, unreclaimable, available, shared] = pick(
-        meminfo,
-        ["MemTotal", "MemFree", "Buffers", "Cached", "SReclaimable", "SUnreclaim", "MemAvailable", "Shmem"],
-    );
+    let [total, free, buffers, cached, reclaimable, unreclaimable] =
+        pick(meminfo, ["MemTotal", "MemFree", "Buffers", "Cached", "SReclaimable", "SUnreclaim"]);
     let total = total?;
     // As `free` does: the page cache and what the slab gives back on demand; the rest is used. The kernel's
     // counts are not of one instant, so they are cut where they would say more than there is.
@@ -43,7 +51,7 @@ fn figures(meminfo: &str) -> Option<Vec<Figure>> {
 
     let bytes = |name, kib: u64| Figure::now(name, kib as f64 * 1024.0);
     let state = |state, kib| bytes("system.memory.usage", kib).with("system.memory.state", state);
-    let mut figures = Vec::with_capacity(16);
+    let mut figures = Vec::with_capacity(20);
     figures.extend([
         state("used", used),
         state("free", free),
@@ -51,8 +59,16 @@ fn figures(meminfo: &str) -> Option<Vec<Figure>> {
         state("cached", cached),
         bytes("system.memory.limit", total),
     ]);
-    figures.extend(available.map(|kib| bytes("system.memory.linux.available", kib)));
-    figures.extend(shared.map(|kib| bytes("system.memory.linux.shared", kib)));
+    const OTHERS: [(&str, &str); 6] = [
+        ("MemAvailable", "system.memory.linux.available"),
+        ("Shmem", "system.memory.linux.shared"),
+        ("Dirty", "system.memory.linux.dirty"),
+        ("Writeback", "system.memory.linux.writeback"),
+        ("Committed_AS", "system.memory.linux.committed"),
+        ("CommitLimit", "system.memory.linux.commit_limit"),
+    ];
+    let others = pick(meminfo, OTHERS.map(|(key, _)| key));
+    figures.extend(OTHERS.into_iter().zip(others).filter_map(|((_, name), kib)| Some(bytes(name, kib?))));
     let slab = |state, kib: Option<u64>| {
         let figure = kib.map(|kib| bytes("system.memory.linux.slab.usage", kib));
         figure.map(|figure| figure.with("system.memory.linux.slab.state", state))
@@ -81,7 +97,8 @@ fn huge_pages(meminfo: &str) -> Option<Vec<Figure>> {
     ];
     figures.extend(reserved.map(|count| pages("system.memory.linux.hugepages.reserved", count)));
     figures.extend(surplus.map(|count| pages("system.memory.linux.hugepages.surplus", count)));
-    figures.extend(size.map(|kib| pages("system.memory.linux.hugepages.page_size", kib * 1024)));
+    figures
+        .extend(size.map(|kib| Figure::now("system.memory.linux.hugepages.page_size", kib as f64 * 1024.0)));
     Some(figures)
 }
 
@@ -91,10 +108,11 @@ mod tests {
 
     #[test]
     fn states_add_up_even_if_the_kernel_counts_more_than_there_is() {
-        let text = "MemTotal: 100 kB\nMemFree: 60 kB\nBuffers: 30 kB\nCached: 20 kB\nSReclaimable: 5 kB\n";
+        let text = "MemTotal: 100 kB\nMemFree: 60 kB\nBuffers: 30 kB\nCached: 20 kB\nSReclaimable: 5 kB\n\
+                    Dirty: 4 kB\nWriteback: 3 kB\nWritebackTmp: 9 kB\nCommitLimit: 80 kB\nCommitted_AS: 120 kB\n";
         let told = figures(text).unwrap();
         let values: Vec<_> = told.iter().map(|figure| figure.value / 1024.0).collect();
-        assert_eq!(values, [0.0, 60.0, 30.0, 10.0, 100.0, 5.0]);
+        assert_eq!(values, [0.0, 60.0, 30.0, 10.0, 100.0, 4.0, 3.0, 120.0, 80.0, 5.0]);
         assert_eq!(figures("MemFree: 60 kB\n"), None);
     }
 

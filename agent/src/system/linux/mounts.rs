@@ -1,8 +1,11 @@
-//! Which mounted file systems are worth telling of, from `/proc/self/mountinfo`.
+//! Which mounted file systems are worth telling of, from the table of mounts of this process, or of the host's
+//! first one where the host's root is mounted elsewhere.
 //!
 //! One a device, because bind mounts and the many mounts of a container share one: the mount of its root, or
 //! else the shortest path. Left out are what holds no data of its own (overlay, tmpfs, the kernel's own), what
-//! is always full (squashfs, CD images), and what another machine holds: those are that machine's to tell.
+//! is always full (squashfs, CD images), and what another machine holds: those are that machine's to tell. Any of
+//! them is told if it is asked for; what another machine or a program holds, only by its type or mount point,
+//! so that nobody waits for a network by accident.
 
 use std::{
     collections::HashMap,
@@ -13,7 +16,7 @@ use std::{
 use procfs::process::MountInfo;
 
 use super::proc_file::ProcFile;
-use crate::system::{SnapshotError, pace::Paced};
+use crate::system::{Options, SnapshotError, pace::Paced, select::MountNames};
 
 /// How often the table is read at most. What is gone or covered before is noticed where it is asked.
 const FLOOR: Duration = Duration::from_secs(10);
@@ -21,45 +24,88 @@ const FLOOR: Duration = Duration::from_secs(10);
 /// A mounted file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
-    /// The kernel's number of the mount, until it is gone.
-    pub(super) id: u64,
+    /// How to know it from what lies under it.
+    pub(super) mark: Mark,
     /// Such as `/dev/sda1`, or `tank` of ZFS.
     pub(super) source: String,
+    /// As the host sees it.
     pub(super) point: PathBuf,
+    /// As this process sees it.
+    pub(super) path: PathBuf,
     pub(super) kind: String,
     pub(super) read_only: bool,
     /// Its room is in the kernel's memory, and so is the way there: asking can't be held up.
     pub(super) prompt: bool,
 }
 
+/// What is so of a mount, and not of what lies under it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// The kernel's number of the mount, until it is gone.
+    Mount(u64),
+    /// The device, major and minor, where another namespace numbers the mounts.
+    Device(u32, u32),
+    /// Nothing: files of btrfs have another device than their mount.
+    None,
+}
+
+/// A mount, and what decides whether it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Candidate {
+    mount: Mount,
+    device: String,
+    /// All of the file system, not a folder of it.
+    whole: bool,
+    /// Told by default.
+    local: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Mounts {
     file: ProcFile,
-    mounts: Paced<Vec<Mount>>,
+    root: PathBuf,
+    own_root: bool,
+    /// Whether anything but what is told by default was ever asked for: a host of containers has thousands.
+    wide: bool,
+    candidates: Paced<Vec<Candidate>>,
 }
 
 impl Mounts {
-    pub(super) fn new(proc: &Path) -> Self {
-        Self { file: ProcFile::new(proc.join("self/mountinfo")), mounts: Paced::new(FLOOR) }
+    pub(super) fn new(options: &Options) -> Self {
+        let own_root = options.is_own_root();
+        let whose = if own_root { "self/mountinfo" } else { "1/mountinfo" };
+        Self {
+            file: ProcFile::new(options.proc.join(whose)),
+            root: options.root.clone(),
+            own_root,
+            wide: false,
+            candidates: Paced::new(FLOOR),
+        }
     }
 
     /// Ordered as they were mounted; no mount point twice. May be seconds old.
-    pub(super) fn read(&mut self) -> Result<&[Mount], SnapshotError> {
-        let Self { file, mounts } = self;
-        let mounts = mounts.get(|| {
-            let parsed = reportable(&file.text()?);
+    pub(super) fn read(&mut self, names: &MountNames) -> Result<Vec<&Mount>, SnapshotError> {
+        if names.has_includes() && !self.wide {
+            self.wide = true;
+            self.candidates.forget();
+        }
+        let Self { file, root, own_root, wide, candidates } = self;
+        let candidates = candidates.get(|| {
+            let root = (!*own_root).then_some(root.as_path());
+            let parsed = candidates_in(&file.text()?, root, *wide);
             parsed.map_err(|what| file.malformed(what))
-        });
-        mounts.map(Vec::as_slice)
+        })?;
+        Ok(choose(candidates, names))
     }
 
     /// It is known to have changed.
     pub(super) fn forget(&mut self) {
-        self.mounts.forget();
+        self.candidates.forget();
     }
 }
 
-fn reportable(mountinfo: &str) -> Result<Vec<Mount>, String> {
+/// Every visible mount that may be told, `wide` or by default; `root`: where the host's is mounted, if elsewhere.
+fn candidates_in(mountinfo: &str, root: Option<&Path>, wide: bool) -> Result<Vec<Candidate>, String> {
     // By mount point first, since a mount hides what was mounted there before.
     let mut visible: Vec<(PathBuf, MountInfo)> = Vec::new();
     let mut places: HashMap<PathBuf, usize> = HashMap::new();
@@ -74,33 +120,101 @@ fn reportable(mountinfo: &str) -> Result<Vec<Mount>, String> {
             }
         }
     }
-    let mut mounts: Vec<(&str, bool, Mount)> = Vec::new();
+    let mut candidates = Vec::new();
     for (point, info) in &visible {
-        let Some(source) = info.mount_source.as_deref().map(unescape) else { continue };
-        if !is_local(&info.fs_type, &source) {
+        // procfs takes the name `none` for no name.
+        let source = unescape(info.mount_source.as_deref().unwrap_or("none"));
+        let local = is_local(&info.fs_type, &source);
+        // Asking an automounter for its room would make it mount.
+        if !local && (!wide || info.fs_type == "autofs") {
             continue;
         }
-        let whole = info.root == "/";
-        let way = visible.iter().filter(|(other, _)| point.starts_with(other));
+        let mut way = visible.iter().filter(|(other, _)| point.starts_with(other));
         let mount = Mount {
-            id: info.mnt_id.unsigned_abs().into(),
+            mark: mark(info, root.is_none()),
             source,
             point: point.clone(),
+            path: root.map_or_else(|| point.clone(), |root| below(root, point)),
             read_only: info.mount_options.contains_key("ro") || info.super_options.contains_key("ro"),
-            prompt: is_prompt(&info.fs_type) && way.into_iter().all(|(_, info)| is_quick(&info.fs_type)),
+            prompt: is_prompt(&info.fs_type) && way.all(|(_, info)| is_quick(&info.fs_type)),
             kind: info.fs_type.clone(),
         };
-        match mounts.iter_mut().find(|(device, ..)| *device == info.majmin) {
-            Some((_, kept_whole, kept)) => {
-                let rank = |whole: bool, mount: &Mount| (!whole, mount.point.as_os_str().len());
-                if rank(whole, &mount) < rank(*kept_whole, kept) {
-                    (*kept_whole, *kept) = (whole, mount);
+        candidates.push(Candidate { mount, device: info.majmin.clone(), whole: info.root == "/", local });
+    }
+    Ok(candidates)
+}
+
+fn mark(info: &MountInfo, own_root: bool) -> Mark {
+    if own_root {
+        return Mark::Mount(info.mnt_id.unsigned_abs().into());
+    }
+    let device = info.majmin.split_once(':');
+    let device = device.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    match device {
+        Some((major, minor)) if info.fs_type != "btrfs" => Mark::Device(major, minor),
+        _ => Mark::None,
+    }
+}
+
+fn below(root: &Path, point: &Path) -> PathBuf {
+    root.join(point.strip_prefix("/").unwrap_or(point))
+}
+
+fn choose<'c>(candidates: &'c [Candidate], names: &MountNames) -> Vec<&'c Mount> {
+    let any = names.has_includes();
+    let mut chosen: Vec<&Candidate> = Vec::new();
+    for candidate in candidates {
+        // Of bind mounts, one that is excluded does not make room for another; one that is not included does.
+        if if any { !is_wanted(candidate, names) } else { !candidate.local } {
+            continue;
+        }
+        let same = |other: &&&mut &Candidate| other.device == candidate.device && !names.point.has_includes();
+        match chosen.iter_mut().find(|other| same(&other)) {
+            Some(kept) => {
+                let rank = |one: &Candidate| (!one.whole, one.mount.point.as_os_str().len());
+                if rank(candidate) < rank(kept) {
+                    *kept = candidate;
                 }
             }
-            None => mounts.push((&info.majmin, whole, mount)),
+            None => chosen.push(candidate),
         }
     }
-    Ok(mounts.into_iter().map(|(_, _, mount)| mount).collect())
+    chosen.retain(|candidate| any || is_wanted(candidate, names));
+    chosen.into_iter().map(|candidate| &candidate.mount).collect()
+}
+
+fn is_wanted(candidate: &Candidate, names: &MountNames) -> bool {
+    let Mount { source, kind, point, .. } = &candidate.mount;
+    let point = point.to_string_lossy();
+    let named = names.kind.includes(kind) || names.point.includes(&point);
+    names.device.keep(source, false)
+        && names.kind.keep(kind, false)
+        && names.point.keep(&point, false)
+        && (named || !is_remote(kind))
+}
+
+/// Whose room another machine or a program knows, which may not answer.
+fn is_remote(kind: &str) -> bool {
+    const KINDS: [&str; 17] = [
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "coda",
+        "davfs",
+        "fuse",
+        "gfs2",
+        "glusterfs",
+        "lustre",
+        "ncpfs",
+        "ocfs2",
+        "orangefs",
+        "smb3",
+        "smbfs",
+        "virtiofs",
+    ];
+    KINDS.contains(&kind) || kind.starts_with("nfs") || kind.starts_with("fuse.")
 }
 
 /// File systems that count their free blocks in memory. (FAT may read its whole table to count them, ZFS waits
@@ -175,10 +289,14 @@ mod tests {
 
     #[test]
     fn one_mount_a_local_device_and_nothing_that_holds_no_data() {
-        let mounts = reportable(TABLE).unwrap();
-        let told: Vec<_> = mounts
-            .iter()
-            .map(|m| (m.id, m.source.as_str(), m.point.to_str().unwrap(), m.read_only, m.prompt))
+        let candidates = candidates_in(TABLE, None, false).unwrap();
+        let told: Vec<_> = choose(&candidates, &MountNames::default())
+            .into_iter()
+            .map(|m| {
+                let Mark::Mount(id) = m.mark else { panic!("{m:?}") };
+                assert_eq!(m.point, m.path);
+                (id, m.source.as_str(), m.point.to_str().unwrap(), m.read_only, m.prompt)
+            })
             .collect();
         assert_eq!(
             told,
@@ -198,9 +316,51 @@ mod tests {
     fn a_bind_mount_stands_for_its_device_until_the_root_is_found() {
         let lines: Vec<&str> = TABLE.lines().collect();
         let bind_first = format!("{}\n{}\n", lines[2], lines[1]);
-        let mounts = reportable(&bind_first).unwrap();
+        let candidates = candidates_in(&bind_first, None, false).unwrap();
+        let mounts = choose(&candidates, &MountNames::default());
         assert_eq!(mounts.len(), 1);
         assert_eq!(mounts[0].point, Path::new("/"));
+    }
+
+    fn select(pairs: &[(&str, &str)]) -> MountNames {
+        let pairs: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        crate::system::select::mounts("filesystem", &pairs).unwrap()
+    }
+
+    #[test]
+    fn what_is_included_is_told_alone_and_the_network_only_by_type_or_mount_point() {
+        let candidates = candidates_in(TABLE, None, true).unwrap();
+        let told = |pairs: &[(&str, &str)]| -> Vec<String> {
+            let chosen = choose(&candidates, &select(pairs));
+            chosen.into_iter().map(|mount| mount.point.display().to_string()).collect()
+        };
+        assert_eq!(told(&[("include_type", "nfs*")]), ["/net"]);
+        assert_eq!(told(&[("include_mountpoint", "/net")]), ["/net"]);
+        assert_eq!(told(&[("include_device", "*:/*")]), Vec::<String>::new(), "not by accident");
+        assert_eq!(told(&[("include_type", "fuse.*")]), ["/mnt/s"]);
+        assert_eq!(told(&[("include_type", "tmpfs")]), ["/none"]);
+        assert_eq!(told(&[("include_mountpoint", "/mnt")]), ["/mnt"], "a bind mount by its name");
+        assert_eq!(told(&[("include_mountpoint", "/"), ("include_mountpoint", "/mnt")]), ["/", "/mnt"]);
+        assert_eq!(told(&[("include_device", "/dev/sd[bc]*"), ("include_type", "xfs")]), ["/data disk"]);
+        assert_eq!(told(&[("include_device", "/dev/vda"), ("exclude_mountpoint", "/")]), ["/mnt"]);
+        let excluded = told(&[("exclude_type", "ext4"), ("exclude_device", "tank")]);
+        assert_eq!(excluded, ["/data disk", "/ntfs"]);
+        assert!(!told(&[("exclude_mountpoint", "/")]).contains(&"/mnt".to_owned()), "no way round");
+    }
+
+    #[test]
+    fn a_root_mounted_elsewhere_is_the_hosts_and_is_known_by_its_devices() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("proc/1")).unwrap();
+        let table = format!("{TABLE}42 27 0:50 / /b rw - btrfs /dev/sdh1 rw\n");
+        fs::write(folder.path().join("proc/1/mountinfo"), table).unwrap();
+        let mut mounts = Mounts::new(&Options::at(folder.path()));
+        let told = mounts.read(&MountNames::default()).unwrap();
+        let data = told.iter().find(|mount| mount.source == "/dev/sdb1").unwrap();
+        assert_eq!((data.point.to_str(), &data.path), (Some("/data disk"), &folder.path().join("data disk")));
+        assert_eq!(data.mark, Mark::Device(8, 1));
+        assert_eq!((told[0].point.to_str(), &*told[0].path), (Some("/"), folder.path()));
+        assert_eq!(told.last().unwrap().mark, Mark::None, "btrfs");
     }
 
     #[test]
@@ -209,17 +369,19 @@ mod tests {
         fs::create_dir(folder.path().join("self")).unwrap();
         let path = folder.path().join("self/mountinfo");
         fs::write(&path, TABLE).unwrap();
-        let mut mounts = Mounts::new(folder.path());
-        assert_eq!(mounts.read().unwrap().len(), 7);
+        let options = Options { proc: folder.path().to_owned(), ..Options::default() };
+        let mut mounts = Mounts::new(&options);
+        let names = MountNames::default();
+        assert_eq!(mounts.read(&names).unwrap().len(), 7);
         fs::write(&path, "27 1 254:0 / /\n").unwrap();
-        assert_eq!(mounts.read().unwrap().len(), 7, "the table is not read every time");
+        assert_eq!(mounts.read(&names).unwrap().len(), 7, "the table is not read every time");
         mounts.forget();
         for _ in 0..2 {
-            let error = mounts.read().unwrap_err();
+            let error = mounts.read(&names).unwrap_err();
             assert!(error.to_string().contains("mountinfo"), "{error}");
         }
         fs::write(&path, TABLE.lines().nth(1).unwrap()).unwrap();
-        assert_eq!(mounts.read().unwrap().len(), 1);
+        assert_eq!(mounts.read(&names).unwrap().len(), 1);
     }
 
     #[test]

@@ -5,24 +5,21 @@
 
 use std::path::Path;
 
-use super::{mounts::unescape, proc_file::ProcFile, table::pick};
-use crate::system::{Figure, SnapshotError};
+use super::{mounts::unescape, proc_file::ProcFile, vmstat::Counts};
+use crate::system::Figure;
 
 #[derive(Debug)]
 pub(super) struct Paging {
     swaps: ProcFile,
-    vmstat: ProcFile,
 }
 
 impl Paging {
     pub(super) fn new(proc: &Path) -> Self {
-        Self { swaps: ProcFile::new(proc.join("swaps")), vmstat: ProcFile::new(proc.join("vmstat")) }
+        Self { swaps: ProcFile::new(proc.join("swaps")) }
     }
 
-    pub(super) fn figures(&mut self, boot_ns: u64) -> Result<Vec<Figure>, SnapshotError> {
-        // Absent where the kernel is built without swap.
-        let [faults, major, swapped_in, swapped_out] =
-            pick(&self.vmstat.text()?, ["pgfault", "pgmajfault", "pswpin", "pswpout"]);
+    pub(super) fn figures(&mut self, counts: Counts, boot_ns: u64) -> Vec<Figure> {
+        let Counts { faults, major_faults, swapped_in, swapped_out, oom_kills: _ } = counts;
         let mut figures = Vec::with_capacity(8);
         // A kernel without swap has no such file.
         if let Ok(text) = self.swaps.text() {
@@ -32,10 +29,11 @@ impl Paging {
             Figure::since("system.paging.faults", boot_ns, count as f64)
                 .with("system.paging.fault.type", kind)
         };
-        if let (Some(faults), Some(major)) = (faults, major) {
+        if let (Some(faults), Some(major)) = (faults, major_faults) {
             figures.push(fault("major", major));
             figures.push(fault("minor", faults.saturating_sub(major)));
         }
+        // Absent where the kernel is built without swap.
         for (direction, count) in [("in", swapped_in), ("out", swapped_out)] {
             figures.extend(count.map(|count| {
                 Figure::since("system.paging.operations", boot_ns, count as f64)
@@ -43,10 +41,7 @@ impl Paging {
                     .with("system.paging.direction", direction)
             }));
         }
-        if figures.is_empty() {
-            return Err(self.vmstat.malformed("neither page faults nor swapped pages in it"));
-        }
-        Ok(figures)
+        figures
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::mounts::Mount;
+use super::mounts::{Mark, Mount};
 use crate::system::SnapshotError;
 
 /// How long all mounts of one snapshot together may take: within the deadline of the shortest interval.
@@ -32,12 +32,15 @@ const SILENCE: Duration = Duration::from_secs(2);
 const MOST_STUCK: usize = 8;
 
 /// The room of a file system, bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Space {
     pub(super) total: u64,
     pub(super) free: u64,
     /// Free for those who are not root.
     pub(super) available: u64,
+    /// How many files it can hold; 0 where that is not limited (btrfs, FAT).
+    pub(super) inodes: u64,
+    pub(super) free_inodes: u64,
 }
 
 /// What a mount has to say.
@@ -46,6 +49,8 @@ pub(super) enum Answer {
     Room(Space),
     /// Its path leads to another mount: it is gone, or covered.
     Another,
+    /// It has been silent for long: what it holds may hang whoever touches it.
+    Hung,
     /// Nothing in time, an error, or it has no blocks to count.
     None,
 }
@@ -56,24 +61,37 @@ pub(super) type Ask = dyn Fn(&Mount) -> io::Result<Answer> + Send + Sync;
 /// The real question.
 pub(super) fn statvfs(mount: &Mount) -> io::Result<Answer> {
     use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
-    match statx(CWD, &mount.point, AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID) {
-        // Told since Linux 5.8; older ones may tell the room of what lies under a mount that is just gone.
-        Ok(seen) if seen.stx_mask & StatxFlags::MNT_ID.bits() != 0 && seen.stx_mnt_id != mount.id => {
-            return Ok(Answer::Another);
+    match statx(CWD, &mount.path, AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID) {
+        Ok(seen) => {
+            let another = match mount.mark {
+                // Told since Linux 5.8; older ones may tell the room of what lies under a mount that is just gone.
+                Mark::Mount(id) => seen.stx_mask & StatxFlags::MNT_ID.bits() != 0 && seen.stx_mnt_id != id,
+                Mark::Device(major, minor) => (seen.stx_dev_major, seen.stx_dev_minor) != (major, minor),
+                Mark::None => false,
+            };
+            if another {
+                return Ok(Answer::Another);
+            }
         }
-        Ok(_) | Err(rustix::io::Errno::NOSYS) => {}
+        Err(rustix::io::Errno::NOSYS) => {}
         Err(rustix::io::Errno::NOENT) => return Ok(Answer::Another),
         Err(error) => return Err(error.into()),
     }
-    let stat = rustix::fs::statvfs(&mount.point)?;
+    let stat = rustix::fs::statvfs(&mount.path)?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    let space =
-        Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bfree), available: bytes(stat.f_bavail) };
+    let space = Space {
+        total: bytes(stat.f_blocks),
+        free: bytes(stat.f_bfree),
+        available: bytes(stat.f_bavail),
+        inodes: stat.f_files,
+        free_inodes: stat.f_ffree,
+    };
     Ok(if space.total > 0 { Answer::Room(space) } else { Answer::None })
 }
 
 pub(super) struct Prober {
     ask: Arc<Ask>,
+    silence: Duration,
     worker: Option<Worker>,
     stuck: HashMap<PathBuf, Stuck>,
     /// Said that there are too many dead mounts to ask more.
@@ -106,14 +124,20 @@ impl std::fmt::Debug for Prober {
 
 impl Prober {
     pub(super) fn new(ask: Arc<Ask>) -> Self {
-        Self { ask, worker: None, stuck: HashMap::new(), crowded: false }
+        Self { ask, silence: SILENCE, worker: None, stuck: HashMap::new(), crowded: false }
+    }
+
+    /// One that says at once what is silent.
+    #[cfg(test)]
+    pub(super) fn impatient(ask: Arc<Ask>) -> Self {
+        Self { silence: Duration::ZERO, ..Self::new(ask) }
     }
 
     /// What each has to say, in their order. Takes at most [`PATIENCE`].
     ///
     /// # Errors
     /// No thread can be started.
-    pub(super) fn ask(&mut self, mounts: &[Mount]) -> Result<Vec<Answer>, SnapshotError> {
+    pub(super) fn ask(&mut self, mounts: &[&Mount]) -> Result<Vec<Answer>, SnapshotError> {
         let late = self.late_answers();
         let mut answers = vec![Answer::None; mounts.len()];
         let mut slow = Vec::new();
@@ -122,7 +146,9 @@ impl Prober {
                 answers[index] = heard(mount, answer);
             } else if mount.prompt {
                 answers[index] = heard(mount, &(self.ask)(mount));
-            } else if !self.stuck.contains_key(&mount.point) {
+            } else if let Some(stuck) = self.stuck.get(&mount.point) {
+                answers[index] = if stuck.said { Answer::Hung } else { Answer::None };
+            } else {
                 slow.push(index);
             }
         }
@@ -131,10 +157,10 @@ impl Prober {
         while !rest.is_empty() {
             let Some(worker) = self.worker()? else { break };
             // It fails only when the thread is gone; then there is no answer either.
-            let _ = worker.batches.send(rest.iter().map(|&index| mounts[index].clone()).collect());
+            let _ = worker.batches.send(rest.iter().map(|&index| (*mounts[index]).clone()).collect());
             let mut done = 0;
             while done < rest.len() {
-                let mount = &mounts[rest[done]];
+                let mount = mounts[rest[done]];
                 match worker.answers.recv_timeout(give_up.saturating_duration_since(Instant::now())) {
                     Ok(answer) => answers[rest[done]] = heard(mount, &answer),
                     Err(RecvTimeoutError::Timeout) => {
@@ -183,7 +209,7 @@ impl Prober {
         let mut late = HashMap::new();
         self.stuck.retain(|point, stuck| match stuck.worker.answers.try_recv() {
             Err(TryRecvError::Empty) => {
-                if !stuck.said && stuck.since.elapsed() >= SILENCE {
+                if !stuck.said && stuck.since.elapsed() >= self.silence {
                     stuck.said = true;
                     tracing::warn!(
                         mount = %point.display(),
@@ -250,7 +276,7 @@ mod tests {
 
     use super::*;
 
-    const SPACE: Space = Space { total: 9, free: 5, available: 4 };
+    const SPACE: Space = Space { total: 9, free: 5, available: 4, inodes: 3, free_inodes: 1 };
     const ROOM: Answer = Answer::Room(SPACE);
 
     /// Mounts whose path starts with `/dead` answer when the gate opens.
@@ -282,9 +308,10 @@ mod tests {
 
     fn mount(point: &str) -> Mount {
         Mount {
-            id: 0,
+            mark: Mark::Mount(0),
             source: "/dev/sda".to_owned(),
             point: point.into(),
+            path: point.into(),
             kind: "ext4".to_owned(),
             read_only: false,
             prompt: point.starts_with("/prompt"),
@@ -293,6 +320,10 @@ mod tests {
 
     fn mounts(points: &[&str]) -> Vec<Mount> {
         points.iter().map(|point| mount(point)).collect()
+    }
+
+    fn ask(prober: &mut Prober, mounts: &[Mount]) -> Vec<Answer> {
+        prober.ask(&mounts.iter().collect::<Vec<_>>()).unwrap()
     }
 
     fn prober() -> (Arc<Gate>, Prober) {
@@ -306,27 +337,42 @@ mod tests {
         let (gate, mut prober) = prober();
         let mounts = mounts(&["/a", "/dead", "/b", "/fails"]);
         let begun = Instant::now();
-        prober.ask(&mounts).unwrap();
+        ask(&mut prober, &mounts);
         assert!(begun.elapsed() >= PATIENCE, "it was waited for");
 
         // From now on it is known, and the others are all asked. On a busy machine a healthy one may come late.
-        while prober.ask(&mounts).unwrap() != [ROOM, Answer::None, ROOM, Answer::None] {}
+        while ask(&mut prober, &mounts) != [ROOM, Answer::None, ROOM, Answer::None] {}
         let asked = gate.asked.lock().unwrap().clone();
         let times = |point: &str| asked.iter().filter(|asked| **asked == Path::new(point)).count();
         assert_eq!(times("/dead"), 1, "a dead mount is not asked again while it is dead");
 
         gate.open();
-        while prober.ask(&mounts).unwrap()[1] != ROOM {
+        while ask(&mut prober, &mounts)[1] != ROOM {
             thread::yield_now();
         }
-        while prober.ask(&mounts).unwrap() != [ROOM, ROOM, ROOM, Answer::None] {}
+        while ask(&mut prober, &mounts) != [ROOM, ROOM, ROOM, Answer::None] {}
         assert!(prober.stuck.is_empty());
+    }
+
+    #[test]
+    fn what_is_silent_for_long_is_said_to_hang_until_it_answers() {
+        let gate = Arc::new(Gate::default());
+        let asked = Arc::clone(&gate);
+        let mut prober = Prober::impatient(Arc::new(move |mount: &Mount| asked.ask(mount)));
+        let mounts = mounts(&["/dead", "/a"]);
+        assert_eq!(ask(&mut prober, &mounts)[0], Answer::None, "silent, but not for long");
+        assert_eq!(ask(&mut prober, &mounts)[0], Answer::Hung);
+        assert_eq!(ask(&mut prober, &mounts[1..]).len(), 1, "one that is not asked for is not told");
+        gate.open();
+        while ask(&mut prober, &mounts)[0] != ROOM {
+            thread::yield_now();
+        }
     }
 
     #[test]
     fn what_answers_from_memory_needs_no_thread() {
         let (_, mut prober) = prober();
-        assert_eq!(prober.ask(&mounts(&["/prompt/a", "/prompt/b"])).unwrap(), [ROOM, ROOM]);
+        assert_eq!(ask(&mut prober, &mounts(&["/prompt/a", "/prompt/b"])), [ROOM, ROOM]);
         assert!(prober.worker.is_none());
     }
 
@@ -337,36 +383,42 @@ mod tests {
         let mounts = mounts(&points.iter().map(String::as_str).collect::<Vec<_>>());
         for _ in 0..40 {
             let begun = Instant::now();
-            assert!(prober.ask(&mounts).unwrap().iter().all(|answer| *answer == Answer::None));
+            assert!(ask(&mut prober, &mounts).iter().all(|answer| *answer == Answer::None));
             assert!(begun.elapsed() < Duration::from_secs(5));
         }
         assert_eq!(prober.stuck.len(), MOST_STUCK);
         assert!(prober.crowded);
         gate.open();
-        while prober.ask(&mounts).unwrap().contains(&Answer::None) {
+        while ask(&mut prober, &mounts).contains(&Answer::None) {
             thread::yield_now();
         }
     }
 
     #[test]
     fn a_question_that_panics_costs_its_own_mount_only() {
-        let ask = |mount: &Mount| match mount.point.starts_with("/panics") {
+        let answer = |mount: &Mount| match mount.point.starts_with("/panics") {
             true => panic!("a test's"),
             false => Ok(ROOM),
         };
-        let mut prober = Prober::new(Arc::new(ask));
+        let mut prober = Prober::new(Arc::new(answer));
         let mounts = mounts(&["/a", "/panics", "/b"]);
-        while prober.ask(&mounts).unwrap() != [ROOM, Answer::None, ROOM] {}
+        while ask(&mut prober, &mounts) != [ROOM, Answer::None, ROOM] {}
     }
 
     #[test]
     fn the_root_has_room_and_a_number_of_its_own() {
         use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
         let id = statx(CWD, "/", AtFlags::empty(), StatxFlags::MNT_ID).unwrap().stx_mnt_id;
-        let root = Mount { id, ..mount("/") };
+        let root = Mount { mark: Mark::Mount(id), ..mount("/") };
         let Answer::Room(space) = statvfs(&root).unwrap() else { panic!("no room at the root") };
         assert!(space.total > 0 && space.free <= space.total && space.available <= space.free);
-        assert_eq!(statvfs(&Mount { id: id + 1_000_000, ..root }).unwrap(), Answer::Another);
+        assert!(space.free_inodes <= space.inodes);
+        let other = Mount { mark: Mark::Mount(id + 1_000_000), ..root.clone() };
+        assert_eq!(statvfs(&other).unwrap(), Answer::Another);
+        let seen = statx(CWD, "/", AtFlags::empty(), StatxFlags::MNT_ID).unwrap();
+        let by_device = |minor| Mount { mark: Mark::Device(seen.stx_dev_major, minor), ..root.clone() };
+        assert!(matches!(statvfs(&by_device(seen.stx_dev_minor)).unwrap(), Answer::Room(_)));
+        assert_eq!(statvfs(&by_device(seen.stx_dev_minor + 1)).unwrap(), Answer::Another);
         assert_eq!(statvfs(&mount("/nowhere")).unwrap(), Answer::Another);
     }
 }

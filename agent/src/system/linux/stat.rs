@@ -13,9 +13,6 @@ use crate::system::SnapshotError;
 /// A reading this fresh serves the other part too: parts of one collect are asked right after each other.
 const FRESH: Duration = Duration::from_millis(50);
 
-/// The clock was set, rather than slewed, when boot seems to have moved by more.
-const CLOCK_SET: i64 = 60;
-
 /// Ticks of one CPU, or of all, by mode. Guest time is inside `user` and `nice` as the kernel counts it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Times {
@@ -55,14 +52,7 @@ pub(super) struct Stat {
     file: ProcFile,
     reading: Reading,
     read_at: Option<Instant>,
-    boot: Option<Boot>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Boot {
-    start_ns: u64,
-    /// Wall clock less time since boot, when `start_ns` was read; seconds.
-    offset: i64,
+    boot_ns: Option<u64>,
 }
 
 impl Stat {
@@ -71,7 +61,7 @@ impl Stat {
             file: ProcFile::new(proc.join("stat")),
             reading: Reading::default(),
             read_at: None,
-            boot: None,
+            boot_ns: None,
         }
     }
 
@@ -86,25 +76,19 @@ impl Stat {
         Ok(&self.reading)
     }
 
-    /// When this host booted, nanoseconds since the Unix epoch. The same for the life of the process, so that
-    /// counters don't seem to begin anew when the clock is slewed; read again when it was set.
-    pub(super) fn boot_ns(&mut self) -> Result<u64, SnapshotError> {
-        let offset = boot_by_clock();
-        if let Some(boot) = self.boot
-            && (offset - boot.offset).abs() <= CLOCK_SET
-        {
-            return Ok(boot.start_ns);
+    /// When this host booted, nanoseconds since the Unix epoch, as it was first found. The kernel's `btime`
+    /// moves when the clock is set; this does not, so that no counter seems to begin anew, and no process to be
+    /// another. Only a boot that would lie in the future of `now_ns` is read again: nothing can start later
+    /// than it is told.
+    pub(super) fn boot_ns(&mut self, now_ns: u64) -> Result<u64, SnapshotError> {
+        if let Some(boot_ns) = self.boot_ns.filter(|boot_ns| *boot_ns <= now_ns) {
+            return Ok(boot_ns);
         }
         self.read_at = None;
-        let start_ns = self.read()?.boot_s.saturating_mul(1_000_000_000);
-        self.boot = Some(Boot { start_ns, offset });
-        Ok(start_ns)
+        let boot_ns = self.read()?.boot_s.saturating_mul(1_000_000_000).min(now_ns);
+        self.boot_ns = Some(boot_ns);
+        Ok(boot_ns)
     }
-}
-
-fn boot_by_clock() -> i64 {
-    use rustix::time::{ClockId, clock_gettime};
-    clock_gettime(ClockId::Realtime).tv_sec - clock_gettime(ClockId::Boottime).tv_sec
 }
 
 /// Reads into `reading`, whose room is used again.
@@ -146,7 +130,7 @@ fn times(fields: &str) -> Option<Times> {
         None => Some(0),
     };
     let (iowait, irq, softirq, steal) = (later()?, later()?, later()?, later()?);
-    Some(Times { user, nice, system, idle, iowait, interrupt: irq + softirq, steal })
+    Some(Times { user, nice, system, idle, iowait, interrupt: irq.saturating_add(softirq), steal })
 }
 
 #[cfg(test)]
@@ -176,14 +160,28 @@ mod tests {
     }
 
     #[test]
-    fn boot_agrees_with_the_clock_and_does_not_move() {
+    fn boot_agrees_with_the_clock_and_stays_when_the_clock_is_set() {
+        use rustix::time::{ClockId, clock_gettime};
         let mut stat = Stat::new(Path::new("/proc"));
-        let boot = stat.boot_ns().unwrap();
-        let off = (boot / 1_000_000_000).cast_signed() - boot_by_clock();
+        let boot = stat.boot_ns(u64::MAX).unwrap();
+        let by_clock = clock_gettime(ClockId::Realtime).tv_sec - clock_gettime(ClockId::Boottime).tv_sec;
+        let off = (boot / 1_000_000_000).cast_signed() - by_clock;
         assert!(off.abs() <= 1, "{off} s apart");
-        assert_eq!(stat.boot_ns().unwrap(), boot);
-        // The clock was set by an hour since: boot is read again.
-        stat.boot = Some(Boot { start_ns: boot - 3_600_000_000_000, offset: boot_by_clock() - 3600 });
-        assert_eq!(stat.boot_ns().unwrap(), boot);
+
+        let folder = tempfile::tempdir().unwrap();
+        let write = |boot: u64| {
+            let text = format!("cpu 1 2 3 4\nbtime {boot}\nprocesses 5\n");
+            std::fs::write(folder.path().join("stat"), text).unwrap();
+        };
+        let mut stat = Stat::new(folder.path());
+        let second = 1_000_000_000;
+        write(100);
+        assert_eq!(stat.boot_ns(500 * second).unwrap(), 100 * second);
+        write(4000);
+        assert_eq!(stat.boot_ns(4400 * second).unwrap(), 100 * second, "the clock was set forward");
+        write(20);
+        assert_eq!(stat.boot_ns(420 * second).unwrap(), 100 * second, "and back");
+        assert_eq!(stat.boot_ns(90 * second).unwrap(), 20 * second, "to before what was taken for boot");
+        assert_eq!(stat.boot_ns(91 * second).unwrap(), 20 * second);
     }
 }

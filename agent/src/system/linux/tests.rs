@@ -1,5 +1,8 @@
 //! The whole against an independent reading of this machine's `/proc`, and against a host that is made up.
 
+mod each;
+mod hostile;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs,
@@ -8,8 +11,25 @@ use std::{
 
 use crate::system::{Figure, Options, PARTS, SnapshotError, System, Value};
 
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Parts that every Linux has. (Sensors and services are not in every machine, pressure not in every kernel;
+/// processes one by one are told of by themselves.)
+fn everywhere() -> impl Iterator<Item = &'static str> {
+    const ELSEWHERE: [&str; 4] = ["pressure", "process.each", "sensors", "service"];
+    PARTS.into_iter().filter(|part| !ELSEWHERE.contains(part))
+}
+
+/// And those that this one has.
+fn everywhere_here(system: &System) -> impl Iterator<Item = &'static str> {
+    let here = ["pressure", "sensors"].into_iter().filter(|part| system.snapshot(part, &[]).is_ok());
+    everywhere().chain(here)
+}
+
 fn snapshot(system: &System, part: &str) -> Vec<Figure> {
-    let mut entities = system.snapshot(part).unwrap();
+    let mut entities = system.snapshot(part, &[]).unwrap();
     assert_eq!(entities.len(), 1, "{part}");
     let entity = entities.remove(0);
     assert!(entity.resource.is_empty(), "figures of the host itself");
@@ -57,7 +77,7 @@ fn meminfo(key: &str) -> f64 {
 fn no_figure_comes_twice_and_names_stand_together() {
     let system = System::default();
     let mut everywhere: HashMap<&str, &str> = HashMap::new();
-    for part in PARTS {
+    for part in everywhere_here(&system) {
         let figures = snapshot(&system, part);
         assert!(!figures.is_empty(), "{part}");
         let mut seen = HashSet::new();
@@ -70,8 +90,10 @@ fn no_figure_comes_twice_and_names_stand_together() {
                 assert!(!closed.contains(figure.name), "{} is torn apart", figure.name);
             }
             let keys = |figure: &Figure| figure.attributes.iter().map(|(key, _)| *key).collect::<Vec<_>>();
-            let first = figures.iter().find(|other| other.name == figure.name).unwrap();
-            assert_eq!(keys(first), keys(figure), "one name, one order of attributes");
+            let first = keys(figures.iter().find(|other| other.name == figure.name).unwrap());
+            // UDP's sockets have no state.
+            let expected: Vec<_> = first.into_iter().filter(|key| keys(figure).contains(key)).collect();
+            assert_eq!(expected, keys(figure), "one name, one order of attributes");
         }
         for name in seen.iter().map(|(name, _)| *name) {
             // The times of each CPU stand under the name of the times of all.
@@ -82,16 +104,58 @@ fn no_figure_comes_twice_and_names_stand_together() {
     }
 }
 
+/// What was agreed with the host collector, and whether it is a counter.
+const AGREED: [(&str, bool); 32] = [
+    ("hw.temperature", false),
+    ("process.context_switches", true),
+    ("process.cpu.time", true),
+    ("process.disk.io", true),
+    ("process.disk.operations", true),
+    ("process.memory.usage", false),
+    ("process.memory.virtual", false),
+    ("process.paging.faults", true),
+    ("process.thread.count", false),
+    ("process.unix.file_descriptor.count", false),
+    ("process.uptime", false),
+    ("system.disk.pending_operations", false),
+    ("system.disk.weighted_io_time", true),
+    ("system.filesystem.hung", false),
+    ("system.filesystem.inode.limit", false),
+    ("system.filesystem.inode.usage", false),
+    ("system.linux.file_descriptor.limit", false),
+    ("system.linux.file_descriptor.usage", false),
+    ("system.linux.pressure.average", false),
+    ("system.linux.pressure.stall_time", true),
+    ("system.memory.linux.commit_limit", false),
+    ("system.memory.linux.committed", false),
+    ("system.memory.linux.dirty", false),
+    ("system.memory.linux.oom_kills", true),
+    ("system.memory.linux.writeback", false),
+    ("system.network.conntrack.count", false),
+    ("system.network.conntrack.limit", false),
+    ("system.network.interface.speed", false),
+    ("system.network.interface.up", false),
+    ("system.network.tcp.listen_drops", true),
+    ("system.network.tcp.retransmits", true),
+    ("systemd.unit.state", false),
+];
+
 #[test]
-fn every_figure_has_a_unit_and_a_kind_and_counters_alone_have_a_start() {
+fn every_figure_has_a_kind_that_the_collector_shares_and_counters_alone_have_a_start() {
     use whimbrel_collector_host::table::{TABLE, find};
     let system = System::default();
-    for part in PARTS {
-        for figure in snapshot(&system, part) {
-            let entry = find(figure.name).map(|place| TABLE[place]);
-            let entry = entry.unwrap_or_else(|| panic!("the host collector does not know {}", figure.name));
-            assert_eq!(figure.start_ns > 0, entry.is_counter(), "{figure:?}");
-        }
+    let mut figures: Vec<Figure> =
+        everywhere_here(&system).flat_map(|part| snapshot(&system, part)).collect();
+    for entity in system.snapshot("process.each", &pairs(&[("top", "20")])).unwrap() {
+        figures.extend(entity.figures);
+    }
+    for figure in figures {
+        let agreed = AGREED.iter().find(|(name, _)| *name == figure.name).map(|(_, counter)| *counter);
+        let known = find(figure.name).map(|place| TABLE[place].is_counter());
+        let counter = agreed.or(known);
+        let counter = counter.unwrap_or_else(|| panic!("{} is known to nobody", figure.name));
+        assert!(known.is_none_or(|known| known == counter), "{} is of two kinds", figure.name);
+        assert_eq!(figure.start_ns > 0, counter, "{figure:?}");
     }
 }
 
@@ -215,6 +279,85 @@ fn page_faults_disks_and_interfaces_agree_with_proc() {
 }
 
 #[test]
+fn what_waits_and_is_promised_agrees_with_proc() {
+    let vmstat = |key: &str| {
+        let text = fs::read_to_string("/proc/vmstat").unwrap();
+        let line = text.lines().find(|line| line.starts_with(&format!("{key} ")));
+        line.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+    };
+    let system = System::default();
+    let limit = meminfo("MemTotal");
+    let figures = snapshot(&system, "memory");
+    for (name, key) in [
+        ("system.memory.linux.dirty", "Dirty"),
+        ("system.memory.linux.writeback", "Writeback"),
+        ("system.memory.linux.committed", "Committed_AS"),
+        ("system.memory.linux.commit_limit", "CommitLimit"),
+    ] {
+        let (told, now) = (value(&figures, name, &[]), meminfo(key));
+        assert!((told - now).abs() <= limit / 4.0, "{key}: {told} and {now}");
+    }
+    assert_eq!(value(&figures, "system.memory.linux.commit_limit", &[]), meminfo("CommitLimit"));
+    if let Some(after) = vmstat("oom_kill") {
+        assert!(value(&figures, "system.memory.linux.oom_kills", &[]) <= after);
+    }
+    let files = || fs::read_to_string("/proc/sys/fs/file-nr").unwrap();
+    let figures = snapshot(&system, "host");
+    let told = value(&figures, "system.linux.file_descriptor.usage", &[]);
+    let now: f64 = files().split_whitespace().next().unwrap().parse().unwrap();
+    assert!((told - now).abs() <= 10_000.0, "{told} and {now}");
+}
+
+/// By procfs, which reads the same in its own way.
+#[test]
+fn stalls_are_those_that_the_kernel_accounts_for() {
+    use procfs::{CpuPressure, Current, IoPressure};
+    let system = System::default();
+    let (Ok(cpu), Ok(io)) = (CpuPressure::current(), IoPressure::current()) else {
+        assert!(system.snapshot("pressure", &[]).unwrap_err().is_unavailable());
+        return;
+    };
+    let figures = snapshot(&system, "pressure");
+    let (cpu_after, io_after) = (CpuPressure::current().unwrap(), IoPressure::current().unwrap());
+    for (resource, kind, before, after) in [
+        ("cpu", "some", &cpu.some, &cpu_after.some),
+        ("io", "some", &io.some, &io_after.some),
+        ("io", "full", &io.full, &io_after.full),
+    ] {
+        let told = value(&figures, "system.linux.pressure.stall_time", &[resource, kind]);
+        between(told, before.total as f64 / 1e6, after.total as f64 / 1e6, resource);
+        let told = value(&figures, "system.linux.pressure.average", &[resource, kind, "300s"]);
+        let (one, other) = (f64::from(before.avg300) / 100.0, f64::from(after.avg300) / 100.0);
+        between(told, one.min(other) - 1e-6, one.max(other) + 1e-6, resource);
+    }
+    assert!(figures.iter().all(|figure| texts(figure)[..2] != ["cpu", "full"]));
+}
+
+#[test]
+fn protocols_and_links_agree_with_proc_and_sysfs() {
+    let segments = || procfs::net::snmp().unwrap().tcp_retrans_segs as f64;
+    let before = segments();
+    let system = System::default();
+    let figures = snapshot(&system, "network");
+    between(value(&figures, "system.network.tcp.retransmits", &[]), before, segments(), "retransmits");
+    let sockets: Vec<_> = (0..200).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    let figures = snapshot(&System::default(), "network");
+    // Other tests open and close theirs meanwhile, but not two hundred.
+    let told = value(&figures, "system.network.connection.count", &["udp"]);
+    assert!(told >= sockets.len() as f64, "{told}");
+    let rows = || fs::read_to_string("/proc/net/udp").unwrap().lines().count() as f64 - 1.0;
+    assert!((told - rows()).abs() <= 100.0, "{told} and {}", rows());
+    for figure in figures.iter().filter(|figure| figure.name == "system.network.interface.up") {
+        let name = texts(figure).remove(0);
+        let state = fs::read_to_string(format!("/sys/class/net/{name}/operstate")).unwrap();
+        assert!(figure.value == 1.0 || state.trim() != "up", "{name}: {} and {state}", figure.value);
+    }
+    let conntrack = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
+    let told = figures.iter().find(|figure| figure.name == "system.network.conntrack.limit");
+    assert_eq!(told.map(|figure| figure.value), conntrack.ok().and_then(|text| text.trim().parse().ok()));
+}
+
+#[test]
 fn uptime_load_and_processes_are_this_machines() {
     let system = System::default();
     let uptime = || {
@@ -265,6 +408,16 @@ fn the_root_file_system_is_told_like_statvfs_tells_it() {
                 })
                 .sum();
             assert_eq!(of, limit.value, "states add up");
+            let inodes = |name: &str, state: &[&str]| {
+                let wanted: Vec<&str> =
+                    attributes.iter().map(String::as_str).chain(state.iter().copied()).collect();
+                value(&figures, name, &wanted)
+            };
+            if stat.f_files > 0 {
+                let states = ["used", "free"].map(|state| inodes("system.filesystem.inode.usage", &[state]));
+                assert_eq!(inodes("system.filesystem.inode.limit", &[]), stat.f_files as f64);
+                assert_eq!(states[0] + states[1], stat.f_files as f64, "inodes add up");
+            }
             told = true;
         }
         if told {
@@ -280,21 +433,30 @@ fn the_root_file_system_is_told_like_statvfs_tells_it() {
 fn a_part_that_cannot_be_read_is_an_error_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("loadavg"), "0.25 0.50 1.75 1/2 3\n").unwrap();
-    let system = System::new(Options { proc: folder.path().to_owned(), sys: folder.path().to_owned() });
+    let (proc, sys) = (folder.path().to_owned(), folder.path().to_owned());
+    let system = System::new(Options { proc, sys, ..Options::default() });
     for part in PARTS {
-        match (part, system.snapshot(part)) {
+        let select = match part {
+            "process.each" => pairs(&[("top", "1")]),
+            "service" => pairs(&[("unit", "x")]),
+            _ => Vec::new(),
+        };
+        match (part, system.snapshot(part, &select)) {
             ("host", answer) => {
                 assert_eq!(value(&answer.unwrap()[0].figures, "system.cpu.load_average.15m", &[]), 1.75);
             }
+            ("sensors", Err(error)) => assert!(error.is_unavailable()),
+            // Where there is systemd, its units are told wherever procfs is.
+            ("service", answer) => assert!(answer.is_ok() || answer.is_err_and(|e| e.is_unavailable())),
             (_, Err(error)) => {
-                assert!(error.is_unavailable() && !error.is_unknown());
+                assert!(error.is_unavailable() && !error.is_invalid());
                 assert!(error.to_string().contains(folder.path().to_str().unwrap()), "{part}: {error}");
             }
             (_, Ok(told)) => panic!("{part} told {told:?} of nothing"),
         }
     }
-    let error = system.snapshot("gpu").unwrap_err();
-    assert!(error.is_unknown());
+    let error = system.snapshot("gpu", &[]).unwrap_err();
+    assert!(error.is_unknown() && error.is_invalid());
     assert!(matches!(error, SnapshotError::Unknown { ref part } if part == "gpu"));
     assert!(error.to_string().contains("cpu.logical, memory"), "{error}");
 }
@@ -302,7 +464,7 @@ fn a_part_that_cannot_be_read_is_an_error_of_its_own() {
 #[test]
 fn counters_never_start_in_the_future() {
     let system = System::default();
-    for part in PARTS {
+    for part in everywhere_here(&system) {
         snapshot(&system, part);
         let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
         for figure in snapshot(&system, part) {

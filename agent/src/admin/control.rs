@@ -1,11 +1,15 @@
-//! The control socket: `/status` as JSON, for `whimbrel status` and its like, and `/reload`. Unix only, mode 0600.
+//! The control socket: `/status` as JSON, for `whimbrel status` and its like, `/wal/record/latest`, and `/reload`. Unix
+//! only, mode 0600: a record shows data.
 
 use std::{io, path::Path, path::PathBuf, sync::Arc, task::Context};
 
 use http::{Method, Request, StatusCode};
 use tokio::net::UnixListener;
 
-use super::serve::{Answer, every_connection, text, typed};
+use super::{
+    record,
+    serve::{Answer, every_connection, text, typed},
+};
 use crate::{
     reload::{self, Stopping},
     status::Overview,
@@ -66,9 +70,10 @@ async fn answer<B>(request: Request<B>, overview: Arc<Overview>, reload: reload:
             }
             Err(stopping @ Stopping) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{stopping}\n")),
         },
-        (_, "/status") => text(StatusCode::METHOD_NOT_ALLOWED, "GET\n"),
+        (&Method::GET, "/wal/record/latest") => record::latest(request.uri().query(), overview).await,
+        (_, "/status" | "/wal/record/latest") => text(StatusCode::METHOD_NOT_ALLOWED, "GET\n"),
         (_, "/reload") => text(StatusCode::METHOD_NOT_ALLOWED, "POST\n"),
-        _ => text(StatusCode::NOT_FOUND, "there are GET /status and POST /reload\n"),
+        _ => text(StatusCode::NOT_FOUND, "there are GET /status, GET /wal/record/latest and POST /reload\n"),
     }
 }
 

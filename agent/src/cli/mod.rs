@@ -13,6 +13,7 @@ mod config;
 mod demo;
 pub mod hostile;
 mod plugin;
+mod record;
 mod reload;
 mod status;
 mod wal;
@@ -21,6 +22,7 @@ mod exit;
 mod print;
 mod screen;
 mod source;
+mod telling;
 mod words;
 
 pub use exit::{Exit, Failure, Outcome};

@@ -103,7 +103,7 @@ impl Wal {
 
     /// The newest visible record of a lane and source that `wanted` takes, as it lies on the disk and opened; `None`
     /// where there is none. Moves no cursor: records that are acknowledged are found as long as their segment is there.
-    /// A damaged record is passed over. Reads files in the caller's thread; appends go on meanwhile.
+    /// One that is damaged is passed over, with those of its source before it in that segment. Reads files in the caller's thread; appends go on meanwhile.
     ///
     /// # Errors
     /// [`ReadError::Io`]: the operating system failed to read a segment; try again.

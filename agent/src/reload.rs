@@ -185,7 +185,8 @@ pub fn refusal(problems: &Problems) -> serde_json::Value {
 /// What differs and is not applied, by its key.
 fn restart_needed(started: &Config, wanted: &Config) -> Vec<String> {
     // Taken apart, so that a new section cannot be forgotten here.
-    let Config { data_dir, log, resource, collectors: _, wal, exporters, health, control_socket } = started;
+    let Config { data_dir, log, resource, collectors: _, wal, exporters, health, control_socket, system } =
+        started;
     let sections = [
         ("data_dir", *data_dir != wanted.data_dir),
         ("log", *log != wanted.log),
@@ -193,6 +194,7 @@ fn restart_needed(started: &Config, wanted: &Config) -> Vec<String> {
         ("wal", *wal != wanted.wal),
         ("health", *health != wanted.health),
         ("control", *control_socket != wanted.control_socket),
+        ("system", *system != wanted.system),
     ];
     let mut names: Vec<String> =
         sections.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect();

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 use whimbrel_otlp::{PartError, Resource, Signal, WalkError};
-use whimbrel_wal::{AppendError, Lane, NewRecord, Wal, WhenFull};
+use whimbrel_wal::{AppendError, Lane, NewRecord, ReadError, StoredRecord, Wal, WhenFull};
 
 use crate::{
     clock::{self, Clock},
@@ -80,6 +80,11 @@ pub const fn lane_of(signal: Signal) -> Lane {
         Signal::Logs => logs,
         Signal::Traces => traces,
     }
+}
+
+/// The signal of a lane of the WAL.
+pub fn signal_of(lane: Lane) -> Signal {
+    Signal::ALL.into_iter().find(|signal| lane_of(*signal) == lane).unwrap_or(Signal::Metrics)
 }
 
 impl Store {
@@ -152,6 +157,20 @@ impl Store {
     /// The last durable checkpoint of a source.
     pub fn checkpoint(&self, source: &str) -> Option<Vec<u8>> {
         self.wal.checkpoint(source)
+    }
+
+    /// The newest record of a source and a signal, as it lies on the disk; `None`: any. Blocks while it reads.
+    ///
+    /// # Errors
+    /// When a segment cannot be read now.
+    pub fn newest(
+        &self,
+        source: Option<&str>,
+        signal: Option<Signal>,
+    ) -> Result<Option<StoredRecord>, ReadError> {
+        self.wal.newest(|lane, from| {
+            signal.is_none_or(|signal| lane_of(signal) == lane) && source.is_none_or(|source| source == from)
+        })
     }
 
     /// Sizes, counts and losses of the WAL.

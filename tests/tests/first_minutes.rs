@@ -46,18 +46,92 @@ fn one_collect_is_printed_for_people_and_for_programs() {
     for shown in ["host 0.1.0", "system.memory.usage", "up-down counter", "By", "is not granted"] {
         assert!(text.contains(shown), "{shown:?} is not in:\n{text}");
     }
-    let output = home.run(&["plugin", "run", "builtin:heartbeat", "--json"]);
-    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(json["points"][0]["name"], "whimbrel.heartbeat.count", "{json}");
-    assert_eq!(
-        (&json["points"][0]["value"], &json["failed"]),
-        (&1.into(), &serde_json::Value::Null),
-        "{json}"
-    );
+    let table = String::from_utf8_lossy(&output.stdout);
+    let used =
+        table.lines().find(|line| line.starts_with("system.memory.usage ")).expect("a line of memory used");
+    assert!(used.contains("iB  ") && used.contains(" By  "), "for people, and exact: {used}");
+
+    let output = home.run(&[
+        "plugin",
+        "run",
+        "builtin:host",
+        "--grant-system",
+        "cpu",
+        "--count",
+        "2",
+        "--interval",
+        "0.2",
+    ]);
+    let text = said(&output);
+    assert!(text.contains("collect 2 of 2"), "{text}");
+    let share = text
+        .lines()
+        .find(|line| line.starts_with("system.cpu.utilization"))
+        .unwrap_or_else(|| panic!("{text}"));
+    assert!(share.contains(" %"), "{share}");
+
+    let output =
+        home.run(&["plugin", "run", "builtin:heartbeat", "--json", "--count", "2", "--interval", "0"]);
+    let stdout = String::from_utf8(output.stdout).expect("text");
+    let lines: Vec<serde_json::Value> =
+        stdout.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
+    let metric =
+        |line: &serde_json::Value| line["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0].clone();
+    assert_eq!(lines.len(), 2, "a line a batch: {stdout}");
+    for (at, line) in lines.iter().enumerate() {
+        let metric = metric(line);
+        assert_eq!(metric["name"], "whimbrel.heartbeat.count", "{line}");
+        assert_eq!(metric["sum"]["dataPoints"][0]["asInt"], (at + 1).to_string(), "{line}");
+    }
+    let aside = String::from_utf8_lossy(&output.stderr);
+    assert!(aside.contains("collect 2:") && aside.contains("a checkpoint of 16 bytes"), "{aside}");
+
+    let output = home.run(&["plugin", "run", "hst"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("builtin:host"), "what there is instead: {}", said(&output));
+    let output = home.run(&["plugin", "run", "builtin:host", "--grant-system", "cpus"]);
+    assert!(said(&output).contains("cpu, disk"), "the parts are named: {}", said(&output));
 
     let output = home.run(&["plugin", "run", "builtin:heartbeat", "--plugin-config", r#"{"mesage": "hi"}"#]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("mesage"), "the wrong key is named: {}", said(&output));
+}
+
+#[test]
+fn a_stored_record_is_shown_as_bytes_and_as_what_it_says() {
+    let home = Home::new(
+        "collectors:\n  beat: {plugin: \"builtin:heartbeat\", interval: 100ms}\nexporters:\n  gone: {endpoint: \"http://127.0.0.1:1\"}\n",
+    );
+    let output = home.run(&["wal", "record"]);
+    assert_eq!(output.status.code(), Some(1), "no agent runs: {}", said(&output));
+    let agent = home.start_and_wait();
+    let shown = wait::until("a record is stored", PATIENCE, || {
+        let output =
+            home.run(&["wal", "record", "--json", "--from", "collectors/beat", "--signal", "metrics"]);
+        if output.status.success() { Ok(output) } else { Err(said(&output)) }
+    });
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    assert_eq!((&shown["encrypted"], &shown["cut"]), (&true.into(), &false.into()), "{shown}");
+    let metric = &shown["otlp"]["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0];
+    assert_eq!(metric["name"], "whimbrel.heartbeat.count", "{shown}");
+    let segment = home.data().join("wal").join(shown["segment"].as_str().expect("a file's name"));
+    let file = fs::read(segment).expect("the segment");
+    let offset = usize::try_from(shown["offset"].as_u64().expect("a number")).expect("small");
+    let hex: String = file[offset..offset + 64].iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(shown["stored_hex"].as_str().expect("text").starts_with(&hex), "the bytes of the file: {shown}");
+
+    let text = said(&home.run(&["wal", "record"]));
+    for part in [
+        "compressed and encrypted",
+        "0000  77 68 52 0a",
+        "whimbrel.heartbeat.count",
+        "readable without the key",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+    let output = home.run(&["wal", "record", "--signal", "traces"]);
+    assert!(said(&output).contains("holds no record of that source and signal"), "{}", said(&output));
+    assert!(agent.terminate().success());
 }
 
 #[test]

@@ -16,18 +16,22 @@ use serde_json::Value;
 use whimbrel_otlp::{Signal, to_json, to_json_within, walk};
 
 fn json(signal: Signal, request: &[u8]) -> Value {
-    let text = to_json(signal, request).unwrap();
+    let text = to_json(signal, request).expect("it is OTLP");
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
 /// As the oracle writes it: with defaults, and null for infinities.
 fn by_the_oracle(signal: Signal, request: &[u8]) -> Value {
     match signal {
-        Signal::Metrics => serde_json::to_value(ExportMetricsServiceRequest::decode(request).unwrap()),
-        Signal::Logs => serde_json::to_value(ExportLogsServiceRequest::decode(request).unwrap()),
-        Signal::Traces => serde_json::to_value(ExportTraceServiceRequest::decode(request).unwrap()),
+        Signal::Metrics => {
+            serde_json::to_value(ExportMetricsServiceRequest::decode(request).expect("it decodes"))
+        }
+        Signal::Logs => serde_json::to_value(ExportLogsServiceRequest::decode(request).expect("it decodes")),
+        Signal::Traces => {
+            serde_json::to_value(ExportTraceServiceRequest::decode(request).expect("it decodes"))
+        }
     }
-    .unwrap()
+    .expect("the oracle writes it")
 }
 
 /// Holds all that is in `mine` against the oracle's, and lets `mine` leave out only what is default.

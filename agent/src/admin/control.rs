@@ -1,10 +1,12 @@
-//! The control socket: `/status` as JSON, for `whimbrel status` and its like, and `/reload`. Unix only, mode 0600.
+//! The control socket: `/status` as JSON, for `whimbrel status` and its like, `/wal/record/latest`, and `/reload`. Unix
+//! only, mode 0600: a record shows data.
 
 use std::{io, path::Path, sync::Arc};
 
 use http::{Method, Request, StatusCode};
 
 use super::{
+    record,
     serve::{Answer, json, text},
     socket::{self, Socket},
 };
@@ -34,8 +36,9 @@ async fn answer<B>(request: Request<B>, overview: Arc<Overview>, reload: reload:
             }
             Err(stopping @ Stopping) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{stopping}\n")),
         },
-        (_, "/status") => text(StatusCode::METHOD_NOT_ALLOWED, "GET\n"),
+        (&Method::GET, "/wal/record/latest") => record::latest(request.uri().query(), overview).await,
+        (_, "/status" | "/wal/record/latest") => text(StatusCode::METHOD_NOT_ALLOWED, "GET\n"),
         (_, "/reload") => text(StatusCode::METHOD_NOT_ALLOWED, "POST\n"),
-        _ => text(StatusCode::NOT_FOUND, "there are GET /status and POST /reload\n"),
+        _ => text(StatusCode::NOT_FOUND, "there are GET /status, GET /wal/record/latest and POST /reload\n"),
     }
 }

@@ -8,6 +8,7 @@ mod ask;
 mod control;
 mod health;
 mod prometheus;
+mod record;
 mod serve;
 mod socket;
 

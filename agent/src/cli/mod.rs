@@ -12,6 +12,7 @@ mod check;
 mod config;
 pub mod demo;
 mod plugin;
+mod record;
 mod reload;
 mod status;
 mod wal;
@@ -19,6 +20,7 @@ mod wal;
 mod exit;
 mod print;
 mod source;
+mod telling;
 mod words;
 
 pub use exit::{Exit, Failure, Outcome};

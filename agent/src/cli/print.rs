@@ -6,6 +6,9 @@ use std::{
     io::{self, Write},
 };
 
+/// A terminal that says it is narrower does not know its size.
+const NARROWEST: usize = 20;
+
 /// A text to stdout, as it is.
 ///
 /// # Errors
@@ -30,6 +33,12 @@ pub(super) fn message(message: impl Display) {
     let mut err = io::stderr().lock();
     let written = writeln!(err, "{message}").and_then(|()| err.flush());
     drop(written);
+}
+
+/// How wide the terminal is that stdout goes to, in characters; `None` where it is none.
+pub(super) fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|width| *width >= NARROWEST)
 }
 
 /// Rows with their columns aligned, two spaces apart; nothing stands behind the last text of a row.

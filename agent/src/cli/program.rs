@@ -159,6 +159,7 @@ mod tests {
             "whimbrel config show --effective -c a.yaml",
             "whimbrel wal status --json",
             "whimbrel wal verify -c a.yaml",
+            "whimbrel wal record --from collectors/host --signal metrics",
             "whimbrel plugin inspect a.wasm --json",
             "whimbrel plugin run a.wasm",
             "whimbrel status --json",

@@ -137,12 +137,21 @@ fn exporters(status: &Value) -> Vec<Vec<String>> {
     rows
 }
 
-/// What stands in the way, in words: one line each.
+/// What stands in the way, in words: one line each, and below it the faults that led to it.
 fn problems(status: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     for collector in words::list(&status["collectors"]) {
         if let Some(problem) = collector["last_problem"].as_str() {
-            problems.push(format!("collector {}: {problem}", words::plain(&collector["name"])));
+            let mut told = format!("collector {}: {problem}", words::plain(&collector["name"]));
+            for fault in words::list(&collector["past_faults"]) {
+                told.push_str(&format!(
+                    "\n  {}  {}: {}",
+                    words::moment_ms(fault["at_unix_ms"].as_u64()),
+                    words::plain(&fault["cause"]),
+                    words::plain(&fault["message"]),
+                ));
+            }
+            problems.push(told);
         }
     }
     for exporter in words::list(&status["exporters"]) {

@@ -111,7 +111,12 @@ impl Task {
                 Ok(bytes) => bytes,
                 Err(error) => return self.set_aside(format!("{origin} cannot be read: {error}")),
             };
-            match self.ground.host.load(&origin, &bytes).await {
+            // A stop does not wait for a compiler: dropping the future ends it.
+            let loaded = tokio::select! {
+                loaded = self.ground.host.load(&origin, &bytes) => loaded,
+                () = stop_asked(&mut self.stopped) => return None,
+            };
+            match loaded {
                 Ok(plugin) => {
                     self.board.write(|s| s.identity = Some(plugin.description().title()));
                     return Some(plugin);
@@ -139,7 +144,12 @@ impl Task {
     async fn attempt(&mut self, plugin: &Plugin) -> Next {
         self.board.write(|s| s.state = CollectorState::Starting);
         let checkpoint = self.ground.store.checkpoint(&self.source);
-        let fault = match plugin.instantiate(setup(&self.config, checkpoint, self.services())).await {
+        let setup = setup(&self.config, checkpoint, self.services());
+        let started = tokio::select! {
+            started = plugin.instantiate(setup) => started,
+            () = stop_asked(&mut self.stopped) => return Next::Stop,
+        };
+        let fault = match started {
             Ok(instance) => {
                 self.supervisor.started(self.ground.clock.monotonic());
                 self.board.write(|s| s.state = CollectorState::Running);

@@ -1,4 +1,5 @@
-//! One collect of one plugin, in the agent's own sandbox, with nothing stored and nothing sent: `whimbrel plugin run`.
+//! A few collects of one plugin, in the agent's own sandbox, with nothing stored and nothing sent: `whimbrel plugin
+//! run`.
 
 use std::{
     future::Future,
@@ -9,7 +10,7 @@ use std::{
 
 use whimbrel_otlp::Signal;
 use whimbrel_plugin_host::{
-    CollectError, Fault, Host, LoadError,
+    CollectError, Fault, Host, Instance, LoadError,
     services::{Batch, Denied, Entity, GuestError, LogLine, Services},
 };
 
@@ -20,32 +21,53 @@ use crate::{
     system::System,
 };
 
-/// What a collect came to.
+/// A plugin that says there is more is asked so often, and no more.
+const MOST_CALLS: u32 = 1000;
+
+/// How often to collect.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// At least 1.
+    pub collects: u32,
+    /// Between two of them.
+    pub pause: Duration,
+}
+
+/// What the collects came to.
 #[derive(Debug)]
 pub struct Trial {
     /// Name and version from the component's metadata.
     pub title: String,
-    /// Export requests as they would have gone into the WAL, before the agent's resource is merged in.
-    pub batches: Vec<(Signal, Vec<u8>)>,
+    /// One a collect that was begun.
+    pub collects: Vec<Collect>,
     /// Bytes of the last checkpoint pushed.
     pub checkpoint: Option<usize>,
     /// What it wrote into the agent's log.
     pub lines: Vec<LogLine>,
     /// What it asked for and was not granted.
     pub denied: Vec<Denied>,
-    /// Time the guest was charged with in `collect`.
+    /// How the last `collect` ended, where not well: then there was no other.
+    pub failed: Option<CollectError>,
+}
+
+/// One collect.
+#[derive(Debug, Default)]
+pub struct Collect {
+    /// Export requests as they would have gone into the WAL, before the agent's resource is merged in.
+    pub batches: Vec<(Signal, Vec<u8>)>,
+    /// Time the guest was charged with.
     pub took: Duration,
     /// Linear memory afterwards, bytes.
     pub memory: u64,
-    /// How `collect` ended, where not well.
-    pub failed: Option<CollectError>,
+    /// It said a thousand times that there was more, and was not asked again.
+    pub unending: bool,
 }
 
 /// Why there was no collect.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
     /// The file.
-    #[error("{plugin} cannot be read: {source}")]
+    #[error("{plugin} cannot be read")]
     Read {
         /// Which.
         plugin: String,
@@ -60,36 +82,34 @@ pub enum TrialError {
     Start(#[from] Fault),
 }
 
-/// Loads, starts, collects until there is no more, shuts down.
+/// Loads, starts, collects as planned, each time until there is no more, shuts down.
 ///
 /// # Errors
 /// [`TrialError`]; what goes wrong in `collect` itself stands in [`Trial::failed`].
-pub async fn once(
+pub async fn run(
     config: &config::Collector,
     host: &Host,
     system: Arc<System>,
     clock: Arc<dyn Clock>,
+    plan: Plan,
 ) -> Result<Trial, TrialError> {
     let plugin = config.plugin.to_string();
     let bytes = builtin::read(&config.plugin)
         .map_err(|source| TrialError::Read { plugin: plugin.clone(), source })?;
     let loaded = host.load(&plugin, &bytes).await?;
-    let services = Arc::new(Recorder { system, clock, seen: Mutex::default() });
+    let services = Arc::new(Recorder { system, clock: clock.clone(), seen: Mutex::default() });
     let mut instance = loaded.instantiate(setup(config, None, services.clone())).await?;
-    let mut took = Duration::ZERO;
-    let mut memory = 0;
-    let failed = loop {
-        match instance.collect(config.limits.deadline).await {
-            Ok(collected) => {
-                took += collected.took;
-                memory = collected.memory;
-                if !collected.more {
-                    break None;
-                }
-            }
-            Err(error) => break Some(error),
+    let mut collects = Vec::new();
+    let mut failed = None;
+    while failed.is_none() && collects.len() < plan.collects.max(1) as usize {
+        if !collects.is_empty() {
+            clock.sleep(plan.pause).await;
         }
-    };
+        let mut collect = Collect::default();
+        failed = collect_once(&mut instance, config.limits.deadline, &mut collect).await.err();
+        collect.batches = std::mem::take(&mut services.lock().batches);
+        collects.push(collect);
+    }
     if instance.is_alive()
         && let Err(fault) = instance.shutdown(config.limits.deadline).await
     {
@@ -98,14 +118,29 @@ pub async fn once(
     let seen = std::mem::take(&mut *services.lock());
     Ok(Trial {
         title: loaded.description().title(),
-        batches: seen.batches,
+        collects,
         checkpoint: seen.checkpoint,
         lines: seen.lines,
         denied: seen.denied,
-        took,
-        memory,
         failed,
     })
+}
+
+async fn collect_once(
+    instance: &mut Instance,
+    deadline: Duration,
+    into: &mut Collect,
+) -> Result<(), CollectError> {
+    for _ in 0..MOST_CALLS {
+        let collected = instance.collect(deadline).await?;
+        into.took += collected.took;
+        into.memory = collected.memory;
+        if !collected.more {
+            return Ok(());
+        }
+    }
+    into.unending = true;
+    Ok(())
 }
 
 /// Keeps what a guest says, and answers as the agent would.

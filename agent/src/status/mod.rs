@@ -5,8 +5,10 @@
 
 mod configuration;
 mod overview;
+mod record;
 mod wal;
 
 pub use configuration::{Configuration, ConfigurationStatus};
 pub use overview::{AgentStatus, Overview};
+pub use record::{ShowError, Wanted};
 pub use wal::{LaneCounts, WalConsumer, WalLosses, WalStatus};

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     configuration::{Configuration, ConfigurationStatus},
+    record::{self, ShowError, Wanted},
     wal::WalStatus,
 };
 use crate::{
@@ -88,6 +89,16 @@ impl Overview {
     /// Records that some exporter has not delivered yet, over all exporters.
     pub fn pending_records(&self) -> u64 {
         self.store.status().consumers.iter().filter(|c| c.configured).map(|c| c.total().pending).sum()
+    }
+
+    /// The newest stored record, as bytes and as what it says, in JSON; `None` where there is none. Blocks while it
+    /// reads.
+    ///
+    /// # Errors
+    /// [`ShowError`].
+    pub fn newest_record(&self, wanted: &Wanted) -> Result<Option<String>, ShowError> {
+        let found = self.store.newest(wanted.source.as_deref(), wanted.signal)?;
+        found.as_ref().map(record::show).transpose()
     }
 
     /// Stops all collectors, side by side.

@@ -72,6 +72,8 @@ mod status;
 
 mod consumer;
 
+mod newest;
+
 mod verify;
 
 mod compress;
@@ -98,6 +100,7 @@ mod tests;
 pub use consumer::{Consumer, Outcome, Plan, Read, ReadLimit};
 pub use error::{AppendError, CloseError, CursorError, OpenError, ReadError, VerifyError};
 pub use key::{Key, KeyError, KeyRing};
+pub use newest::{HeaderField, StoredRecord};
 pub use options::{
     Encryption, LANES, MAX_CHECKPOINT, MAX_CONSUMERS, MAX_NAME, MAX_NAMES, MAX_RECORD, MIN_MAX_SIZE,
     OnWrongKey, Options, SyncPolicy,

@@ -9,9 +9,10 @@ use std::{
 use crate::{
     compress::Compressors,
     consumer::{self, Consumer},
-    error::{AppendError, CloseError, OpenError},
+    error::{AppendError, CloseError, OpenError, ReadError},
+    newest::{self, StoredRecord, Walked},
     options::{MAX_CHECKPOINT, MAX_NAME, MAX_RECORD, Options},
-    record::{NewRecord, Prepared, RecordId},
+    record::{Lane, NewRecord, Prepared, RecordId},
     recover,
     shared::{Shared, lock},
     status::{OpenReport, Status},
@@ -27,6 +28,7 @@ pub struct Wal(Arc<Handle>);
 struct Handle {
     shared: Arc<Shared>,
     compressors: Compressors,
+    walked: Mutex<Walked>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -49,7 +51,8 @@ impl Wal {
         let shared = core.shared.clone();
         let writer =
             thread::start(core, held).map_err(OpenError::io("starting the writer's thread of", dir))?;
-        Ok((Self(Arc::new(Handle { shared, compressors, writer: Mutex::new(Some(writer)) })), report))
+        let writer = Mutex::new(Some(writer));
+        Ok((Self(Arc::new(Handle { shared, compressors, walked: Mutex::default(), writer })), report))
     }
 
     /// Checks and compresses a record, in the caller's thread.
@@ -96,6 +99,16 @@ impl Wal {
     pub fn consumer(&self, name: &str) -> Option<Consumer> {
         let state = self.0.shared.consumers.iter().find(|state| state.configured && state.name == name)?;
         Some(Consumer::new(self.0.shared.clone(), state.clone()))
+    }
+
+    /// The newest visible record of a lane and source that `wanted` takes, as it lies on the disk and opened; `None`
+    /// where there is none. Moves no cursor: records that are acknowledged are found as long as their segment is there.
+    /// One that is damaged is passed over, with those of its source before it in that segment. Reads files in the caller's thread; appends go on meanwhile.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`]: the operating system failed to read a segment; try again.
+    pub fn newest(&self, wanted: impl Fn(Lane, &str) -> bool) -> Result<Option<StoredRecord>, ReadError> {
+        newest::newest(&self.0.shared, &self.0.walked, &wanted)
     }
 
     /// Sizes, counts and losses.

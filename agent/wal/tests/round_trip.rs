@@ -255,3 +255,92 @@ fn nothing_readable_lies_on_disk_unless_it_is_asked_for() {
         assert_eq!(hits > 0, found);
     }
 }
+
+#[test]
+fn the_newest_record_is_shown_as_it_lies_on_the_disk_without_moving_a_cursor() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = Wal::open(dir.path(), options()).unwrap();
+    assert!(wal.newest(|_, _| true).unwrap().is_none(), "nothing is there yet");
+    let payload = b"two data points, two data points, two data points, two data points".repeat(20);
+    append(&wal, b"older");
+    let id = append(&wal, &payload);
+    let other = NewRecord { lane: Lane::ALL[1], source: "collectors/logs", ..record(b"a line") };
+    let line = wal.append_blocking(wal.prepare(other).unwrap()).unwrap();
+
+    let found = wal.newest(|_, _| true).unwrap().unwrap();
+    assert_eq!((found.record.id, &*found.record.source), (line, "collectors/logs"));
+    let found = wal.newest(|lane, _| lane == Lane::ALL[0]).unwrap().unwrap();
+    assert_eq!((found.record.id, found.record.items, found.encrypted), (id, 3, true));
+    assert_eq!(found.record.payload().unwrap(), payload);
+    let file = std::fs::read(&found.path).unwrap();
+    let at = usize::try_from(found.offset).unwrap();
+    assert_eq!(found.bytes, file[at..at + found.bytes.len()], "the bytes of the file");
+    assert!(found.path.starts_with(dir.path()) && found.bytes.starts_with(b"whR\n"));
+    let field = |name: &str| found.fields.iter().find(|field| field.name == name).unwrap().value;
+    assert_eq!(field("body_length") as usize, found.bytes.len() - found.header_len);
+    assert_eq!((field("items"), field("ingest_ns"), field("lane"), field("codec")), (3, 42, 0, 1));
+    assert_eq!(field("uncompressed_length") as usize, payload.len());
+    assert_eq!(field("sequence"), id.sequence());
+    assert!(!file.windows(15).any(|window| window == b"two data points"), "it is sealed");
+    let found = wal.newest(|_, source| source == "collectors/logs").unwrap().unwrap();
+    assert_eq!(found.record.id, line);
+    assert!(wal.newest(|_, source| source == "nobody").unwrap().is_none());
+
+    // What comes later is found, too, and so is what all have acknowledged.
+    let last = append(&wal, b"newer");
+    assert_eq!(wal.newest(|lane, _| lane == Lane::ALL[0]).unwrap().unwrap().record.id, last);
+    let consumer = wal.consumer("a").unwrap();
+    assert_eq!(consumer.read(Lane::ALL[0], None, ALL).unwrap().len(), 3, "no cursor was moved");
+    wal.close().unwrap();
+
+    // After a start: names and places are learnt anew.
+    let (wal, _) = Wal::open(dir.path(), options()).unwrap();
+    let found = wal.newest(|_, source| source == "collectors/host").unwrap().unwrap();
+    assert_eq!((found.record.id, &found.record.payload().unwrap()[..]), (last, &b"newer"[..]));
+}
+
+#[test]
+fn the_newest_record_is_found_while_appends_go_on_over_segments_and_damage_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut small = options();
+    small.max_size = whimbrel_wal::MIN_MAX_SIZE;
+    small.zstd_level = 0;
+    let (wal, _) = Wal::open(dir.path(), small).unwrap();
+    let stop = Arc::new(AtomicUsize::new(0));
+    let writer = std::thread::spawn({
+        let (wal, stop) = (wal.clone(), stop.clone());
+        move || {
+            let mut last = None;
+            for n in 0..4000u32 {
+                last = Some(append(&wal, &n.to_le_bytes().repeat(1000)));
+                if stop.load(Ordering::Relaxed) > 200 && n > 1000 {
+                    break;
+                }
+            }
+            last.unwrap()
+        }
+    });
+    let mut before = None;
+    while !writer.is_finished() {
+        if let Some(found) = wal.newest(|_, _| true).unwrap() {
+            assert!(before <= Some(found.record.id), "never an older one");
+            assert_eq!(found.record.payload().unwrap().len(), 4000);
+            before = Some(found.record.id);
+            stop.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let last = writer.join().unwrap();
+    let found = wal.newest(|_, _| true).unwrap().unwrap();
+    assert_eq!(found.record.id, last);
+    assert!(last.segment() > 1, "over several segments");
+
+    // A flipped bit in the last body: it is not shown, and nothing else is made of it.
+    let mut file = std::fs::read(&found.path).unwrap();
+    let at = usize::try_from(found.offset).unwrap() + found.header_len + 5;
+    file[at] ^= 1;
+    use std::os::unix::fs::FileExt as _;
+    let open = std::fs::OpenOptions::new().write(true).open(&found.path).unwrap();
+    open.write_all_at(&file[at..=at], at as u64).unwrap();
+    let shown = wal.newest(|_, _| true).unwrap();
+    assert!(shown.is_none_or(|shown| shown.record.id < last));
+}

@@ -41,6 +41,26 @@ pub(crate) const ALIGN: u64 = 8;
 /// Longest body a header is believed to have, bytes. Bounds what damage can make a reader allocate.
 pub(crate) const MAX_BODY: usize = 48 * 1024 * 1024;
 const FLAG_SECTION: u8 = 1;
+/// The header's fields as the diagram has them: name, offset, length. For showing a record.
+pub(crate) const FIELDS: [(&str, usize, usize); 17] = [
+    ("magic", 0, 4),
+    ("header_crc", 4, 4),
+    ("body_length", 8, 4),
+    ("body_crc", 12, 4),
+    ("sequence", 16, 8),
+    ("index", 24, 4),
+    ("kind", 28, 1),
+    ("flags", 29, 1),
+    ("lane", 30, 1),
+    ("codec", 31, 1),
+    ("items", 32, 4),
+    ("uncompressed_length", 36, 4),
+    ("ingest_ns", 40, 8),
+    ("source_number", 48, 4),
+    ("label_number", 52, 4),
+    ("synced", 56, 4),
+    ("lane_index", 60, 4),
+];
 
 /// What a record is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -313,6 +333,16 @@ mod tests {
         assert_eq!(bytes.len() as u64, stride(13));
         let read = RecordHeader::decode(bytes.first_chunk().unwrap(), seed).unwrap();
         assert_eq!(part_body(&read, &bytes[64..77]), Some((4..6, 6)));
+    }
+
+    #[test]
+    fn the_fields_cover_the_header_without_a_gap() {
+        let mut at = 0;
+        for (name, offset, len) in FIELDS {
+            assert_eq!(offset, at, "{name}");
+            at += len;
+        }
+        assert_eq!(at, RECORD_HEADER_LEN);
     }
 
     #[test]

@@ -241,10 +241,15 @@ fn as_table(trial: &Trial) -> Result<String, whimbrel_otlp::WalkError> {
     Ok(out)
 }
 
-/// A point's attributes, and what it is of where that is not the host: a process.
+/// A point's attributes, and what it is of where that is not the host: a process by its name and number.
 fn belongs(source: &read::Source, attributes: &read::Attributes) -> String {
-    let of_the_host = source.resource == read::Attributes::default();
-    if of_the_host { attributes.to_string() } else { format!("{attributes} of {}", source.resource) }
+    if source.resource == read::Attributes::default() {
+        return attributes.to_string();
+    }
+    match (source.resource.text("process.executable.name"), source.resource.get("process.pid")) {
+        (Some(name), Some(pid)) => format!("{attributes} of {name} ({pid})"),
+        _ => format!("{attributes} of {}", source.resource),
+    }
 }
 
 fn kind(kind: read::Kind) -> &'static str {

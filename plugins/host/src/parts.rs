@@ -111,7 +111,7 @@ impl Part {
                     return None;
                 }
                 if *want == Want::IfThere {
-                    info!("this host has no figures of {name}, and they are left out: {why}"; "part" => name);
+                    info!("figures of {name} are left out: {why}"; "part" => name);
                 } else if matches!(why, Error::Invalid(_)) {
                     warn!("figures of {name} can't be had: {why}"; "part" => name);
                 } else {

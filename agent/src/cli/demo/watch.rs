@@ -78,11 +78,17 @@ impl Watch {
         };
         let faults = hostile["faults"].as_u64().unwrap_or(0);
         let set_aside = hostile["state"] == "set_aside";
-        let problem = words::plain(&hostile["last_problem"]);
+        if faults > self.faults {
+            // What went wrong afterwards (a refused push, say) is the last problem, and not this.
+            let fault = words::list(&hostile["past_faults"]).last().map(|fault| &fault["message"]);
+            let fault = words::plain(fault.unwrap_or(&hostile["last_problem"]));
+            self.tell(clock, format!("contained: hostile: {fault}"));
+        }
         if set_aside && !self.set_aside {
-            self.tell(clock, format!("contained for good: hostile: {problem}; the others went on"));
-        } else if faults > self.faults {
-            self.tell(clock, format!("contained: hostile: {problem}"));
+            self.tell(
+                clock,
+                format!("contained for good: hostile is set aside after {faults} faults; the others went on"),
+            );
         }
         (self.faults, self.set_aside) = (faults, set_aside);
     }
@@ -113,12 +119,15 @@ mod tests {
     #[test]
     fn each_new_fault_of_the_hostile_plugin_is_told_with_its_reason() {
         let mut watch = Watch::default();
-        let agent = |faults: u64, state: &str| json!({"collectors": [{"name": "hostile", "faults": faults, "state": state, "last_problem": "looped"}]});
+        let agent = |faults: u64, state: &str| {
+            json!({"collectors": [{"name": "hostile", "faults": faults, "state": state, "last_problem": "refused",
+                "past_faults": [{"message": "old"}, {"message": "looped"}]}]})
+        };
         watch.see(&SystemClock, None, Some(&agent(1, "backing_off")));
         watch.see(&SystemClock, None, Some(&agent(1, "backing_off")));
         watch.see(&SystemClock, None, Some(&agent(5, "set_aside")));
         let told = watch.fresh();
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].contains("looped") && told[1].contains("for good"), "{told:?}");
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[0].contains("looped") && told[2].contains("after 5 faults"), "{told:?}");
     }
 }

@@ -47,6 +47,8 @@ const LARGEST: usize = 4 << 20;
 const OUTAGE: Duration = Duration::from_secs(20);
 /// Characters of a decoded record that are shown.
 const LONGEST_RECORD: usize = 6000;
+/// Of a line of a decoded record.
+const WIDTH: usize = 76;
 /// Bytes of a stored record that are shown.
 const LONGEST_DUMP: usize = 256;
 
@@ -346,7 +348,7 @@ fn record(known: &Known) -> Markup {
         @if record.is_object() {
             p {
                 "Record " b { (text::plain(&record["record"])) } " of " (text::plain(&record["source"])) ": "
-                (text::plain(&record["items"])) " " (text::plain(&record["signal"])) ", "
+                (text::plain(&record["items"])) " " (items(&record["signal"])) ", "
                 (Unit::Bytes.show(record["plain_bytes"].as_f64().unwrap_or(0.0))) " of OTLP, "
                 (Unit::Bytes.show(record["stored_bytes"].as_f64().unwrap_or(0.0))) " stored, in "
                 code { (text::plain(&record["segment"])) } " at byte " (text::count(record["offset"].as_u64().unwrap_or(0))) "."
@@ -385,15 +387,53 @@ fn dump(hex: &str) -> String {
     out
 }
 
+fn items(signal: &Value) -> &'static str {
+    match signal.as_str() {
+        Some("metrics") => "points",
+        Some("logs") => "log records",
+        Some("traces") => "spans",
+        _ => "items",
+    }
+}
+
 fn decoded(otlp: &Value) -> String {
     let text = match otlp {
         Value::String(text) => text.clone(),
-        other => serde_json::to_string_pretty(other).expect("a JSON value is always JSON"),
+        other => {
+            let mut out = String::new();
+            lines(other, 0, &mut out);
+            out
+        }
     };
     match text.char_indices().nth(LONGEST_RECORD) {
         Some((end, _)) => format!("{}\n… and more", &text[..end]),
         None => text,
     }
+}
+
+/// JSON over several lines, but what fits on one stays on one.
+fn lines(value: &Value, indent: usize, out: &mut String) {
+    let compact = value.to_string();
+    let (open, close, items): (char, char, Vec<(Option<&String>, &Value)>) = match value {
+        Value::Array(items) => ('[', ']', items.iter().map(|item| (None, item)).collect()),
+        Value::Object(items) => ('{', '}', items.iter().map(|(key, item)| (Some(key), item)).collect()),
+        _ => return out.push_str(&compact),
+    };
+    if indent + compact.len() <= WIDTH || indent >= WIDTH || out.len() > 2 * LONGEST_RECORD {
+        return out.push_str(&compact);
+    }
+    out.push(open);
+    for (place, (key, item)) in items.into_iter().enumerate() {
+        out.push_str(if place == 0 { "\n" } else { ",\n" });
+        out.extend(std::iter::repeat_n(' ', indent + 1));
+        if let Some(key) = key {
+            out.push_str(&format!("{}: ", Value::from(key.as_str())));
+        }
+        lines(item, indent + 1, out);
+    }
+    out.push('\n');
+    out.extend(std::iter::repeat_n(' ', indent));
+    out.push(close);
 }
 
 /// One request to the launcher.
@@ -449,6 +489,14 @@ mod tests {
         assert_eq!(dump("4142ff"), format!("0000  {:<47}  AB.\n", "41 42 ff"));
         assert_eq!(dump("zz41"), format!("0000  {:<47}  A\n", "41"));
         assert_eq!(dump(&"00".repeat(17)).lines().count(), 2);
+    }
+
+    #[test]
+    fn a_record_is_written_over_as_many_lines_as_it_needs() {
+        assert_eq!(decoded(&json!({"a": [1, 2]})), r#"{"a":[1,2]}"#);
+        let long = "x".repeat(WIDTH);
+        assert_eq!(decoded(&json!([{"a": 1}, long])), format!("[\n {{\"a\":1}},\n \"{long}\"\n]"));
+        assert!(decoded(&json!(vec!["y"; 100_000])).len() < 2 * LONGEST_RECORD);
     }
 
     #[test]

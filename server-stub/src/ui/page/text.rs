@@ -68,6 +68,7 @@ impl Unit {
             Self::Bytes | Self::BytesPerSecond => steps(1024.0),
             Self::Hertz => steps(1000.0),
             Self::Share => (0.01, 0),
+            Self::Milliseconds if largest.abs() >= 1000.0 => (1000.0, 1),
             _ => (1.0, 0),
         };
         let suffix = match self {
@@ -76,7 +77,7 @@ impl Unit {
             Self::Hertz => [" Hz", " kHz", " MHz", " GHz", " THz", " PHz"][step],
             Self::Share => " %",
             Self::Seconds => " s",
-            Self::Milliseconds => " ms",
+            Self::Milliseconds => [" ms", " s"][step.min(1)],
             Self::Plain => "",
         };
         (scale, suffix)

@@ -5,8 +5,10 @@
         requests made by hand, in every compression that the agent uses, joined zstd frames among them, and
         the probe by which the agent finds out whether a receiver reads several frames
     tests/interop/interop.py agent PATH/TO/whimbrel
-        the agent with the host collector at 1 s, with zstd, gzip and no compression; every name, unit and
-        kind is held against host-metrics.tsv
+        the agent with the host collector at 1 s, with zstd, gzip and no compression, over HTTP and, to the
+        OpenTelemetry Collector, over gRPC; every name, unit and kind is held against host-metrics.tsv. Then a
+        backlog: the receiver comes up late, so that several stored frames become one request, and of the
+        heartbeats, which are numbered, every one must be there once
 
 Needs Python 3.9 and what build.sh needs. Everything listens on loopback, on free ports, and is stopped at the
 end; what the programs wrote is kept and named if a check fails. Exit codes: 0 all held, 1 something did not,
@@ -33,6 +35,8 @@ import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 COMPRESSIONS = ("zstd", "gzip", "none")
+# How long the agent runs before its receiver does.
+BACKLOG = 6
 # Long enough for the slowest machine; every wait ends as soon as what it waits for is there.
 PATIENCE = 60
 
@@ -158,10 +162,16 @@ class Collector:
 
     def __init__(self, programs, folder):
         self.folder, self.port, self.received = folder, free_port(), folder / "received.json"
+        grpc = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.endpoints = {"http/protobuf": self.endpoint, "grpc": f"http://127.0.0.1:{grpc}"}
+        protocols = {
+            "http": {"endpoint": f"127.0.0.1:{self.port}"},
+            "grpc": {"endpoint": f"127.0.0.1:{grpc}"},
+        }
         pipelines = {s: {"receivers": ["otlp"], "exporters": ["file"]} for s in ("metrics", "logs", "traces")}
         config = {
-            "receivers": {"otlp": {"protocols": {"http": {"endpoint": f"127.0.0.1:{self.port}"}}}},
+            "receivers": {"otlp": {"protocols": protocols}},
             "exporters": {"file": {"path": str(self.received), "flush_interval": "100ms"}},
             "service": {"telemetry": {"metrics": {"level": "none"}}, "pipelines": pipelines},
         }
@@ -169,16 +179,24 @@ class Collector:
         (folder / "collector.yaml").write_text(json.dumps(config, indent=1))
         self.command = [programs / "otelcol-interop", f"--config={folder / 'collector.yaml'}"]
 
-    def holds(self):
-        """{name: {(unit, kind)}} of all metrics received."""
-        found = {}
+    def metrics(self):
         lines = self.received.read_text().split("\n") if self.received.exists() else []
         for line in lines[:-1]:  # the last one may still be being written
             for of_resource in json.loads(line).get("resourceMetrics", []):
                 for of_scope in of_resource.get("scopeMetrics", []):
-                    for metric in of_scope["metrics"]:
-                        found.setdefault(metric["name"], set()).add((metric.get("unit", ""), self.kind(metric)))
+                    yield from of_scope["metrics"]
+
+    def holds(self):
+        """{name: {(unit, kind)}} of all metrics received."""
+        found = {}
+        for metric in self.metrics():
+            found.setdefault(metric["name"], set()).add((metric.get("unit", ""), self.kind(metric)))
         return found
+
+    def heartbeats(self):
+        """The numbers of all heartbeats received, repeats included."""
+        beats = (metric for metric in self.metrics() if metric["name"] == "whimbrel.heartbeat.count")
+        return [int(point["asInt"]) for metric in beats for point in metric["sum"]["dataPoints"]]
 
     @staticmethod
     def kind(metric):
@@ -207,6 +225,7 @@ class VictoriaMetrics:
         self.folder, self.port = folder, free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         self.endpoint = f"{self.base}/opentelemetry"
+        self.endpoints = {"http/protobuf": self.endpoint}
         self.command = [
             programs / "victoria-metrics",
             f"-httpListenAddr=127.0.0.1:{self.port}",
@@ -219,13 +238,19 @@ class VictoriaMetrics:
         with urllib.request.urlopen(self.base + path, timeout=10) as answer:
             return answer.read().decode()
 
+    def series(self, selector):
+        self.get("/internal/force_flush")
+        lines = self.get(f"/api/v1/export?match[]={urllib.parse.quote(selector)}").splitlines()
+        return [json.loads(line) for line in lines]
+
     def holds(self):
         """{name: {}} of all metrics that have a sample."""
-        self.get("/internal/force_flush")
-        query = urllib.parse.quote('{__name__!=""}')
-        lines = self.get(f"/api/v1/export?match[]={query}").splitlines()
-        series = [json.loads(line) for line in lines]
-        return {one["metric"]["__name__"]: {()} for one in series if one["values"]}
+        return {one["metric"]["__name__"]: {()} for one in self.series('{__name__!=""}') if one["values"]}
+
+    def heartbeats(self):
+        """The numbers of all heartbeats received; one that came twice with its time is kept once."""
+        series = self.series('{__name__=~"whimbrel_heartbeat_count.*"}')
+        return [int(value) for one in series for value in one["values"]]
 
     def expected(self, name, unit, kind):
         words = name.replace(".", "_").split("_")
@@ -282,7 +307,7 @@ def check_receivers(programs, folder):
                 "gzip": (gzip.compress(make("gzip", "By", "counter")), "gzip"),
                 "zstd": (zstd_frame(make("zstd", "1", "gauge")), "zstd"),
                 "zstd, three frames": (b"".join(map(zstd_frame, joined)), "zstd"),
-                "zstd, an empty frame": (EMPTY_FRAME, "zstd"),
+                "zstd, two empty frames": (EMPTY_FRAME + EMPTY_FRAME, "zstd"),
             }
             for what, (body, encoding) in bodies.items():
                 status = post(url, body, encoding)
@@ -298,40 +323,86 @@ def check_receivers(programs, folder):
             print(f"ok  {one.name}: {len(table)} metrics in {len(bodies)} requests; reads all frames of a body")
 
 
+def configure(place, one, protocol, compression, collectors):
+    """Writes whimbrel.yaml; the arguments by which every command of the agent finds it."""
+    backend = {"endpoint": one.endpoints[protocol], "protocol": protocol, "compression": compression}
+    config = {
+        "data_dir": str(place / "data"),
+        "collectors": collectors,
+        "exporters": {"backend": backend},
+        "health": {"listen": f"127.0.0.1:{free_port()}"},
+    }
+    (place / "whimbrel.yaml").write_text(json.dumps(config, indent=1))
+    return ["-c", str(place / "whimbrel.yaml")]
+
+
+def ended_well(agent, place):
+    if agent.returncode != 0:
+        raise Failed(f"whimbrel ended with {agent.returncode}: see {place / 'whimbrel.log'}")
+
+
 def check_agent(programs, folder, whimbrel):
     lines = (HERE / "host-metrics.tsv").read_text().splitlines()
     table = [line.split("\t") for line in lines if line and not line.startswith("#")][1:]
-    for kind in (Collector, VictoriaMetrics):
+    host = {"host": {"plugin": "builtin:host", "interval": "1s", "grants": {"system": True}}}
+    for kind, protocol in ((Collector, "http/protobuf"), (Collector, "grpc"), (VictoriaMetrics, "http/protobuf")):
         for compression in COMPRESSIONS:
-            place = folder / f"{kind.__name__}-{compression}"
+            place = folder / f"{kind.__name__}-{protocol.replace('/', '-')}-{compression}"
             with receiver(kind, programs, place) as one:
-                config = {
-                    "data_dir": str(place / "data"),
-                    "collectors": {"host": {"plugin": "builtin:host", "interval": "1s", "grants": {"system": True}}},
-                    "exporters": {
-                        "backend": {
-                            "endpoint": one.endpoint,
-                            "protocol": "http/protobuf",
-                            "compression": compression,
-                        }
-                    },
-                    "health": {"listen": f"127.0.0.1:{free_port()}"},
-                }
-                (place / "whimbrel.yaml").write_text(json.dumps(config, indent=1))
-                command = [whimbrel, "run", "-c", str(place / "whimbrel.yaml")]
-                with running(place, "whimbrel", command) as agent:
+                found_by = configure(place, one, protocol, compression, host)
+                with running(place, "whimbrel", [whimbrel, "run", *found_by]) as agent:
                     with contextlib.suppress(Failed):
                         wait_for("all metrics", lambda: not compare(one, table, one.holds()), agent)
-                if agent.returncode != 0:
-                    raise Failed(f"whimbrel ended with {agent.returncode}: see {place / 'whimbrel.log'}")
+                ended_well(agent, place)
                 # Once more, after the drain: nothing that came late may be wrong.
                 found = one.holds()
                 wrong = compare(one, table, found)
                 if wrong:
-                    raise Failed(f"{one.name}, {compression}: " + "; ".join(wrong))
+                    raise Failed(f"{one.name}, {protocol}, {compression}: " + "; ".join(wrong))
                 absent = [row[0] for row in table if one.expected(*row[:3])[0] not in found]
                 note = f"; this host does not have {', '.join(absent)}" if absent else ""
-                print(f"ok  {one.name}, {compression}: {len(found)} metrics by name, unit and kind{note}")
+                print(f"ok  {one.name}, {protocol}, {compression}: {len(found)} metrics by name, unit and kind{note}")
+            if compression != "none":
+                backlog(kind, programs, folder, whimbrel, protocol, compression)
+
+
+def backlog(kind, programs, folder, whimbrel, protocol, compression):
+    """The agent first, and the receiver some seconds later."""
+    place = folder / f"{kind.__name__}-{protocol.replace('/', '-')}-{compression}-backlog"
+    place.mkdir()
+    one = kind(programs, place)
+    collectors = {"beat": {"plugin": "builtin:heartbeat", "interval": "100ms"}}
+    found_by = configure(place, one, protocol, compression, collectors)
+
+    def status():
+        asked = subprocess.run([whimbrel, "status", "--json", *found_by], capture_output=True, text=True, check=False)
+        return json.loads(asked.stdout) if asked.returncode == 0 else None
+
+    with running(place, "whimbrel", [whimbrel, "run", *found_by]) as agent:
+        wait_for("the agent answers", status, agent)
+        time.sleep(BACKLOG)
+        before = status()
+        with running(place, "receiver", one.command) as process:
+            wait_for(f"{one.name} listens", lambda: answers(one.port), process)
+            appended = before["wal"]["appended_records"]
+            wait_for("the backlog", lambda: len(one.heartbeats()) >= appended, agent)
+            lane = next(lane for lane in status()["exporters"][0]["lanes"] if lane["signal"] == "metrics")
+            agent.send_signal(signal.SIGTERM)
+            agent.wait(PATIENCE)
+            beats = one.heartbeats()
+    ended_well(agent, place)
+    what = f"{one.name}, {protocol}, {compression}, a backlog of {appended} records"
+    if sorted(beats) != list(range(1, len(beats) + 1)):
+        raise Failed(f"{what}: not every heartbeat once, but {sorted(beats)}")
+    frames, accepted = lane["frames"], lane["requests"]["accepted"]
+    if lane["encoding"] != compression or (compression == "zstd" and frames != "many"):
+        raise Failed(f"{what}: sent as {lane['encoding']}, frames: {frames}")
+    if lane["requests"]["unreadable_answers"]:
+        raise Failed(f"{what}: {lane['requests']['unreadable_answers']} answers could not be read")
+    if accepted >= appended / 2:
+        raise Failed(f"{what}: {accepted} requests, so they were not joined")
+    refused = ", ".join(f"{count} {name}" for name, count in lane["requests"].items() if count and name != "accepted")
+    print(f"ok  {what}: {len(beats)} heartbeats, each once, in {accepted} requests (frames: {frames}; also {refused})")
 
 
 def main():

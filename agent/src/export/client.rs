@@ -68,6 +68,8 @@ type Connector = HttpsConnector<HttpConnector>;
 pub(super) struct Clients {
     connections: usize,
     connect_timeout: Duration,
+    ping_after: Duration,
+    ping_answer: Duration,
     made: Vec<(config::Tls, bool, Protocol, Arc<Connections>)>,
 }
 
@@ -77,7 +79,13 @@ impl Clients {
         if exporter.endpoint.contains(['?', '#']) {
             return Err(Problem::Endpoint("holds a query, to which no path can be added".to_owned()));
         }
-        Ok(Self { connections, connect_timeout: exporter.timeout, made: Vec::new() })
+        Ok(Self {
+            connections,
+            connect_timeout: exporter.timeout,
+            ping_after: PING_AFTER,
+            ping_answer: PING_ANSWER,
+            made: Vec::new(),
+        })
     }
 
     /// Checks everything that can be checked without a connection.
@@ -122,8 +130,8 @@ impl Clients {
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(self.connections)
-            .http2_keep_alive_interval(PING_AFTER)
-            .http2_keep_alive_timeout(PING_ANSWER);
+            .http2_keep_alive_interval(self.ping_after)
+            .http2_keep_alive_timeout(self.ping_answer);
         let connector = match protocol {
             Protocol::HttpProtobuf => connector.enable_all_versions().wrap_connector(tcp),
             Protocol::Grpc => {
@@ -327,7 +335,7 @@ fn chain(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
+    use crate::{config::Secret, export::transport::Encoding};
 
     #[test]
     fn an_endpoint_that_can_t_be_used_says_why() {
@@ -366,6 +374,37 @@ mod tests {
             let error = set(name, value).expect_err(name).to_string();
             assert!(error.contains(name) && !error.contains("s3cr3t"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_is_gone_without_a_word_shows_by_a_ping() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let silent = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            // Empty SETTINGS, and the acknowledgement of the client's: frames of type 4 (RFC 9113, section 6.5).
+            socket.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0]).await.unwrap();
+            let (mut received, mut buffer) = (Vec::new(), vec![0; 4096]);
+            while let Ok(read @ 1..) = socket.read(&mut buffer).await {
+                received.extend_from_slice(&buffer[..read]);
+            }
+            received
+        });
+        let base = crate::export::tests::config_to(&endpoint);
+        let config = config::Exporter { protocol: Protocol::Grpc, ..base };
+        let mut clients = Clients::new(&config, 1).unwrap();
+        (clients.ping_after, clients.ping_answer) = (Duration::from_millis(50), Duration::from_millis(100));
+        let way = clients.way(&config.metrics()).unwrap();
+        let request = Request { encoding: Encoding::Identity, body: Vec::new(), key: None };
+        let request = way.post(way.uri.clone(), &request, Chunks::new([]));
+        let answer = tokio::time::timeout(Duration::from_secs(60), way.send(request)).await;
+        let outcome = answer.expect("within a minute").expect_err("nobody answers");
+        let Outcome::Unavailable { reason, disconnected: true, .. } = outcome else { panic!("{outcome:?}") };
+        assert!(reason.contains("keep-alive timed out"), "{reason}");
+        // Eight bytes of type 6, no flags, stream 0 (RFC 9113, section 6.7).
+        let (received, ping) = (silent.await.unwrap(), [0, 0, 8, 6, 0, 0, 0, 0, 0]);
+        assert_eq!(received.windows(ping.len()).filter(|window| *window == ping).count(), 1);
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl GrpcTransport {
         let headers = &mut way.headers;
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity,gzip"));
+        headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(frame::OFFERED));
         headers.insert(GRPC_TIMEOUT, timeout);
         Self { way, secrets, clock }
     }

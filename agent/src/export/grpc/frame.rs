@@ -8,7 +8,7 @@
 //!         +------------+---------------+---------...
 //! ```
 
-use std::io::Read as _;
+use std::io::{self, Read};
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
@@ -16,6 +16,12 @@ use flate2::read::MultiGzDecoder;
 use crate::export::client::MAX_ANSWER;
 
 const PREFIX: usize = 5;
+
+/// How an answer may be compressed. grpc-go answers in the request's own compression, whatever is offered.
+pub(super) const OFFERED: &str = "identity,gzip,zstd";
+
+/// The largest window of a zstd answer, as a power of two: 8 MiB (RFC 9659, section 3).
+const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// What goes before a message of `length` bytes; `None` if no message can be as long.
 pub(super) fn prefix(compressed: bool, length: u64) -> Option<Bytes> {
@@ -34,14 +40,21 @@ pub(super) fn message(body: &Bytes, encoding: Option<&str>) -> Option<Bytes> {
     }
     match (compressed, encoding) {
         (0, _) => Some(body.slice(PREFIX..)),
-        (1, Some("gzip")) => {
-            let mut unpacked = Vec::new();
-            let limit = MAX_ANSWER as u64 + 1;
-            MultiGzDecoder::new(message).take(limit).read_to_end(&mut unpacked).ok()?;
-            (unpacked.len() <= MAX_ANSWER).then(|| unpacked.into())
+        (1, Some("gzip")) => unpack(MultiGzDecoder::new(message)).ok()?,
+        (1, Some("zstd")) => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(message).ok()?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG).ok()?;
+            unpack(decoder).ok()?
         }
         _ => None,
     }
+}
+
+/// All of it; `None` if that is more than is read of an answer.
+fn unpack(reader: impl Read) -> io::Result<Option<Bytes>> {
+    let mut unpacked = Vec::new();
+    reader.take(MAX_ANSWER as u64 + 1).read_to_end(&mut unpacked)?;
+    Ok((unpacked.len() <= MAX_ANSWER).then(|| unpacked.into()))
 }
 
 #[cfg(test)]
@@ -60,6 +73,10 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    fn zstd(data: &[u8]) -> Vec<u8> {
+        zstd::bulk::compress(data, 1).unwrap()
+    }
+
     #[test]
     fn the_prefix_is_the_flag_and_the_length() {
         assert_eq!(prefix(true, 0x0102_0304).unwrap(), [1, 1, 2, 3, 4][..]);
@@ -68,10 +85,13 @@ mod tests {
     }
 
     #[test]
-    fn one_message_is_read_plain_or_as_gzip() {
+    fn one_message_is_read_plain_and_compressed() {
         assert_eq!(message(&framed(false, b"one").into(), None).unwrap(), "one");
         assert_eq!(message(&framed(false, b"").into(), Some("gzip")).unwrap(), "");
         assert_eq!(message(&framed(true, &gzip(b"one")).into(), Some("gzip")).unwrap(), "one");
+        assert_eq!(message(&framed(true, &zstd(b"one")).into(), Some("zstd")).unwrap(), "one");
+        let frames = [zstd(b"on"), zstd(b"e")].concat();
+        assert_eq!(message(&framed(true, &frames).into(), Some("zstd")).unwrap(), "one");
     }
 
     #[test]
@@ -80,14 +100,23 @@ mod tests {
         for end in 0..whole.len() {
             assert_eq!(message(&whole[..end].to_vec().into(), None), None, "cut at {end}");
         }
-        let bomb = gzip(&vec![0; MAX_ANSWER + 1]);
+        let bombs = [gzip, zstd].map(|pack| framed(true, &pack(&vec![0; MAX_ANSWER + 1])));
+        let wide = {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(24).unwrap();
+            encoder.write_all(b"one").unwrap();
+            framed(true, &encoder.finish().unwrap())
+        };
         for (body, encoding) in [
             ([framed(false, b"one"), framed(false, b"two")].concat(), None),
             (framed(true, b"one"), None),
             (framed(true, b"one"), Some("gzip")),
-            (framed(true, &zstd::bulk::compress(b"one", 1).unwrap()), Some("zstd")),
+            (framed(true, b"one"), Some("zstd")),
+            (framed(true, b"one"), Some("br")),
+            (wide, Some("zstd")),
             ([&[2][..], &whole[1..]].concat(), None),
-            (framed(true, &bomb), Some("gzip")),
+            (bombs[0].clone(), Some("gzip")),
+            (bombs[1].clone(), Some("zstd")),
         ] {
             assert_eq!(message(&body.into(), encoding), None);
         }

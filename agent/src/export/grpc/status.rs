@@ -192,7 +192,8 @@ fn without_status(reply: &Reply<'_>, now: SystemTime, secrets: &Secrets) -> Outc
             disconnected: false,
         },
         _ if status.is_success() || status == StatusCode::NOT_FOUND => {
-            Outcome::held(format!("{status} without a gRPC status{said}: this is no gRPC receiver"))
+            let remedy = "this is no gRPC receiver, which is commonly on port 4317";
+            Outcome::held(format!("{status} without a gRPC status{said}: {remedy}"))
         }
         _ => Outcome::held(format!("{status}{said}")),
     }

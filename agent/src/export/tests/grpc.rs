@@ -49,7 +49,7 @@ async fn a_call_is_the_stored_frame_behind_five_bytes() {
         ("content-type", "application/grpc"),
         ("te", "trailers"),
         ("grpc-encoding", "zstd"),
-        ("grpc-accept-encoding", "identity,gzip"),
+        ("grpc-accept-encoding", "identity,gzip,zstd"),
         ("grpc-timeout", "10000m"),
         ("user-agent", concat!("whimbrel/", env!("CARGO_PKG_VERSION"))),
         ("x-token", "s3cr3t-token"),
@@ -289,28 +289,29 @@ async fn a_receiver_that_fails_at_everything_is_not_taken_for_one_that_reads_on(
 async fn a_partial_success_is_counted_and_never_sent_again() {
     let partial = [&[0x0A, 11, 0x08, 2, 0x12, 7][..], b"too old"].concat();
     let receiver = Receiver::new(move |_, number| {
-        if number == 0 {
-            return Reply::message(&partial);
-        }
-        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        packed.write_all(&partial).unwrap();
-        let packed = packed.finish().unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&partial).unwrap();
+        let (encoding, packed) = match number {
+            0 => return Reply::message(&partial),
+            1 => ("gzip", gzip.finish().unwrap()),
+            _ => ("zstd", zstd::bulk::compress(&partial, 1).unwrap()),
+        };
         let prefix = [&[1][..], &(packed.len() as u32).to_be_bytes()].concat();
         Reply::ok()
             .with("content-type", "application/grpc")
-            .with("grpc-encoding", "gzip")
+            .with("grpc-encoding", encoding)
             .saying([prefix, packed].concat())
             .ending("0")
     })
     .await;
     let bench = Bench::new(&zstd_to(&receiver));
-    bench.push("one");
-    bench.settles(1).await;
-    bench.push("two");
-    bench.settles(2).await;
-    assert_eq!(receiver.texts(), ["one", "two"]);
+    for (number, payload) in ["one", "two", "three"].into_iter().enumerate() {
+        bench.push(payload);
+        bench.settles(number + 1).await;
+    }
+    assert_eq!(receiver.texts(), ["one", "two", "three"]);
     let status = bench.metrics();
-    assert_eq!((status.rejected_items, status.last_partial.as_deref()), (4, Some("too old")));
+    assert_eq!((status.rejected_items, status.last_partial.as_deref()), (6, Some("too old")));
     assert_eq!(status.requests.unreadable_answers, 0);
 }
 

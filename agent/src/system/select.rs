@@ -163,10 +163,8 @@ pub(super) fn processes(
         }
     }
     if wanted.top == 0 && wanted.names.is_empty() {
-        let why = format!(
-            "it says how many processes are told, and nothing does; give it (1 to {MOST_PROCESSES}), or \
-             `name` with a glob, or both"
-        );
+        let why =
+            format!("nothing is selected; give it (1 to {MOST_PROCESSES}), or `name` with a glob, or both");
         return Err(wrong(part, "top", why));
     }
     Ok(wanted)
@@ -189,7 +187,7 @@ pub(super) fn units(part: &'static str, select: &[(String, String)]) -> Result<V
         }
     }
     if select.is_empty() {
-        let why = "nothing says which units are told; give a name such as nginx.service, or a glob";
+        let why = "nothing is selected; give a name such as nginx.service, or a glob";
         return Err(wrong(part, "unit", why.to_owned()));
     }
     Ok(select.iter().map(|(_, value)| value.clone()).collect())
@@ -251,11 +249,11 @@ mod tests {
         let one = |key, value| pairs(&[(key, value)]);
         assert_eq!(
             said(nothing("memory", &one("include", "x"))),
-            "memory cannot be selected by `include`: this part is told whole; remove the key"
+            "the selection of memory is wrong at `include`: this part is told whole; remove the key"
         );
         assert_eq!(
             said(names("disk", &one("device", "x")).map(drop)),
-            "disk cannot be selected by `device`: there is no such key; known are include, exclude"
+            "the selection of disk is wrong at `device`: there is no such key; known are include, exclude"
         );
         assert!(said(names("disk", &one("include", "a[")).map(drop)).contains("\"a[\" is not a glob"));
         assert!(said(names("disk", &one("include", "")).map(drop)).contains("it is empty"));

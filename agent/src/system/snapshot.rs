@@ -79,7 +79,7 @@ pub enum SnapshotError {
         part: String,
     },
     /// What is wanted of the part makes no sense.
-    #[error("{part} cannot be selected by `{key}`: {why}")]
+    #[error("the selection of {part} is wrong at `{key}`: {why}")]
     Select {
         /// Which part.
         part: &'static str,

@@ -72,7 +72,8 @@ fn parse(resource: &'static str, line: &str) -> Option<Line> {
     let mut averages = [0.0; 3];
     for (average, (prefix, _)) in averages.iter_mut().zip(WINDOWS) {
         let percent: f64 = fields.next()?.strip_prefix(prefix)?.parse().ok()?;
-        *average = (percent >= 0.0).then_some(percent.min(100.0) / 100.0)?;
+        // Printed to the hundredth, and told as that.
+        *average = (percent >= 0.0).then_some((percent.min(100.0) * 100.0).round() / 1e4)?;
     }
     let total_us = fields.next()?.strip_prefix("total=")?.parse().ok()?;
     Some(Line { resource, kind, averages, total_us })
@@ -111,7 +112,7 @@ mod tests {
         let write = |resource: &str, text: &str| {
             fs::write(folder.path().join("pressure").join(resource), text).unwrap();
         };
-        let some = "some avg10=12.50 avg60=0.00 avg300=100.00 total=2500000\n";
+        let some = "some avg10=97.90 avg60=0.00 avg300=100.00 total=2500000\n";
         let full = "full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
         write("cpu", &format!("{some}{full}"));
         write("irq", full);
@@ -120,7 +121,7 @@ mod tests {
         assert_eq!(figures.len(), 2 + 2 * 3, "no full pressure of the CPU, no files of memory and io");
         assert_eq!((figures[0].value, figures[0].start_ns), (2.5, 7));
         let averages: Vec<_> = figures[2..5].iter().map(|figure| figure.value).collect();
-        assert_eq!(averages, [0.125, 0.0, 1.0]);
+        assert_eq!(averages, [0.979, 0.0, 1.0]);
         assert_eq!(figures[2].attributes[2], ("system.linux.pressure.window", "10s".into()));
         assert_eq!(figures[1].attributes[0].1, "irq".into());
 

@@ -7,7 +7,7 @@
 use std::{
     io::{self, Read as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc::{RecvTimeoutError, sync_channel},
     thread,
     time::Duration,
@@ -126,7 +126,7 @@ fn ask(systemctl: &Path, units: &[String], timeout: Duration) -> io::Result<Vec<
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()?;
     let Some(output) = child.stdout.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
     let (answer, answers) = sync_channel(1);
@@ -155,9 +155,17 @@ fn ask(systemctl: &Path, units: &[String], timeout: Duration) -> io::Result<Vec<
     let status = child.wait()?;
     let text = text?;
     if !status.success() {
-        return Err(io::Error::other(format!("it failed with {status}")));
+        return Err(io::Error::other(format!("it failed with {status}{}", said(&mut child))));
     }
     Ok(parse(&String::from_utf8_lossy(&text)))
+}
+
+/// The first line of what it said of its failure.
+fn said(child: &mut Child) -> String {
+    let mut start = [0; 256];
+    let length = child.stderr.as_mut().and_then(|stderr| stderr.read(&mut start).ok()).unwrap_or(0);
+    let text = String::from_utf8_lossy(&start[..length]);
+    text.lines().next().map(|line| format!(": {line}")).unwrap_or_default()
 }
 
 /// Lines of `Key=value`, an empty one between two units.
@@ -201,6 +209,16 @@ mod tests {
         (folder, path)
     }
 
+    /// A test that starts a program meanwhile has this one's file open for writing for a moment.
+    fn ask_of(systemctl: &Path, units: &[String], timeout: Duration) -> io::Result<Vec<Unit>> {
+        loop {
+            match ask(systemctl, units, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {}
+                answer => return answer,
+            }
+        }
+    }
+
     const SHOWN: &str = "Id=nginx.service\nLoadState=loaded\nActiveState=active\n\n\
         Id=db.service\nActiveState=failed\nLoadState=loaded\n\n\
         Id=db.service\nActiveState=failed\nLoadState=loaded\n\n\
@@ -213,7 +231,7 @@ mod tests {
             "printf '%s ' \"$@\" > \"$(dirname \"$0\")/asked\"\nenv > \"$(dirname \"$0\")/env\"\nprintf '{SHOWN}'"
         ));
         let units = ["nginx".to_owned(), "-x*".to_owned()];
-        let told = ask(&systemctl, &units, Duration::from_secs(60)).unwrap();
+        let told = ask_of(&systemctl, &units, Duration::from_secs(60)).unwrap();
         let states: Vec<_> = told.iter().map(|unit| (unit.name.as_str(), unit.state)).collect();
         assert_eq!(
             states,
@@ -233,11 +251,12 @@ mod tests {
     fn one_that_does_not_answer_is_ended() {
         let (_folder, systemctl) = program("exec sleep 600");
         let begun = Instant::now();
-        let error = ask(&systemctl, &[], Duration::from_millis(50)).unwrap_err();
+        let error = ask_of(&systemctl, &[], Duration::from_millis(50)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(begun.elapsed() < Duration::from_secs(60));
-        let (_folder, systemctl) = program("exit 3");
-        assert!(ask(&systemctl, &[], Duration::from_secs(60)).unwrap_err().to_string().contains("3"));
+        let (_folder, systemctl) = program("echo no bus >&2\necho at all >&2\nexit 3");
+        let error = ask_of(&systemctl, &[], Duration::from_secs(60)).unwrap_err().to_string();
+        assert_eq!(error, "it failed with exit status: 3: no bus");
     }
 
     #[test]

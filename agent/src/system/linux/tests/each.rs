@@ -1,6 +1,9 @@
 //! Processes one by one, against procfs's own reading of real ones.
 
-use std::process::{Child, Command, Stdio};
+use std::{
+    io::ErrorKind,
+    process::{Child, Command, Stdio},
+};
 
 use procfs::process::Process;
 
@@ -20,12 +23,19 @@ impl Programs {
         let name = format!("each-{}", folder.path().file_name().unwrap().to_str().unwrap().trim_matches('.'));
         let program = folder.path().join(&name);
         std::fs::copy("/bin/sleep", &program).unwrap();
-        let start = |_| Command::new(&program).arg("600").stdin(Stdio::null()).spawn().unwrap();
+        let start = |_| loop {
+            match Command::new(&program).arg("600").stdin(Stdio::null()).spawn() {
+                // A test that starts a program meanwhile has the copy open for writing for a moment.
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {}
+                child => break child.unwrap(),
+            }
+        };
         let children: Vec<_> = (0..count).map(start).collect();
         for child in &children {
-            // Until it has become the program.
+            // Until it has become the program, and has nothing more to do.
             let exe = || std::fs::read_link(format!("/proc/{}/exe", child.id())).unwrap();
-            while exe() != program {
+            let sleeps = || Process::new(child.id().cast_signed()).unwrap().stat().unwrap().state == 'S';
+            while exe() != program || !sleeps() {
                 std::thread::yield_now();
             }
         }

@@ -98,12 +98,17 @@ impl Roster {
         let changes = difference(&running, wanted, builtin::stamp);
         let named = |names: &[String], one: &config::Collector| names.contains(&one.name);
         self.add(wanted.iter().filter(|one| named(&changes.added, one)));
-        let leaving = |member: &&Arc<Member>| {
-            named(&changes.removed, &member.config) || named(&changes.changed, &member.config)
-        };
-        join_all(members.iter().filter(leaving).map(|member| member.collector.stop())).await;
-        self.write().retain(|member| !leaving(&member));
-        self.add(wanted.iter().filter(|one| named(&changes.changed, one)));
+        // Each starts anew as soon as it has stopped, and does not wait for a slower one.
+        join_all(members.iter().map(|member| async {
+            let removed = named(&changes.removed, &member.config);
+            if !removed && !named(&changes.changed, &member.config) {
+                return;
+            }
+            member.collector.stop().await;
+            self.write().retain(|other| !Arc::ptr_eq(other, member));
+            self.add(wanted.iter().filter(|one| !removed && one.name == member.config.name));
+        }))
+        .await;
         changes
     }
 

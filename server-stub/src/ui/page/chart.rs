@@ -116,7 +116,7 @@ fn draw<B: DrawingBackend>(
         .light_line_style(ShapeStyle::from(&GRID.mix(0.0)).stroke_width(0))
         .bold_line_style(ShapeStyle::from(&GRID).stroke_width(1))
         .axis_style(ShapeStyle::from(&AXIS).stroke_width(1))
-        .x_labels(4)
+        .x_labels(5)
         .y_labels(4)
         .x_label_formatter(&|time| text::clock(*time))
         .y_label_formatter(&|value| format!("{}{}", text::decimals(*value), frame.suffix))

@@ -146,8 +146,7 @@ impl Pipeline {
         say_what_was_found(&places.wal, &report);
         let dead_letters = Arc::new(DeadLetterBox::new(places.dead_letters, keys.encryption, clock.clone())?);
 
-        // TODO: the configuration's root, as soon as `system.root_path` is there.
-        let around = resource::Surroundings::of_this_process(Path::new("/"));
+        let around = resource::Surroundings::of_this_process(&config.system.root_path);
         let mut warnings: Vec<_> = keys.warning.into_iter().collect();
         if let Some(warning) = resource::check_identity(&config.data_dir, &around) {
             tracing::warn!("{warning}");

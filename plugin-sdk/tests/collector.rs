@@ -389,11 +389,16 @@ fn figures_and_secrets_are_there_when_granted() {
         Ok(More::No)
     });
     let host = Host::new().snapshot("disk", vec![disk]).secret("token", "s3cret");
+    let host = host.no_snapshot("moon", Error::Invalid("there is no part moon".to_owned()));
     let mut run = host.start::<Scripted>().unwrap();
     let points = run.collect().unwrap()[0].points();
     assert_eq!(points[0].attributes.text("system.device"), Some("sda"));
     assert_eq!(points[0].attributes.get("n"), Some(&Value::Int(2)));
     assert_eq!(points[0].start_ns, 5);
+    let pair = |value: &str| ("include".to_owned(), value.to_owned());
+    assert_eq!(run.selected("disk"), Some(&[pair("sd*"), pair("vd*")][..]), "the last selection");
+    assert_eq!(run.selected("cpu"), Some(&[][..]));
+    assert_eq!(run.selected("memory"), None, "never asked for");
 }
 
 #[test]

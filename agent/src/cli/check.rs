@@ -154,8 +154,7 @@ fn summary(loaded: &Loaded) -> String {
 
 /// What everything that is sent will say about this host.
 fn resource(loaded: &Loaded) -> BTreeMap<String, String> {
-    // TODO: the configuration's root, as soon as `system.root_path` is there.
-    let around = Surroundings::of_this_process(Path::new("/"));
+    let around = Surroundings::of_this_process(&loaded.config.system.root_path);
     resource::attributes(&loaded.shown_resource(), &around)
 }
 

@@ -253,7 +253,7 @@ fn a_figure_of_a_later_agent_is_passed_over() {
     let mut running = Host::new().snapshot("host", host).start::<Collector>().unwrap();
     for _ in 0..2 {
         let told = decode(&running.collect().unwrap());
-        assert_eq!(told.len(), 9, "the rest of the part");
+        assert_eq!(told.len(), 6, "the rest of the part");
     }
     let said = running.lines().iter().filter(|line| line.message.contains("system.moon.phase"));
     assert_eq!(said.count(), 1);

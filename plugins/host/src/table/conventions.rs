@@ -38,13 +38,6 @@ pub const TABLE: &[Entry] = &[
     EACH.level("process.thread.count", "{thread}", "Threads of the process."),
     EACH.level("process.unix.file_descriptor.count", "{file_descriptor}", "Open files of the process."),
     EACH.gauge("process.uptime", "s", "Seconds since the process began.").double(),
-    HOST.gauge(
-        "system.clock.offset",
-        "s",
-        "How far the clock is from its time source, by the kernel's reckoning.",
-    )
-    .double(),
-    HOST.gauge("system.clock.synchronized", "1", "1 if the kernel takes the clock for synchronized, else 0."),
     CPU.gauge("system.cpu.frequency", "Hz", "Operating frequency of the logical CPU."),
     HOST.gauge(
         "system.cpu.load_average.15m",
@@ -193,7 +186,6 @@ pub const TABLE: &[Entry] = &[
     ),
     PROCESS.level("system.process.count", "{process}", "Processes by state."),
     PROCESS.counter("system.process.created", "{process}", "Processes and threads created."),
-    HOST.level("system.process.limit", "{thread}", "Processes and threads that there may be."),
     HOST.gauge("system.uptime", "s", "Seconds since the host booted.").double(),
     SERVICE.level("systemd.unit.state", "1", "1 for the state that the unit is in, 0 for the others."),
 ];

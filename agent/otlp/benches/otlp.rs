@@ -45,6 +45,17 @@ fn main() {
 
     merge_and_part();
 
+    let request = metrics(&series(6));
+    let prost = time(|| {
+        let decoded =
+            ExportMetricsServiceRequest::decode(black_box(request.as_slice())).expect("well-formed");
+        black_box(serde_json::to_string(&decoded).expect("it has a JSON form"));
+    });
+    let written = time(|| {
+        black_box(whimbrel_otlp::to_json(Signal::Metrics, black_box(&request)).expect("well-formed"));
+    });
+    report("to JSON: points, 6 attributes", written, None, Some(prost));
+
     for attributes in [2, 6] {
         let series = series(attributes);
         let decoded = ExportMetricsServiceRequest::decode(metrics(&series).as_slice()).expect("well-formed");

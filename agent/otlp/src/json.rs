@@ -71,15 +71,14 @@ impl Writer {
         self.out.push('{');
         self.depth += 1;
         let start = self.out.len();
-        let chosen = chosen(message, content);
-        for number in (1..).take(message.fields.len() - 1) {
+        let Present { numbers, chosen } = present(message, content);
+        for number in (1..).take(message.fields.len() - 1).filter(|number| numbers & 1 << number != 0) {
             let field = message.field(number);
-            if matches!(field.kind, Kind::Unknown)
-                || field.presence == Presence::OneOf && chosen.is_none_or(|(it, _)| it != number)
-            {
-                continue;
-            }
-            let from = if field.presence == Presence::OneOf { chosen.map_or(0, |(_, from)| from) } else { 0 };
+            let from = match (field.presence, chosen) {
+                (Presence::OneOf, Some((it, from))) if it == number => from,
+                (Presence::OneOf, _) => continue,
+                _ => 0,
+            };
             let before = self.out.len();
             if before > start {
                 self.out.push(',');
@@ -174,18 +173,30 @@ impl Writer {
     }
 }
 
-/// Which field of the message's oneof counts, and where what counts of it begins: another one before it is void.
-fn chosen(message: &'static Message, content: &[u8]) -> Option<(u32, usize)> {
-    let mut chosen: Option<(u32, usize)> = None;
+/// What a message holds.
+struct Present {
+    /// A bit for each number of a known field.
+    numbers: u32,
+    /// Which field of its oneof counts, and where what counts of it begins: another one before it is void.
+    chosen: Option<(u32, usize)>,
+}
+
+fn present(message: &'static Message, content: &[u8]) -> Present {
+    let mut present = Present { numbers: 0, chosen: None };
     let mut at = 0;
     for field in Fields::of(content).flatten() {
-        let is_choice = message.field(field.number).presence == Presence::OneOf;
-        if is_choice && chosen.is_none_or(|(number, _)| number != field.number) {
-            chosen = Some((field.number, at));
+        let known = message.field(field.number);
+        if !matches!(known.kind, Kind::Unknown) {
+            present.numbers |= 1 << field.number;
+        }
+        if known.presence == Presence::OneOf
+            && present.chosen.is_none_or(|(number, _)| number != field.number)
+        {
+            present.chosen = Some((field.number, at));
         }
         at += field.whole.len();
     }
-    chosen
+    present
 }
 
 /// A message that stands more than once is one: protobuf merges by joining the bytes.

@@ -112,6 +112,11 @@ impl Guest {
         }
     }
 
+    /// Bytes that it may hand over in one call.
+    pub(crate) fn output_limit(&self) -> u64 {
+        self.limits.output
+    }
+
     /// `emit.push`.
     pub(crate) async fn push(
         &mut self,

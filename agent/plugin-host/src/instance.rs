@@ -264,7 +264,7 @@ fn host_fault(error: &wasmtime::Error, what: &str) -> Fault {
 fn fault(store: &mut Store<Guest>, error: &wasmtime::Error, during: &str) -> Fault {
     let guest = store.data_mut();
     let denied = guest.limiter.take_denied();
-    let (kind, message) = classify(error, denied, guest.call.last_error.as_deref());
+    let (kind, message) = classify(error, denied, guest.call.last_error.as_deref(), guest.output_limit());
     let backtrace = error.downcast_ref::<WasmBacktrace>().map_or_else(Vec::new, |trace| {
         let names = trace.frames().iter().filter_map(|frame| frame.func_name());
         names.take(MAX_FRAMES).map(|name| clean(name.to_owned(), 256)).collect()
@@ -283,6 +283,7 @@ fn classify(
     error: &wasmtime::Error,
     denied: Option<DeniedGrowth>,
     last_error: Option<&str>,
+    output_limit: u64,
 ) -> (FaultKind, String) {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return (stop.kind.clone(), stop.message.clone());
@@ -321,17 +322,20 @@ fn classify(
             let text = text.strip_prefix("wasm trap: ").unwrap_or(&text);
             (FaultKind::Trap, format!("it did what WebAssembly forbids: {text}"))
         }
-        None => classify_untyped(error),
+        None => classify_untyped(error, output_limit),
     }
 }
 
 /// wasmtime keeps the types of these errors to itself; their texts are held by tests.
-fn classify_untyped(error: &wasmtime::Error) -> (FaultKind, String) {
+fn classify_untyped(error: &wasmtime::Error, output_limit: u64) -> (FaultKind, String) {
     let cause = error.root_cause().to_string();
     if cause.contains("fuel allocated for hostcalls has been exhausted") {
-        let message = "it handed over more in one call to the host than it may in a whole collect \
-                       (`limits.output`)";
-        return (FaultKind::Output, message.to_owned());
+        let message = format!(
+            "it handed over more in one call to the host than the {} that it may in a whole collect \
+             (`limits.output`)",
+            mebibytes(output_limit)
+        );
+        return (FaultKind::Output, message);
     }
     if cause.contains("resource limit exceeded") {
         return (FaultKind::Resources, format!("it has too many parts: {cause}"));

@@ -347,6 +347,31 @@ async fn an_answer_that_breaks_off_or_never_comes_means_again() {
 }
 
 #[tokio::test]
+async fn a_call_that_times_out_takes_no_other_with_it() {
+    let together = Arc::new(tokio::sync::Barrier::new(2));
+    let answered = Arc::clone(&together);
+    let receiver = Receiver::new(move |request, _| match request.path.contains("LogsService") {
+        true => Reply::Hang,
+        false => Reply::Together(Arc::clone(&answered), 503),
+    })
+    .await;
+    let bench = Bench::new(&zstd_to(&receiver));
+    bench.push_as(Signal::Logs, "a log");
+    receiver.gets(1).await;
+    bench.clock.advance(TIMEOUT / 2);
+    bench.push("a metric");
+    receiver.gets(2).await;
+    bench.clock.advance(TIMEOUT / 2);
+    bench.reaches(Signal::Logs, |state| matches!(state, State::Waiting { .. })).await;
+    assert_eq!(bench.lane(Signal::Logs).last_error.as_deref(), Some("no answer within 10s"));
+    // The client of both is another one by now; the call under way keeps its connection.
+    in_time(together.wait()).await;
+    bench.reaches(Signal::Metrics, |state| matches!(state, State::Waiting { .. })).await;
+    assert_eq!(bench.metrics().last_error.as_deref(), Some("503 Service Unavailable"));
+    assert_eq!((receiver.received().len(), receiver.connections()), (2, 1));
+}
+
+#[tokio::test]
 async fn a_connection_is_kept_and_made_anew_after_goaway() {
     let receiver = Receiver::new(|_, _| Reply::message(b"")).await;
     let bench = Bench::new(&zstd_to(&receiver));

@@ -329,9 +329,12 @@ async fn an_answer_that_breaks_off_or_never_comes_means_again() {
     in_time(bench.clock.someone_sleeps(FIRST_BACKOFF)).await;
     let reset = bench.metrics().last_error.unwrap();
     assert!(reset.contains("stream error"), "{reset}");
+    let hint = "nothing was understood yet";
+    assert!(reset.contains(hint));
     bench.clock.advance(FIRST_BACKOFF);
     in_time(bench.clock.someone_sleeps(2 * FIRST_BACKOFF)).await;
-    assert!(bench.metrics().last_error.unwrap().starts_with("the answer broke off"));
+    let broken = bench.metrics().last_error.unwrap();
+    assert!(broken.starts_with("the answer broke off") && !broken.contains(hint), "{broken}");
     assert_eq!(receiver.connections(), 1, "a stream is not a connection");
     bench.clock.advance(2 * FIRST_BACKOFF);
     receiver.gets(3).await;
@@ -445,7 +448,7 @@ async fn a_server_of_http_1_only_is_waited_for_with_a_reason() {
     bench.push("one");
     in_time(bench.clock.someone_sleeps(FIRST_BACKOFF)).await;
     let State::Waiting { reason, .. } = bench.metrics().state else { panic!() };
-    assert!(reason.contains("http2"), "{reason}");
+    assert!(reason.contains("http2") && reason.ends_with("does it speak grpc?"), "{reason}");
     drop(bench);
     in_time(old).await.unwrap();
 }

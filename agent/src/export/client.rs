@@ -10,7 +10,10 @@ use std::{
     convert::Infallible,
     error::Error,
     pin::Pin,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -104,7 +107,14 @@ impl Clients {
                 made
             }
         };
-        Ok(Way { connections, uri, headers: headers(target.headers)?, timeout: target.timeout })
+        Ok(Way {
+            connections,
+            uri,
+            protocol: target.protocol,
+            headers: headers(target.headers)?,
+            timeout: target.timeout,
+            understood: AtomicBool::new(false),
+        })
     }
 
     fn connections(
@@ -167,9 +177,12 @@ impl Connections {
 pub(super) struct Way {
     connections: Arc<Connections>,
     pub(super) uri: Uri,
+    protocol: Protocol,
     /// Of every request: the configured ones, and the user agent.
     pub(super) headers: HeaderMap,
     pub(super) timeout: Duration,
+    /// Whether there was ever an answer.
+    understood: AtomicBool,
 }
 
 impl Way {
@@ -195,10 +208,22 @@ impl Way {
         &self,
         request: hyper::Request<Chunks>,
     ) -> Result<hyper::Response<Incoming>, Outcome> {
-        self.connections.client().request(request).await.map_err(|error| match tls_error(&error) {
-            Some(tls) => Outcome::held(one_line(&format!("TLS: {tls}"))),
-            None => Outcome::Unavailable { reason: chain(&error), retry_after: None, disconnected: true },
-        })
+        let error = match self.connections.client().request(request).await {
+            Ok(response) => {
+                self.understood.store(true, Ordering::Relaxed);
+                return Ok(response);
+            }
+            Err(error) => error,
+        };
+        if let Some(tls) = tls_error(&error) {
+            return Err(Outcome::held(one_line(&format!("TLS: {tls}"))));
+        }
+        let mut reason = chain(&error);
+        if !error.is_connect() && !self.understood.load(Ordering::Relaxed) {
+            // What a server of the other protocol looks like from here differs from one to the next.
+            reason = format!("{reason}; nothing was understood yet: does it speak {}?", self.protocol.name());
+        }
+        Err(Outcome::Unavailable { reason, retry_after: None, disconnected: true })
     }
 
     /// There was no answer in time. An h2 connection outlives its requests, and may be one whose other end is gone:

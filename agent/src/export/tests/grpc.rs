@@ -329,9 +329,12 @@ async fn an_answer_that_breaks_off_or_never_comes_means_again() {
     in_time(bench.clock.someone_sleeps(FIRST_BACKOFF)).await;
     let reset = bench.metrics().last_error.unwrap();
     assert!(reset.contains("stream error"), "{reset}");
+    let hint = "nothing was understood yet";
+    assert!(reset.contains(hint));
     bench.clock.advance(FIRST_BACKOFF);
     in_time(bench.clock.someone_sleeps(2 * FIRST_BACKOFF)).await;
-    assert!(bench.metrics().last_error.unwrap().starts_with("the answer broke off"));
+    let broken = bench.metrics().last_error.unwrap();
+    assert!(broken.starts_with("the answer broke off") && !broken.contains(hint), "{broken}");
     assert_eq!(receiver.connections(), 1, "a stream is not a connection");
     bench.clock.advance(2 * FIRST_BACKOFF);
     receiver.gets(3).await;
@@ -344,6 +347,31 @@ async fn an_answer_that_breaks_off_or_never_comes_means_again() {
     assert_eq!(receiver.connections(), 2, "one that does not answer may have nobody at its other end");
     let keys: Vec<String> = receiver.received().iter().map(|request| request.key().to_owned()).collect();
     assert_eq!(keys, vec![keys[0].clone(); 4]);
+}
+
+#[tokio::test]
+async fn a_call_that_times_out_takes_no_other_with_it() {
+    let together = Arc::new(tokio::sync::Barrier::new(2));
+    let answered = Arc::clone(&together);
+    let receiver = Receiver::new(move |request, _| match request.path.contains("LogsService") {
+        true => Reply::Hang,
+        false => Reply::Together(Arc::clone(&answered), 503),
+    })
+    .await;
+    let bench = Bench::new(&zstd_to(&receiver));
+    bench.push_as(Signal::Logs, "a log");
+    receiver.gets(1).await;
+    bench.clock.advance(TIMEOUT / 2);
+    bench.push("a metric");
+    receiver.gets(2).await;
+    bench.clock.advance(TIMEOUT / 2);
+    bench.reaches(Signal::Logs, |state| matches!(state, State::Waiting { .. })).await;
+    assert_eq!(bench.lane(Signal::Logs).last_error.as_deref(), Some("no answer within 10s"));
+    // The client of both is another one by now; the call under way keeps its connection.
+    in_time(together.wait()).await;
+    bench.reaches(Signal::Metrics, |state| matches!(state, State::Waiting { .. })).await;
+    assert_eq!(bench.metrics().last_error.as_deref(), Some("503 Service Unavailable"));
+    assert_eq!((receiver.received().len(), receiver.connections()), (2, 1));
 }
 
 #[tokio::test]
@@ -420,7 +448,7 @@ async fn a_server_of_http_1_only_is_waited_for_with_a_reason() {
     bench.push("one");
     in_time(bench.clock.someone_sleeps(FIRST_BACKOFF)).await;
     let State::Waiting { reason, .. } = bench.metrics().state else { panic!() };
-    assert!(reason.contains("http2"), "{reason}");
+    assert!(reason.contains("http2") && reason.ends_with("does it speak grpc?"), "{reason}");
     drop(bench);
     in_time(old).await.unwrap();
 }

@@ -8,8 +8,8 @@
 
 use std::time::{Duration, Instant};
 
-/// A reading may take one part in this many of a core's time: 0.01 %.
-const SHARE: u32 = 10_000;
+/// A reading may take one part in this many of a core's time: 0.005 %, of which there are some five.
+const SHARE: u32 = 20_000;
 
 /// However dear, a reading is not older than this.
 const OLDEST: Duration = Duration::from_secs(60);
@@ -96,8 +96,8 @@ mod tests {
         let mut paced = Paced::new(Duration::from_secs(2));
         assert!(paced.due(start), "nothing is kept yet");
         paced.keep(start, Duration::from_millis(1), 7);
-        assert!(!paced.due(start + Duration::from_millis(9999)));
-        assert!(paced.due(start + Duration::from_millis(10_000)));
+        assert!(!paced.due(start + Duration::from_millis(19_999)));
+        assert!(paced.due(start + Duration::from_millis(20_000)));
         paced.keep(start, Duration::ZERO, 7);
         assert!(!paced.due(start + Duration::from_millis(1999)), "however cheap, it has its floor");
         assert!(paced.due(start + Duration::from_millis(2000)));

@@ -160,16 +160,18 @@ fn below(root: &Path, point: &Path) -> PathBuf {
     root.join(point.strip_prefix("/").unwrap_or(point))
 }
 
+/// Of the bind mounts of a device, one that is excluded does not make room for another; one that is not included
+/// does.
 fn choose<'c>(candidates: &'c [Candidate], names: &MountNames) -> Vec<&'c Mount> {
-    let any = names.has_includes();
+    let selected = names.has_includes();
+    let each = names.point.has_includes();
     let mut chosen: Vec<&Candidate> = Vec::new();
     for candidate in candidates {
-        // Of bind mounts, one that is excluded does not make room for another; one that is not included does.
-        if if any { !is_wanted(candidate, names) } else { !candidate.local } {
+        let told = if selected { is_wanted(candidate, names) } else { candidate.local };
+        if !told {
             continue;
         }
-        let same = |other: &&&mut &Candidate| other.device == candidate.device && !names.point.has_includes();
-        match chosen.iter_mut().find(|other| same(&other)) {
+        match chosen.iter_mut().find(|other| !each && other.device == candidate.device) {
             Some(kept) => {
                 let rank = |one: &Candidate| (!one.whole, one.mount.point.as_os_str().len());
                 if rank(candidate) < rank(kept) {
@@ -179,7 +181,7 @@ fn choose<'c>(candidates: &'c [Candidate], names: &MountNames) -> Vec<&'c Mount>
             None => chosen.push(candidate),
         }
     }
-    chosen.retain(|candidate| any || is_wanted(candidate, names));
+    chosen.retain(|candidate| is_wanted(candidate, names));
     chosen.into_iter().map(|candidate| &candidate.mount).collect()
 }
 
@@ -190,7 +192,7 @@ fn is_wanted(candidate: &Candidate, names: &MountNames) -> bool {
     names.device.keep(source, false)
         && names.kind.keep(kind, false)
         && names.point.keep(&point, false)
-        && (named || !is_remote(kind))
+        && (named || candidate.local || !is_remote(kind))
 }
 
 /// Whose room another machine or a program knows, which may not answer.
@@ -285,6 +287,7 @@ mod tests {
 39 27 8:65 / /ntfs rw - fuseblk /dev/sdf1 rw
 40 27 0:44 / /none rw - tmpfs none rw
 41 32 8:81 / /net/disk rw - ext4 /dev/sdg1 rw
+42 27 8:97 / /shared rw - gfs2 /dev/sdi1 rw
 ";
 
     #[test]
@@ -308,6 +311,7 @@ mod tests {
                 (37, "/dev/sde1", "/hidden", false, true),
                 (39, "/dev/sdf1", "/ntfs", false, false),
                 (41, "/dev/sdg1", "/net/disk", false, false),
+                (42, "/dev/sdi1", "/shared", false, false),
             ]
         );
     }
@@ -344,7 +348,7 @@ mod tests {
         assert_eq!(told(&[("include_device", "/dev/sd[bc]*"), ("include_type", "xfs")]), ["/data disk"]);
         assert_eq!(told(&[("include_device", "/dev/vda"), ("exclude_mountpoint", "/")]), ["/mnt"]);
         let excluded = told(&[("exclude_type", "ext4"), ("exclude_device", "tank")]);
-        assert_eq!(excluded, ["/data disk", "/ntfs"]);
+        assert_eq!(excluded, ["/data disk", "/ntfs", "/shared"]);
         assert!(!told(&[("exclude_mountpoint", "/")]).contains(&"/mnt".to_owned()), "no way round");
     }
 
@@ -352,7 +356,7 @@ mod tests {
     fn a_root_mounted_elsewhere_is_the_hosts_and_is_known_by_its_devices() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("proc/1")).unwrap();
-        let table = format!("{TABLE}42 27 0:50 / /b rw - btrfs /dev/sdh1 rw\n");
+        let table = format!("{TABLE}43 27 0:50 / /b rw - btrfs /dev/sdh1 rw\n");
         fs::write(folder.path().join("proc/1/mountinfo"), table).unwrap();
         let mut mounts = Mounts::new(&Options::at(folder.path()));
         let told = mounts.read(&MountNames::default()).unwrap();
@@ -372,9 +376,9 @@ mod tests {
         let options = Options { proc: folder.path().to_owned(), ..Options::default() };
         let mut mounts = Mounts::new(&options);
         let names = MountNames::default();
-        assert_eq!(mounts.read(&names).unwrap().len(), 7);
+        assert_eq!(mounts.read(&names).unwrap().len(), 8);
         fs::write(&path, "27 1 254:0 / /\n").unwrap();
-        assert_eq!(mounts.read(&names).unwrap().len(), 7, "the table is not read every time");
+        assert_eq!(mounts.read(&names).unwrap().len(), 8, "the table is not read every time");
         mounts.forget();
         for _ in 0..2 {
             let error = mounts.read(&names).unwrap_err();

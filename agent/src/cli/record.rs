@@ -1,7 +1,5 @@
 //! `whimbrel wal record`: the newest stored record, its bytes beside what they say.
 
-use std::path::PathBuf;
-
 use anyhow::Context as _;
 use serde_json::Value;
 use whimbrel_otlp::Signal;
@@ -9,7 +7,7 @@ use whimbrel_otlp::Signal;
 use super::{
     exit::{Exit, Outcome},
     print,
-    source::Source,
+    source::Running,
     telling, words,
 };
 use crate::admin;
@@ -25,10 +23,7 @@ const WIDTH: usize = 160;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    pub(super) source: Source,
-    /// The agent's control socket; without it, the one that the configuration names
-    #[arg(long, value_name = "PATH")]
-    pub(super) socket: Option<PathBuf>,
+    pub(super) running: Running,
     /// The newest of this source
     #[arg(long, value_name = "collectors/NAME")]
     pub(super) from: Option<String>,
@@ -42,10 +37,7 @@ pub(super) struct Args {
 
 /// Asks the running agent, and prints the answer.
 pub(super) fn run(args: &Args) -> Outcome {
-    let socket = match &args.socket {
-        Some(socket) => socket.clone(),
-        None => args.source.load()?.config.control_socket,
-    };
+    let socket = args.running.socket()?;
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in [("source", &args.from), ("signal", &args.signal)] {
         if let Some(value) = value {

@@ -1,7 +1,5 @@
 //! `whimbrel reload`: has the running agent read its configuration again, and says what it did.
 
-use std::path::PathBuf;
-
 use anyhow::Context as _;
 use http::StatusCode;
 use serde_json::Value;
@@ -9,7 +7,7 @@ use serde_json::Value;
 use super::{
     exit::{Exit, Outcome},
     print,
-    source::Source,
+    source::Running,
     words,
 };
 use crate::{admin, reload::refusal as refusal_of};
@@ -18,10 +16,7 @@ use crate::{admin, reload::refusal as refusal_of};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    pub(super) source: Source,
-    /// The agent's control socket; without it, the one that the configuration names
-    #[arg(long, value_name = "PATH")]
-    pub(super) socket: Option<PathBuf>,
+    pub(super) running: Running,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -29,13 +24,10 @@ pub(super) struct Args {
 
 /// Asks, and prints the answer.
 pub(super) fn run(args: &Args) -> Outcome {
-    let socket = match &args.socket {
-        Some(socket) => socket.clone(),
-        None => match args.source.load() {
-            Ok(loaded) => loaded.config.control_socket,
-            // The agent would find the same: it is not even asked.
-            Err(problems) => return refuse(args, &refusal_of(&problems)),
-        },
+    let socket = match args.running.socket() {
+        Ok(socket) => socket,
+        // The agent would find the same: it is not even asked.
+        Err(problems) => return refuse(args, &refusal_of(&problems)),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (status, body) = runtime.block_on(admin::reload(&socket))?;

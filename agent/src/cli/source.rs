@@ -1,4 +1,6 @@
-//! `-c`, which every command that needs the configuration takes.
+//! `-c`, which every command that needs the configuration takes, and `--socket` of those that ask a running agent.
+
+use std::path::PathBuf;
 
 use crate::config::{Loaded, Problems, ProcessEnvironment, Sources, load};
 
@@ -23,5 +25,28 @@ impl Source {
     /// Where it is read from.
     pub(super) fn sources(&self) -> Sources {
         Sources::from_arguments(&self.config)
+    }
+}
+
+/// Which running agent is asked.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct Running {
+    #[command(flatten)]
+    pub(super) source: Source,
+    /// The agent's control socket; without it, the one that the configuration names
+    #[arg(long, value_name = "PATH")]
+    pub(super) socket: Option<PathBuf>,
+}
+
+impl Running {
+    /// Its control socket. The configuration is read only where it must say.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub(super) fn socket(&self) -> Result<PathBuf, Problems> {
+        match &self.socket {
+            Some(socket) => Ok(socket.clone()),
+            None => Ok(self.source.load()?.config.control_socket),
+        }
     }
 }

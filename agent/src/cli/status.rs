@@ -1,13 +1,13 @@
 //! `whimbrel status`: what the running agent says over its control socket.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::{
     exit::{Exit, Outcome},
     print,
-    source::Source,
+    source::Running,
     words,
 };
 use crate::admin;
@@ -16,10 +16,7 @@ use crate::admin;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    pub(super) source: Source,
-    /// The agent's control socket; without it, the one that the configuration names
-    #[arg(long, value_name = "PATH")]
-    pub(super) socket: Option<PathBuf>,
+    pub(super) running: Running,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -27,10 +24,7 @@ pub(super) struct Args {
 
 /// Asks, and prints the answer.
 pub(super) fn run(args: &Args) -> Outcome {
-    let socket = match &args.socket {
-        Some(socket) => socket.clone(),
-        None => args.source.load()?.config.control_socket,
-    };
+    let socket = args.running.socket()?;
     let status = ask(&socket)?;
     if args.json {
         print::json(&status)?;

@@ -219,7 +219,7 @@ class VictoriaMetrics:
     """
 
     name = "VictoriaMetrics"
-    units = {"s": "seconds", "By": "bytes", "Hz": "hertz", "Cel": "celsius", "1": ""}
+    units = {"s": "seconds", "By": "bytes", "Hz": "hertz", "Cel": "celsius", "bit/s": "bit_per_second", "1": ""}
 
     def __init__(self, programs, folder):
         self.folder, self.port = folder, free_port()

@@ -19,6 +19,8 @@ const SIZE: (u32, u32) = (400, 170);
 /// Room for what stands beside the axes.
 const LEFT: u32 = 68;
 const BELOW: u32 = 24;
+/// Half a label of the time axis stands to the right of its end.
+const BESIDE: u32 = 34;
 const FONT: i32 = 16;
 const STROKE: u32 = 2;
 
@@ -105,7 +107,7 @@ fn draw<B: DrawingBackend>(
 ) -> Result<(), plotters::drawing::DrawingAreaErrorKind<B::ErrorType>> {
     let mut chart = ChartBuilder::on(area)
         .margin(6)
-        .margin_right(12)
+        .margin_right(BESIDE)
         .x_label_area_size(BELOW)
         .y_label_area_size(LEFT)
         .build_cartesian_2d(frame.from..frame.to, frame.bottom..frame.top)?;

@@ -33,7 +33,7 @@ pub(super) fn hosts(hosts: &[HostRow], now_ns: i64) -> Markup {
                 "): cloned machines? On the clones, remove /etc/machine-id and run systemd-machine-id-setup."
             }
         }
-        table {
+        table.cards {
             thead { tr { th { "host" } th { "system" } th { "service" } th.n { "resources" } th { "first heard (UTC)" } th.n { "last heard" } } }
             tbody {
                 @for host in hosts {
@@ -46,7 +46,7 @@ pub(super) fn hosts(hosts: &[HostRow], now_ns: i64) -> Markup {
                         }
                         td.wide { (system(&host.attributes)) }
                         td { (text::plain(&host.attributes["service.name"])) }
-                        td.n { (text::count(host.resources.unsigned_abs())) }
+                        td.n data-is="resources" { (text::count(host.resources.unsigned_abs())) }
                         td { (text::clock(host.first_ns)) }
                         td.n.warn[now_ns.saturating_sub(host.last_ns) > SILENT_NS] { (text::ago(host.last_ns, now_ns)) }
                     }
@@ -67,7 +67,7 @@ fn system(attributes: &Value) -> String {
 pub(super) fn metrics(metrics: &Value, look: &Look, now_ns: i64) -> Markup {
     let metrics = metrics["metrics"].as_array().map_or(&[][..], Vec::as_slice);
     html! {
-        table {
+        table.cards {
             thead {
                 tr { th { "metric" } th { "kind" } th { "unit" } th.n { "series" } th.n { "last value" } th.n { "when" } }
             }
@@ -80,10 +80,10 @@ pub(super) fn metrics(metrics: &Value, look: &Look, now_ns: i64) -> Markup {
                         td.wide { a id={ "m-" (text::cut(name)) } href={ (look.with_metric(name).link()) "#metric" } { (text::cut(name)) } }
                         td { (kind(metric)) }
                         td { (text::cut(unit)) }
-                        td.n { (text::count(metric["series"].as_u64().unwrap_or(0))) }
+                        td.n data-is="series" { (text::count(metric["series"].as_u64().unwrap_or(0))) }
                         td.n {
                             (text::value(&metric["last"]["value"], unit))
-                            @if metric["series"].as_u64() > Some(1) { br; span.dim { (text::values(&metric["last"]["attributes"])) } }
+                            @if metric["series"].as_u64() > Some(1) { " " br; span.dim { (text::values(&metric["last"]["attributes"])) } }
                         }
                         td.n { @if let Some(arrived) = metric["last"]["arrived_ns"].as_i64() { (text::ago(arrived, now_ns)) } }
                     }

@@ -200,6 +200,8 @@ async fn as_many_follow_as_may_and_who_goes_makes_room() {
     }
     assert_eq!(follow(&stub, "/live").await.err(), Some(StatusCode::SERVICE_UNAVAILABLE));
     page(&stub, "/").await;
+    let told = &get(&stub, "/api/stats").await["page"];
+    assert_eq!((&told["viewers"], &told["refused_viewers"]), (&VIEWERS.into(), &1.into()));
     viewers.truncate(VIEWERS / 2);
     let mut again = loop {
         match follow(&stub, "/live").await {
@@ -225,6 +227,7 @@ async fn looks_are_bounded() {
         assert!(viewers.len() < 100);
     };
     assert_eq!(refused, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(get(&stub, "/api/stats").await["page"]["refused_looks"], 1);
     follow(&stub, "/live?metric=m0").await.unwrap();
 }
 

@@ -117,6 +117,7 @@ impl Ui {
             "down": self.standing()["down"],
             "signals": signals,
             "held": totals["held"],
+            "page": self.live.report(),
             "expired": {
                 "by_rows": expired("expired_by_rows"),
                 "by_age": expired("expired_by_age"),

@@ -6,7 +6,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,6 +17,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use serde_json::{Value, json};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::MissedTickBehavior,
@@ -100,6 +104,8 @@ pub(crate) struct Live {
     ground: Arc<Ground>,
     looks: Arc<Mutex<HashMap<Look, watch::Receiver<Arc<Picture>>>>>,
     viewers: Arc<Semaphore>,
+    /// Turned away, for [`LiveError::Viewers`] and for [`LiveError::Looks`].
+    refused: [AtomicU64; 2],
     /// Turns true when the stub stops: events that went on would hold up the end.
     stopped: watch::Receiver<bool>,
 }
@@ -111,11 +117,23 @@ impl Live {
             stopped,
             looks: Arc::default(),
             viewers: Arc::new(Semaphore::new(MAX_VIEWERS)),
+            refused: Default::default(),
         }
     }
 
     pub(crate) fn demo(&self) -> Option<&super::Demo> {
         self.ground.demo.as_deref()
+    }
+
+    /// Who follows, and how many were turned away.
+    pub(crate) fn report(&self) -> Value {
+        let [viewers, looks] = &self.refused;
+        json!({
+            "viewers": MAX_VIEWERS - self.viewers.available_permits(),
+            "looks": lock(&self.looks).len(),
+            "refused_viewers": viewers.load(Ordering::Relaxed),
+            "refused_looks": looks.load(Ordering::Relaxed),
+        })
     }
 
     /// The picture of a look as it is now.
@@ -130,7 +148,10 @@ impl Live {
 
     /// Server-sent events of a look: all fragments first, then what changes.
     pub(crate) fn events(&self, look: Look) -> Result<AnswerBytes, LiveError> {
-        let place = Arc::clone(&self.viewers).try_acquire_owned().map_err(|_| LiveError::Viewers)?;
+        let place = Arc::clone(&self.viewers).try_acquire_owned().map_err(|_| {
+            self.refused[0].fetch_add(1, Ordering::Relaxed);
+            LiveError::Viewers
+        })?;
         let pictures = self.follow(look)?;
         Ok(StreamBody::new(events(pictures, place, self.stopped.clone())).boxed_unsync())
     }
@@ -143,6 +164,7 @@ impl Live {
             return Ok(pictures.clone());
         }
         if looks.len() >= MAX_LOOKS {
+            self.refused[1].fetch_add(1, Ordering::Relaxed);
             return Err(LiveError::Looks);
         }
         let (show, pictures) = watch::channel(Arc::new(Picture::default()));

@@ -166,20 +166,34 @@ impl Launcher {
         Ok(Ok(()))
     }
 
-    /// Changes the configuration as a user would, and has the agent read it.
+    /// Changes the configuration as a user would, and has the agent read it. What the agent does not take is put
+    /// back, so that the next start has what the page shows.
     async fn load(&mut self, hostile: bool) -> Result<(), String> {
         let programs = self.programs.as_ref().ok_or("the programs are not started yet")?;
         programs.configure(hostile).map_err(|error| format!("{error:#}"))?;
-        self.hostile = hostile;
+        match self.reload().await {
+            Ok(generation) => {
+                self.hostile = hostile;
+                let what = if hostile { "loaded: a hostile plugin" } else { "unloaded: the hostile plugin" };
+                let told = format!("{what}; the configuration's generation is {generation}");
+                self.watch.tell(&*self.clock, told);
+                Ok(())
+            }
+            Err(why) => {
+                programs.configure(self.hostile).map_err(|error| format!("{why}; and {error:#}"))?;
+                Err(why)
+            }
+        }
+    }
+
+    /// The generation of the configuration that the agent took.
+    async fn reload(&self) -> Result<String, String> {
         let (status, body) = admin::reload(&self.control()).await.map_err(|error| error.to_string())?;
         let answer = parsed(body).unwrap_or_default();
         if status != StatusCode::OK {
             return Err(format!("the agent refused to reload: {answer}"));
         }
-        let what = if hostile { "loaded: a hostile plugin" } else { "unloaded: the hostile plugin" };
-        let generation = words::plain(&answer["generation"]);
-        self.watch.tell(&*self.clock, format!("{what}; the configuration's generation is {generation}"));
-        Ok(())
+        Ok(words::plain(&answer["generation"]))
     }
 
     async fn fetch_record(&mut self) -> Result<(), String> {

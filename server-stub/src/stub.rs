@@ -204,24 +204,20 @@ async fn serve(
     ));
     let outage = Outage::new(2);
     let demo = options.demo.clone().map(|socket| Arc::new(Demo::new(socket, outage.clone())));
-    let ground = Ground {
+    let ground = Arc::new(Ground {
         store: store.clone(),
-        figures: Arc::clone(&figures),
+        figures,
         demo: demo.clone(),
         outage: outage.clone(),
         data: options.data.to_string(),
         started: now,
         endpoints: listening,
-    };
+    });
     let page = Arc::new(Ui {
-        store: store.clone(),
-        live: Live::new(ground, stopped.clone()),
+        live: Live::new(Arc::clone(&ground), stopped.clone()),
+        ground,
         faults,
-        figures,
         release: release.clone(),
-        outage: outage.clone(),
-        data: options.data.to_string(),
-        started: now,
         started_ns: now_ns(),
     });
     let receive_http = {

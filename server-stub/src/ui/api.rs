@@ -29,17 +29,17 @@ impl Ui {
             "metrics" => {
                 let host = given.text("host");
                 given.done()?;
-                Ok(self.store.ask(move |c| query::metrics(c, host.as_deref())).await?)
+                Ok(self.ground.store.ask(move |c| query::metrics(c, host.as_deref())).await?)
             }
             "series" => {
                 let filter = point_filter(&mut given, limit)?;
                 given.done()?;
-                Ok(self.store.ask(move |c| query::series(c, &filter)).await?)
+                Ok(self.ground.store.ask(move |c| query::series(c, &filter)).await?)
             }
             "values" => {
                 let filter = point_filter(&mut given, |_| Ok(i64::MAX))?;
                 given.done()?;
-                Ok(self.store.ask(move |c| query::values(c, &filter)).await?)
+                Ok(self.ground.store.ask(move |c| query::values(c, &filter)).await?)
             }
             "logs" => {
                 let filter = LogFilter {
@@ -51,7 +51,7 @@ impl Ui {
                     limit: limit(&mut given)?,
                 };
                 given.done()?;
-                Ok(self.store.ask(move |c| query::logs(c, &filter)).await?)
+                Ok(self.ground.store.ask(move |c| query::logs(c, &filter)).await?)
             }
             "spans" => {
                 let filter = SpanFilter {
@@ -62,19 +62,19 @@ impl Ui {
                     limit: limit(&mut given)?,
                 };
                 given.done()?;
-                Ok(self.store.ask(move |c| query::spans(c, &filter)).await?)
+                Ok(self.ground.store.ask(move |c| query::spans(c, &filter)).await?)
             }
             "hosts" => {
                 let limit = limit(&mut given)?;
                 given.done()?;
-                Ok(self.store.ask(move |c| query::hosts(c, limit)).await?)
+                Ok(self.ground.store.ask(move |c| query::hosts(c, limit)).await?)
             }
             "requests" => {
                 let signal: Option<Signal> = given.parse("signal")?;
                 let before = given.parse("before")?.unwrap_or(i64::MAX);
                 let limit = limit(&mut given)?;
                 given.done()?;
-                Ok(self.store.ask(move |c| query::requests(c, signal, before, limit)).await?)
+                Ok(self.ground.store.ask(move |c| query::requests(c, signal, before, limit)).await?)
             }
             "latest" => {
                 let since: Option<Cursor> = given.parse("since")?;
@@ -89,12 +89,12 @@ impl Ui {
 
     /// Everything that is counted, by signal.
     async fn stats(&self) -> Result<Value, UiError> {
-        let totals = self.store.ask(query::totals).await?;
+        let totals = self.ground.store.ask(query::totals).await?;
         let counters = &totals["counters"];
         let now = Instant::now();
         let mut signals = Map::new();
         for signal in Signal::ALL {
-            let mut figures = lock(&self.figures).report(signal, now);
+            let mut figures = lock(&self.ground.figures).report(signal, now);
             for what in [
                 "requests",
                 "items",
@@ -111,9 +111,9 @@ impl Ui {
         let expired = |cause: &str| counters.get(cause).cloned().unwrap_or_else(|| json!({}));
         Ok(json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "data": self.data,
+            "data": self.ground.data,
             "started_ns": self.started_ns,
-            "uptime_s": now.duration_since(self.started).as_secs_f64(),
+            "uptime_s": now.duration_since(self.ground.started).as_secs_f64(),
             "down": self.standing()["down"],
             "signals": signals,
             "held": totals["held"],
@@ -129,11 +129,11 @@ impl Ui {
     /// What is new since a cursor; if nothing is, waits for it for a while.
     async fn latest(&self, since: Option<Cursor>, wait: Duration, limit: i64) -> Result<Value, UiError> {
         let deadline = tokio::time::Instant::now() + wait;
-        let mut commits = self.store.commits();
+        let mut commits = self.ground.store.commits();
         loop {
             // Marked before it is asked, so that no commit falls between the two.
             commits.mark_unchanged();
-            let (cursor, answer) = self.store.ask(move |c| query::latest(c, since, limit)).await?;
+            let (cursor, answer) = self.ground.store.ask(move |c| query::latest(c, since, limit)).await?;
             if since != Some(cursor) || wait.is_zero() {
                 return Ok(answer);
             }

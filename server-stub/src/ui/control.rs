@@ -56,8 +56,8 @@ impl Ui {
                 lock(&self.faults).clear();
                 self.release.send_modify(|n| *n += 1);
                 if data {
-                    self.store.clear().await?;
-                    lock(&self.figures).clear(now);
+                    self.ground.store.clear().await?;
+                    lock(&self.ground.figures).clear(now);
                 }
                 Ok(self.rules(now))
             }

@@ -10,7 +10,7 @@ mod page;
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::{
@@ -23,12 +23,11 @@ use tokio::sync::watch;
 
 use crate::{
     faults::Book,
-    figures::Figures,
     listen::Closed,
-    outage::{Down, Outage},
+    outage::Down,
     parameters::{ParameterError, Parameters},
     receive::{Answer, now_ns, with_body, with_stream},
-    store::{Store, StoreError},
+    store::StoreError,
 };
 
 pub(crate) use page::{Demo, Ground, Live};
@@ -37,17 +36,11 @@ use page::{DemoError, LiveError, Look};
 /// What the user interface reads and sets.
 #[derive(Debug)]
 pub(crate) struct Ui {
-    pub(crate) store: Store,
+    pub(crate) ground: Arc<Ground>,
     pub(crate) live: Live,
     pub(crate) faults: Arc<Mutex<Book>>,
-    pub(crate) figures: Arc<Mutex<Figures>>,
     /// Lets requests go that hang on command.
     pub(crate) release: watch::Sender<u64>,
-    /// Takes the OTLP listeners down, and up again.
-    pub(crate) outage: Outage,
-    /// Where the data lives, for people.
-    pub(crate) data: String,
-    pub(crate) started: Instant,
     pub(crate) started_ns: u64,
 }
 
@@ -116,7 +109,8 @@ impl Ui {
             "/icon.svg" => with_body(StatusCode::OK, "image/svg+xml", page::ICON.into()),
             "/live" => with_stream("text/event-stream", self.live.events(look)?),
             _ => {
-                let page = self.live.picture(look.clone()).await?.page(&look, self.live.demo().is_some());
+                let page =
+                    self.live.picture(look.clone()).await?.page(&look, self.ground.demo.as_deref().is_some());
                 with_body(StatusCode::OK, "text/html; charset=utf-8", page.into_bytes())
             }
         })
@@ -126,7 +120,7 @@ impl Ui {
     async fn press(&self, request: &Request<Incoming>) -> Result<Answer, UiError> {
         refuse_foreign(request.headers(), request.uri())?;
         takes(request, Method::POST)?;
-        let demo = self.live.demo().ok_or(UiError::NoDemo)?;
+        let demo = self.ground.demo.as_deref().ok_or(UiError::NoDemo)?;
         match request.uri().path().trim_start_matches("/demo/") {
             "stop" => demo.stop_backend().await,
             "start" => demo.start_backend().await,
@@ -145,17 +139,17 @@ impl Ui {
     /// Closes the OTLP listeners and cuts their connections, for a time or until [`Ui::up`]. Returns once they are
     /// closed; this interface goes on.
     pub(crate) async fn down(&self, length: Option<Duration>) {
-        self.outage.down(length, now_ns()).await;
+        self.ground.outage.down(length, now_ns()).await;
     }
 
     /// Opens the OTLP listeners again. Whether they are open: not, for now, where another process took their ports.
     pub(crate) async fn up(&self) -> bool {
-        self.outage.up().await
+        self.ground.outage.up().await
     }
 
     /// Since and until when the OTLP listeners are down; `None`: they are not.
     pub(crate) fn outage(&self) -> Option<Down> {
-        self.outage.state()
+        self.ground.outage.state()
     }
 
     async fn route(&self, request: &Request<Incoming>) -> Result<Value, UiError> {

@@ -61,8 +61,8 @@ impl Curve {
 
 /// A chart of `curves` over the times `from..=to`; none where there is nothing to draw.
 pub(super) fn svg(curves: &[Curve], (from, to): (i64, i64), unit: Unit) -> Option<String> {
-    let all = || curves.iter().flat_map(|c| c.pieces.iter().flatten()).map(|(_, value)| *value);
-    let values = || all().filter(|value| is_drawn(*value));
+    let points = || curves.iter().flat_map(|curve| curve.pieces.iter().flatten());
+    let values = || points().map(|(_, value)| *value).filter(|value| is_drawn(*value));
     if values().next().is_none() || from >= to {
         return None;
     }

@@ -111,18 +111,14 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    pub(crate) fn new(ground: Ground, stopped: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(ground: Arc<Ground>, stopped: watch::Receiver<bool>) -> Self {
         Self {
-            ground: Arc::new(ground),
+            ground,
             stopped,
             looks: Arc::default(),
             viewers: Arc::new(Semaphore::new(MAX_VIEWERS)),
             refused: Default::default(),
         }
-    }
-
-    pub(crate) fn demo(&self) -> Option<&super::Demo> {
-        self.ground.demo.as_deref()
     }
 
     /// Who follows, and how many were turned away.

@@ -45,13 +45,13 @@ const LEGEND: usize = 60;
 /// Fragments by the id of their place on the page.
 pub(super) type Fragments = Vec<(&'static str, String)>;
 
-/// Where a picture is drawn from.
+/// What the user interface reads, and where a picture is drawn from.
 #[derive(Debug)]
 pub(crate) struct Ground {
     pub(crate) store: Store,
     pub(crate) figures: Arc<Mutex<Figures>>,
     pub(crate) demo: Option<Arc<Demo>>,
-    /// Whether the listeners of OTLP are down on command.
+    /// Takes the OTLP listeners down, and up again.
     pub(crate) outage: Outage,
     /// Where the data lives, for people.
     pub(crate) data: String,

@@ -204,7 +204,7 @@ async fn run() {
     options.sync = SyncPolicy::Never;
     let (wal, _) = Wal::open(&folder.path().join("wal"), options).unwrap();
     let resource = Resource::new(&Attributes::new().with("host.name", "bench").with("os.type", "linux"));
-    let into = Store::new(wal.clone(), resource, Arc::new(SystemClock), OnFull::DropOldest);
+    let into = Store::new(wal.clone(), resource, Arc::new(SystemClock), OnFull::DropOldest, OnFull::Block);
 
     let mut options = HostOptions::new(folder.path().join("cache"));
     // target/PROFILE/deps/this

@@ -154,7 +154,13 @@ impl Pipeline {
         }
         let attributes = resource::attributes(&config.resource, &around);
         let resource = Resource::new(&Attributes::from_iter(attributes.iter().map(|(k, v)| (k, v.as_str()))));
-        let store = Store::new(wal.clone(), resource, clock.clone(), config.wal.on_full_collectors);
+        let store = Store::new(
+            wal.clone(),
+            resource,
+            clock.clone(),
+            config.wal.on_full_collectors,
+            config.wal.on_full_receivers,
+        );
 
         let mut exporters = Vec::new();
         for exporter in &config.exporters {

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     collect::{Changes, Roster},
-    config::{Config, Loaded, Problems},
+    config::{Config, Exporter, Loaded, Problems, Receiver},
     status::Configuration,
 };
 
@@ -185,8 +185,18 @@ pub fn refusal(problems: &Problems) -> serde_json::Value {
 /// What differs and is not applied, by its key.
 fn restart_needed(started: &Config, wanted: &Config) -> Vec<String> {
     // Taken apart, so that a new section cannot be forgotten here.
-    let Config { data_dir, log, resource, collectors: _, wal, exporters, health, control_socket, system } =
-        started;
+    let Config {
+        data_dir,
+        log,
+        resource,
+        collectors: _,
+        receivers,
+        wal,
+        exporters,
+        health,
+        control_socket,
+        system,
+    } = started;
     let sections = [
         ("data_dir", *data_dir != wanted.data_dir),
         ("log", *log != wanted.log),
@@ -198,14 +208,21 @@ fn restart_needed(started: &Config, wanted: &Config) -> Vec<String> {
     ];
     let mut names: Vec<String> =
         sections.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect();
-    for exporter in exporters {
-        if wanted.exporters.iter().find(|other| other.name == exporter.name) != Some(exporter) {
-            names.push(format!("exporters.{}", exporter.name));
-        }
-    }
-    let new = wanted.exporters.iter().filter(|other| !exporters.iter().any(|one| one.name == other.name));
-    names.extend(new.map(|exporter| format!("exporters.{}", exporter.name)));
+    let exporter = |one: &Exporter| format!("exporters.{}", one.name);
+    let receiver = |one: &Receiver| format!("receivers.{}", one.name);
+    names.extend(differing(exporters, &wanted.exporters, exporter));
+    names.extend(differing(receivers, &wanted.receivers, receiver));
     names.sort();
+    names
+}
+
+/// The names of those that are in one list and not, or not the same, in the other.
+fn differing<T: PartialEq>(started: &[T], wanted: &[T], name: impl Fn(&T) -> String) -> Vec<String> {
+    let gone = started.iter().filter(|one| !wanted.contains(one));
+    let new = wanted.iter().filter(|one| !started.contains(one));
+    let mut names: Vec<String> = gone.chain(new).map(name).collect();
+    names.sort();
+    names.dedup();
     names
 }
 

@@ -22,7 +22,7 @@ const RESOURCE_ROOM: usize = 512;
 /// How long a source under `block` waits for room before it is told "not now".
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// A batch on its way in: one OTLP export request of one signal, from one source.
+/// A batch on its way in: one OTLP export request of one signal, from one source. The agent's resource is put to it.
 #[derive(Debug)]
 pub struct Batch<'a> {
     /// Which of the three.
@@ -35,6 +35,21 @@ pub struct Batch<'a> {
     pub checkpoint: Option<&'a [u8]>,
 }
 
+/// A batch that is complete, and was walked by whoever brings it.
+#[derive(Debug)]
+pub struct Sealed<'a> {
+    /// Which of the three.
+    pub signal: Signal,
+    /// The export request, protobuf.
+    pub request: &'a [u8],
+    /// What the walk counted in it.
+    pub items: u32,
+    /// The configured name, `receivers/NAME`.
+    pub source: &'a str,
+    /// The request as one zstd frame that says its content size and needs no dictionary, to be stored as it is.
+    pub frame: Option<Vec<u8>>,
+}
+
 /// What became durable.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stored {
@@ -44,6 +59,14 @@ pub struct Stored {
     pub records: u32,
     /// Uncompressed bytes.
     pub bytes: u64,
+}
+
+impl std::ops::AddAssign for Stored {
+    fn add_assign(&mut self, other: Self) {
+        self.items += other.items;
+        self.records += other.records;
+        self.bytes += other.bytes;
+    }
 }
 
 /// Why a batch was not stored. Nothing of it is, or, of a batch that had to be parted, its first parts only.
@@ -63,6 +86,14 @@ pub enum StoreError {
     Stopping,
 }
 
+fn when_full(policy: OnFull) -> WhenFull {
+    match policy {
+        OnFull::Block => WhenFull::Block { up_to: LONGEST_WAIT },
+        OnFull::DropOldest => WhenFull::DropOldest,
+        OnFull::DropNewest => WhenFull::DropNewest,
+    }
+}
+
 /// Appends batches to the WAL. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -70,6 +101,7 @@ pub struct Store {
     resource: Arc<Resource>,
     clock: Arc<dyn Clock>,
     collectors_when_full: WhenFull,
+    receivers_when_full: WhenFull,
 }
 
 /// The WAL's lane of a signal. On disk: never to be changed.
@@ -88,14 +120,27 @@ pub fn signal_of(lane: Lane) -> Signal {
 }
 
 impl Store {
-    /// A store over an open WAL. `resource` is merged into every batch; `when_full` is what collectors' batches do
-    /// when the WAL is at its limit.
-    pub fn new(wal: Wal, resource: Resource, clock: Arc<dyn Clock>, when_full: OnFull) -> Self {
-        let collectors_when_full = match when_full {
-            OnFull::Block => WhenFull::Block { up_to: LONGEST_WAIT },
-            OnFull::DropOldest => WhenFull::DropOldest,
-        };
-        Self { wal, resource: Arc::new(resource), clock, collectors_when_full }
+    /// A store over an open WAL. `resource` is merged into every [`Batch`]; the policies are what collectors' and
+    /// receivers' batches do when the WAL is at its limit.
+    pub fn new(
+        wal: Wal,
+        resource: Resource,
+        clock: Arc<dyn Clock>,
+        collectors_when_full: OnFull,
+        receivers_when_full: OnFull,
+    ) -> Self {
+        Self {
+            wal,
+            resource: Arc::new(resource),
+            clock,
+            collectors_when_full: when_full(collectors_when_full),
+            receivers_when_full: when_full(receivers_when_full),
+        }
+    }
+
+    /// The agent's resource, as it is merged into batches.
+    pub fn resource(&self) -> &Resource {
+        &self.resource
     }
 
     /// Makes a batch durable, as `wal.sync` says, and its checkpoint with its last record.
@@ -111,47 +156,88 @@ impl Store {
             return Ok(Stored::default());
         }
         if merged.len() <= whimbrel_wal::MAX_RECORD {
-            return self.append_record(&batch, &merged, walked.items, batch.checkpoint).await;
+            let payload = if walked.items == 0 { &[] } else { &merged[..] };
+            return self.append_record(self.of(&batch, payload, walked.items), None).await;
         }
         let parts = whimbrel_otlp::part(batch.signal, &merged, whimbrel_wal::MAX_RECORD)?;
         let mut stored = Stored::default();
         let last = parts.len().saturating_sub(1);
         for (index, part) in parts.iter().enumerate() {
             let items = whimbrel_otlp::walk(batch.signal, part)?.items;
-            let checkpoint = batch.checkpoint.filter(|_| index == last);
-            let one = self.append_record(&batch, part, items, checkpoint).await?;
-            stored.items += one.items;
-            stored.records += one.records;
-            stored.bytes += one.bytes;
+            let mut record = self.of(&batch, part, items);
+            record.checkpoint = batch.checkpoint.filter(|_| index == last);
+            stored += self.append_record(record, None).await?;
         }
         Ok(stored)
     }
 
-    async fn append_record(
-        &self,
-        batch: &Batch<'_>,
-        payload: &[u8],
-        items: u32,
-        checkpoint: Option<&[u8]>,
-    ) -> Result<Stored, StoreError> {
-        let payload = if items == 0 { &[] } else { payload };
-        let prepared = self.wal.prepare(NewRecord {
+    /// Makes a batch of a receiver durable, as `wal.sync` says. Nothing is put to it; it is parted where it is larger
+    /// than a record may be.
+    ///
+    /// Cancel safety: as [`append`](Self::append).
+    ///
+    /// # Errors
+    /// [`StoreError`], as [`append`](Self::append).
+    pub async fn append_sealed(&self, batch: Sealed<'_>) -> Result<Stored, StoreError> {
+        if batch.items == 0 {
+            return Ok(Stored::default());
+        }
+        if batch.request.len() <= whimbrel_wal::MAX_RECORD {
+            let record = self.of_sealed(&batch, batch.request, batch.items);
+            return self.append_record(record, batch.frame).await;
+        }
+        let mut stored = Stored::default();
+        for part in whimbrel_otlp::part(batch.signal, batch.request, whimbrel_wal::MAX_RECORD)? {
+            let items = whimbrel_otlp::walk(batch.signal, &part)?.items;
+            stored += self.append_record(self.of_sealed(&batch, &part, items), None).await?;
+        }
+        Ok(stored)
+    }
+
+    fn of<'a>(&self, batch: &Batch<'a>, payload: &'a [u8], items: u32) -> NewRecord<'a> {
+        NewRecord {
             lane: lane_of(batch.signal),
             source: batch.source,
             label: "",
             items,
             ingest_ns: clock::unix_ns(&*self.clock),
             payload,
-            checkpoint,
+            checkpoint: batch.checkpoint,
             when_full: self.collectors_when_full,
-        })?;
+        }
+    }
+
+    fn of_sealed<'a>(&self, batch: &Sealed<'a>, payload: &'a [u8], items: u32) -> NewRecord<'a> {
+        NewRecord {
+            lane: lane_of(batch.signal),
+            source: batch.source,
+            label: "",
+            items,
+            ingest_ns: clock::unix_ns(&*self.clock),
+            payload,
+            checkpoint: None,
+            when_full: self.receivers_when_full,
+        }
+    }
+
+    async fn append_record(
+        &self,
+        record: NewRecord<'_>,
+        frame: Option<Vec<u8>>,
+    ) -> Result<Stored, StoreError> {
+        let stored =
+            Stored { items: u64::from(record.items), records: 1, bytes: record.payload.len() as u64 };
+        let prepared = match frame {
+            Some(frame) => self.wal.prepare_frame(record, frame)?,
+            None => self.wal.prepare(record)?,
+        };
         let (tell, told) = oneshot::channel();
         self.wal.append(prepared, move |result| {
             // Nobody waits any more when the caller was cancelled; the record is durable all the same.
             let _ = tell.send(result);
         });
         told.await.map_err(|_| StoreError::Stopping)??;
-        Ok(Stored { items: u64::from(items), records: 1, bytes: payload.len() as u64 })
+        Ok(stored)
     }
 
     /// The last durable checkpoint of a source.

@@ -68,7 +68,7 @@ impl Roster {
         let resource = Resource::new(&Attributes::new());
         let ground = Ground {
             host: Host::new(HostOptions::new(folder.join("cache"))).unwrap(),
-            store: Store::new(wal, resource, clock.clone(), config::OnFull::Block),
+            store: Store::new(wal, resource, clock.clone(), config::OnFull::Block, config::OnFull::Block),
             system: Arc::new(System::new(system::Options::default())),
             clock,
         };

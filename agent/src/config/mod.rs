@@ -19,6 +19,7 @@
 //! serde stops at the first error and knows no places, so no type here is deserialised: the tree keeps every key and
 //! value with its line and column, and the checks note what is wrong and go on.
 
+mod receivers;
 mod types;
 
 mod load;
@@ -49,5 +50,6 @@ pub use load::{Loaded, load};
 pub use problem::{Problem, Problems};
 pub use show::Shown;
 pub use text::Location;
+pub use receivers::*;
 pub use types::*;
 pub use units::{show_duration, show_size};

@@ -4,6 +4,8 @@
 //! configurations is shown as it is written; in the latter, texts under keys that commonly hold secrets and URLs with
 //! a password are not shown either. Endpoints are shown: they can't hold user names, queries or `${file:...}`.
 
+mod receivers;
+
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -105,25 +107,41 @@ impl Loaded {
 
     /// The configuration as it works: every default filled in, paths absolute, without secrets.
     pub fn effective(&self) -> Shown {
-        let Config { data_dir, log, resource, collectors, wal, exporters, health, control_socket, system } =
-            &self.config;
+        let Config {
+            data_dir,
+            log,
+            resource,
+            collectors,
+            receivers,
+            wal,
+            exporters,
+            health,
+            control_socket,
+            system,
+        } = &self.config;
         let resource = resource.iter().map(|(name, value)| (name.clone(), self.shown_attribute(name, value)));
-        let on_full = match wal.on_full_collectors {
-            OnFull::Block => "block",
-            OnFull::DropOldest => "drop_oldest",
-        };
+        let on_full = [("collectors", wal.on_full_collectors), ("receivers", wal.on_full_receivers)];
+        let on_full = on_full.map(|(whose, what)| {
+            let what = match what {
+                OnFull::Block => "block",
+                OnFull::DropOldest => "drop_oldest",
+                OnFull::DropNewest => "drop_newest",
+            };
+            (whose, text(what))
+        });
         let listen = |address: &std::net::SocketAddr| map([("listen", text(address))]);
         map([
             ("data_dir", text(data_dir.display())),
             ("log", map([("level", text(level_name(log.level))), ("format", text(format_name(log.format)))])),
             ("resource", Shown::Map(resource.collect())),
             ("collectors", named(collectors, |one| (one.name.clone(), self.collector(one)))),
+            ("receivers", named(receivers, |one| (one.name.clone(), receivers::receiver(one)))),
             (
                 "wal",
                 map([
                     ("sync", sync(wal.sync)),
                     ("max_size", text(show_size(wal.max_size))),
-                    ("on_full", map([("collectors", text(on_full))])),
+                    ("on_full", map(on_full)),
                     ("zstd_level", number(i64::from(wal.zstd_level))),
                     ("encryption", encryption(&wal.encryption)),
                 ]),

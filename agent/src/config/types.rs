@@ -11,6 +11,8 @@ use std::{
 
 use whimbrel_otlp::Signal;
 
+use super::receivers::Receiver;
+
 /// The collectors that are shipped inside the agent, as `builtin:NAME`.
 pub const BUILTIN_PLUGINS: &[&str] = &["heartbeat", "host"];
 
@@ -40,6 +42,8 @@ pub struct Config {
     pub resource: BTreeMap<String, String>,
     /// What is asked on an interval.
     pub collectors: Vec<Collector>,
+    /// What others send to.
+    pub receivers: Vec<Receiver>,
     /// The durable buffer.
     pub wal: Wal,
     /// The ways out.
@@ -201,6 +205,8 @@ pub struct Wal {
     pub max_size: u64,
     /// What happens to collectors' batches when it is full. Default drop_oldest.
     pub on_full_collectors: OnFull,
+    /// What happens to receivers' batches when it is full. Default block.
+    pub on_full_receivers: OnFull,
     /// zstd level; 0 stores plainly. Default 1, 0 to 19.
     pub zstd_level: i32,
     /// How the records are sealed.
@@ -225,6 +231,8 @@ pub enum OnFull {
     Block,
     /// Lagging exporters lose their oldest, counted.
     DropOldest,
+    /// What comes is refused at once, counted.
+    DropNewest,
 }
 
 /// `wal.encryption`

@@ -46,6 +46,11 @@ impl Compressors {
         Self { level, kept: Mutex::default() }
     }
 
+    /// Whether payloads are stored as they are.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.level == 0
+    }
+
     /// The payload as it is stored. Level 0 stores it plainly.
     pub(crate) fn compress(&self, payload: &[u8]) -> io::Result<(Codec, Vec<u8>)> {
         if self.level == 0 {
@@ -66,6 +71,20 @@ impl Compressors {
             }
         }
         Ok((Codec::Zstd, frame))
+    }
+}
+
+/// Whether a foreign frame can stand for a payload of `len` bytes, by its header: content size, no dictionary.
+pub(crate) fn check_frame(frame: &[u8], len: usize) -> Result<(), String> {
+    match zstd::zstd_safe::get_frame_content_size(frame) {
+        Ok(Some(size)) if size == len as u64 => {}
+        Ok(Some(size)) => return Err(format!("the frame says that it holds {size} bytes, and it is {len}")),
+        Ok(None) => return Err("the frame does not say its content size".to_owned()),
+        Err(_) => return Err("this is no zstd frame".to_owned()),
+    }
+    match zstd::zstd_safe::get_dict_id_from_frame(frame) {
+        None => Ok(()),
+        Some(dictionary) => Err(format!("the frame needs dictionary {dictionary}")),
     }
 }
 
@@ -108,6 +127,23 @@ mod tests {
     fn a_frame_says_its_content_size() {
         let (_, frame) = Compressors::new(1).compress(&[1; 5000]).unwrap();
         assert_eq!(zstd::zstd_safe::get_frame_content_size(&frame).unwrap(), Some(5000));
+    }
+
+    #[test]
+    fn a_foreign_frame_must_say_its_size_and_need_no_dictionary() {
+        let (_, frame) = Compressors::new(3).compress(&[1; 5000]).unwrap();
+        assert_eq!(check_frame(&frame, 5000), Ok(()));
+        assert!(check_frame(&frame, 4999).unwrap_err().contains("5000"));
+        assert!(check_frame(b"no frame at all", 15).unwrap_err().contains("no zstd frame"));
+        assert!(check_frame(&frame[..3], 5000).is_err());
+        let streamed = zstd::stream::encode_all(&[1u8; 5000][..], 1).unwrap();
+        assert!(check_frame(&streamed, 5000).unwrap_err().contains("content size"));
+        let dictionary = zstd::zstd_safe::train_from_buffer;
+        let samples: Vec<u8> = (0..20_000u32).flat_map(|n| (n * n % 977).to_le_bytes()).collect();
+        let mut trained = vec![0; 4096];
+        let length = dictionary(&mut trained[..], &samples, &[80; 1000]).unwrap();
+        let mut with = Compressor::with_dictionary(1, &trained[..length]).unwrap();
+        assert!(check_frame(&with.compress(&[1; 5000]).unwrap(), 5000).unwrap_err().contains("dictionary"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    compress::Compressors,
+    compress::{self, Codec, Compressors},
     consumer::{self, Consumer},
     error::{AppendError, CloseError, OpenError, ReadError},
     newest::{self, StoredRecord, Walked},
@@ -62,6 +62,22 @@ impl Wal {
     /// [`AppendError::Compress`].
     pub fn prepare(&self, record: NewRecord<'_>) -> Result<Prepared, AppendError> {
         prepare(&self.0.compressors, record)
+    }
+
+    /// Checks a record that comes compressed already: `frame` is one zstd frame, says its content size, needs no
+    /// dictionary, and unpacks to `record.payload`, which the caller has found out by unpacking it. It is stored as it
+    /// is; where the WAL stores plainly, the payload is.
+    ///
+    /// # Errors
+    /// Those of [`prepare`](Self::prepare), and [`AppendError::Compress`] where the frame's header says another content
+    /// size or names a dictionary.
+    pub fn prepare_frame(&self, record: NewRecord<'_>, frame: Vec<u8>) -> Result<Prepared, AppendError> {
+        check(&record)?;
+        if self.0.compressors.is_plain() {
+            return prepare(&self.0.compressors, record);
+        }
+        compress::check_frame(&frame, record.payload.len()).map_err(AppendError::Compress)?;
+        Ok(prepared(record, Codec::Zstd, frame))
     }
 
     /// Appends a record. Never blocks. `done` is called once, on the WAL's own thread, when the record is as durable
@@ -159,6 +175,14 @@ impl Drop for Handle {
 
 /// Checks and compresses a record.
 pub(crate) fn prepare(compressors: &Compressors, record: NewRecord<'_>) -> Result<Prepared, AppendError> {
+    check(&record)?;
+    let (codec, stored) =
+        compressors.compress(record.payload).map_err(|e| AppendError::Compress(e.to_string()))?;
+    Ok(prepared(record, codec, stored))
+}
+
+/// Whether a record is within its limits.
+fn check(record: &NewRecord<'_>) -> Result<(), AppendError> {
     if record.payload.len() > MAX_RECORD {
         return Err(AppendError::TooLarge { len: record.payload.len(), limit: MAX_RECORD });
     }
@@ -167,12 +191,14 @@ pub(crate) fn prepare(compressors: &Compressors, record: NewRecord<'_>) -> Resul
             return Err(AppendError::NameTooLong { len: name.len(), limit: MAX_NAME });
         }
     }
-    if let Some(len) = record.checkpoint.map(<[u8]>::len).filter(|len| *len > MAX_CHECKPOINT) {
-        return Err(AppendError::CheckpointTooLarge { len, limit: MAX_CHECKPOINT });
+    match record.checkpoint.map(<[u8]>::len).filter(|len| *len > MAX_CHECKPOINT) {
+        Some(len) => Err(AppendError::CheckpointTooLarge { len, limit: MAX_CHECKPOINT }),
+        None => Ok(()),
     }
-    let (codec, stored) =
-        compressors.compress(record.payload).map_err(|e| AppendError::Compress(e.to_string()))?;
-    Ok(Prepared {
+}
+
+fn prepared(record: NewRecord<'_>, codec: Codec, stored: Vec<u8>) -> Prepared {
+    Prepared {
         lane: record.lane,
         codec,
         source: record.source.into(),
@@ -184,7 +210,7 @@ pub(crate) fn prepare(compressors: &Compressors, record: NewRecord<'_>) -> Resul
         checkpoint: record.checkpoint.map(Into::into),
         when_full: record.when_full,
         state_only: record.checkpoint.is_some() && record.items == 0 && record.payload.is_empty(),
-    })
+    }
 }
 
 /// A WAL's status.

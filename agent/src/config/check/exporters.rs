@@ -221,7 +221,7 @@ impl Checker<'_> {
     }
 
     /// A text, or `{prefix, file | env}`.
-    fn header_value(&mut self, place: &Place<'_>) -> Option<String> {
+    pub(super) fn header_value(&mut self, place: &Place<'_>) -> Option<String> {
         if !matches!(place.node.value, Value::Map(_)) {
             return self.text(place).map(std::borrow::Cow::into_owned);
         }

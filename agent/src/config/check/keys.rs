@@ -22,6 +22,7 @@ pub(in crate::config) const ROOT: Keys = Keys {
         "log",
         "resource",
         "collectors",
+        "receivers",
         "wal",
         "exporters",
         "health",
@@ -29,7 +30,6 @@ pub(in crate::config) const ROOT: Keys = Keys {
         "system",
     ],
     later: &[
-        ("receivers", "this version collects, and receives nothing from others"),
         ("routes", "in this version every batch goes to every exporter"),
         ("processors", "in this version batches go out as they were collected"),
         ("secrets", "in this version plugins can't be granted secrets"),
@@ -71,6 +71,54 @@ pub(in crate::config) const LIMITS: Keys = Keys {
     later: &[],
 };
 
+/// `receivers.otlp:`
+pub(in crate::config) const RECEIVER_OTLP: Keys =
+    Keys { path: "receivers.otlp", now: &["grpc", "http", "add_resource", "limits"], later: &[] };
+
+/// `receivers.ldjson:`
+pub(in crate::config) const RECEIVER_LDJSON: Keys = Keys {
+    path: "receivers.ldjson",
+    now: &["tcp", "unix", "sources", "open_spans", "span_timeout", "limits"],
+    later: &[],
+};
+
+/// `receivers.ingest:`
+pub(in crate::config) const RECEIVER_INGEST: Keys = Keys {
+    path: "receivers.ingest",
+    now: &["http", "answer", "buffer", "on_full", "metrics", "cors", "limits"],
+    later: &[],
+};
+
+/// What the value of an event can't be.
+pub(in crate::config) const RECEIVER_METRICS: &[(&str, &str)] =
+    &[("histogram", "in this version the value of an event becomes a gauge or adds to a counter")];
+
+/// `receivers.statsd:`
+pub(in crate::config) const RECEIVER_STATSD: Keys =
+    Keys { path: "receivers.statsd", now: &["udp", "unix", "flush", "series", "limits"], later: &[] };
+
+/// `receivers.syslog:`
+pub(in crate::config) const RECEIVER_SYSLOG: Keys =
+    Keys { path: "receivers.syslog", now: &["tcp", "udp", "unix", "time_zone", "limits"], later: &[] };
+
+/// An endpoint of a receiver, where it is a map.
+pub(in crate::config) const LISTEN: Keys = Keys {
+    path: "receivers.*.*",
+    now: &["listen", "tls", "token", "allow_remote", "insecure"],
+    later: &[],
+};
+
+/// `tls` of an endpoint of a receiver.
+pub(in crate::config) const SERVER_TLS: Keys =
+    Keys { path: "receivers.*.*.tls", now: &["cert_file", "key_file", "client_ca_file"], later: &[] };
+
+/// `receivers.*.limits:`
+pub(in crate::config) const RECEIVER_LIMITS: Keys = Keys {
+    path: "receivers.*.limits",
+    now: &["connections", "request", "memory", "rate", "idle", "request_time"],
+    later: &[],
+};
+
 /// `wal:`
 pub(in crate::config) const WAL: Keys = Keys {
     path: "wal",
@@ -87,8 +135,8 @@ pub(in crate::config) const SYNC: Keys = Keys { path: "wal.sync", now: &["interv
 /// `wal.on_full:`
 pub(in crate::config) const ON_FULL: Keys = Keys {
     path: "wal.on_full",
-    now: &["collectors"],
-    later: &[("receivers", "this version collects, and receives nothing from others")],
+    now: &["collectors", "receivers"],
+    later: &[],
 };
 
 /// `wal.encryption:`
@@ -170,6 +218,14 @@ pub(in crate::config) const SECTIONS: &[&Keys] = &[
     &COLLECTOR,
     &GRANTS,
     &LIMITS,
+    &RECEIVER_OTLP,
+    &RECEIVER_LDJSON,
+    &RECEIVER_INGEST,
+    &RECEIVER_STATSD,
+    &RECEIVER_SYSLOG,
+    &LISTEN,
+    &SERVER_TLS,
+    &RECEIVER_LIMITS,
     &WAL,
     &SYNC,
     &ON_FULL,

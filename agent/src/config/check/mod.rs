@@ -6,6 +6,7 @@ mod collectors;
 mod endpoint;
 mod exporters;
 mod keys;
+mod receivers;
 mod root;
 mod system;
 mod wal;

@@ -15,7 +15,7 @@ use crate::config::{
 };
 
 /// Longest path of a Unix socket, bytes: `sun_path` of Linux less its NUL; macOS has four fewer.
-const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+pub(super) const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// Checks the whole tree. The exporters are those that are configured: there may be none.
 pub(in crate::config) fn check(checker: &mut Checker<'_>, root: &Node, current_dir: &Path) -> Config {
@@ -27,12 +27,13 @@ pub(in crate::config) fn check(checker: &mut Checker<'_>, root: &Node, current_d
     let log = get("log").map(|place| checker.log(&place)).unwrap_or(DEFAULT_LOG);
     let resource = get("resource").map(|place| checker.resource(&place)).unwrap_or_default();
     let collectors = get("collectors").map(|place| checker.collectors(&place)).unwrap_or_default();
+    let receivers = get("receivers").map(|place| checker.receivers(&place)).unwrap_or_default();
     let wal = checker.wal(get("wal").as_ref(), &data_dir);
     let exporters = get("exporters").map(|place| checker.exporters(&place)).unwrap_or_default();
     let health = get("health").and_then(|place| checker.health(&place));
     let control_socket = checker.control(get("control").as_ref(), &data_dir, root.at);
     let system = checker.host(get("system").as_ref(), root.at);
-    Config { data_dir, log, resource, collectors, wal, exporters, health, control_socket, system }
+    Config { data_dir, log, resource, collectors, receivers, wal, exporters, health, control_socket, system }
 }
 
 const DEFAULT_LOG: Log = Log { level: LogLevel::Info, format: LogFormat::Auto };
@@ -122,7 +123,7 @@ impl Checker<'_> {
 }
 
 /// An IP address and a port.
-fn parse_address(text: &str) -> Result<SocketAddr, Wrong> {
+pub(super) fn parse_address(text: &str) -> Result<SocketAddr, Wrong> {
     const EXAMPLE: &str = "write an IP address and a port: 127.0.0.1:13134 or [::1]:13134";
     text.parse().map_err(|_| {
         let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));

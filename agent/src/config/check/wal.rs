@@ -26,7 +26,7 @@ const MOST_SHARE: u64 = 900_000;
 /// The name of the key file that is made at the first start, and that is looked for among systemd's credentials.
 const KEY_FILE: &str = "wal.key";
 
-const ON_FULL_CHOICES: &[(&str, OnFull)] = &[("block", OnFull::Block), ("drop_oldest", OnFull::DropOldest)];
+const ON_FULL_CHOICES: &[(&str, OnFull)] = &[("block", OnFull::Block), ("drop_oldest", OnFull::DropOldest), ("drop_newest", OnFull::DropNewest)];
 
 impl Checker<'_> {
     /// `wal:`, below `data_dir`.
@@ -35,6 +35,7 @@ impl Checker<'_> {
             sync: Sync::Always,
             max_size: DEFAULT_MAX_SIZE,
             on_full_collectors: OnFull::DropOldest,
+            on_full_receivers: OnFull::Block,
             zstd_level: 1,
             encryption: self.default_key(data_dir, OnWrongKey::Refuse),
         };
@@ -43,7 +44,9 @@ impl Checker<'_> {
         };
         self.set(&mut wal.sync, &section, "sync", Checker::sync);
         self.set(&mut wal.max_size, &section, "max_size", |c, p| c.max_size(p, data_dir));
-        self.set(&mut wal.on_full_collectors, &section, "on_full", Checker::on_full);
+        if let Some(place) = section.get("on_full") {
+            self.on_full(&place, &mut wal);
+        }
         self.set(&mut wal.zstd_level, &section, "zstd_level", |c, p| {
             i32::try_from(c.integer(p, 0..=19)?).ok()
         });
@@ -105,18 +108,19 @@ impl Checker<'_> {
         })
     }
 
-    fn on_full(&mut self, place: &Place<'_>) -> Option<OnFull> {
-        let later =
-            [("drop_newest", "in this version a full WAL drops its oldest, or holds collectors back")];
+    fn on_full(&mut self, place: &Place<'_>, wal: &mut Wal) {
         if let Value::Scalar(scalar) = &place.node.value
-            && choose(&scalar.text, ON_FULL_CHOICES, &later).is_ok()
+            && choose(&scalar.text, ON_FULL_CHOICES, &[]).is_ok()
         {
             let what = "says not whose batches are meant";
-            self.wrong(place, Wrong::new(what, format!("write {{collectors: {}}}", scalar.text)));
-            return None;
+            let remedy = format!("write {{collectors: {0}, receivers: {0}}}", scalar.text);
+            self.wrong(place, Wrong::new(what, remedy));
+            return;
         }
-        let section = self.section(place, &ON_FULL)?;
-        section.get("collectors").and_then(|place| self.choice(&place, ON_FULL_CHOICES, &later))
+        let Some(section) = self.section(place, &ON_FULL) else { return };
+        let choice = |c: &mut Self, p: &Place<'_>| c.choice(p, ON_FULL_CHOICES, &[]);
+        self.set(&mut wal.on_full_collectors, &section, "collectors", choice);
+        self.set(&mut wal.on_full_receivers, &section, "receivers", choice);
     }
 
     /// `none`, or where the key is.

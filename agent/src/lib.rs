@@ -8,6 +8,7 @@ pub mod config;
 pub mod pipeline;
 
 pub mod collect;
+pub mod receive;
 pub mod system;
 
 mod resource;

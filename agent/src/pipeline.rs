@@ -1,6 +1,7 @@
 //! The one place that names all stages and joins them.
 //!
 //! ```text
+//!  receive: what applications send --> store (as below)
 //!  collect: one task a collector --> store --> WAL --> export: one task an exporter and signal
 //!     ^ system: the host's figures     |        ^  `-> dead letters: what a receiver refuses
 //!     `---- "durable", checkpoint -----'        keys
@@ -32,6 +33,7 @@ use crate::{
     dead_letters::DeadLetterBox,
     export,
     keys::{self, KeysError},
+    receive::{ReceiverError, Receivers},
     reload::{self, Reloader},
     resource,
     status::{Configuration, Overview},
@@ -62,6 +64,9 @@ pub enum StartError {
     /// An exporter cannot be set up.
     #[error(transparent)]
     Exporter(#[from] export::ExportError),
+    /// A receiver cannot listen.
+    #[error(transparent)]
+    Receiver(#[from] ReceiverError),
     /// Plugins cannot be run at all.
     #[error("plugins cannot be run: {0}")]
     Host(#[from] whimbrel_plugin_host::HostError),
@@ -173,6 +178,8 @@ impl Pipeline {
             system: Arc::new(System::new(system_options(&config.system))),
             clock: clock.clone(),
         };
+        // Before the collectors: an address that is taken ends the start.
+        let receivers = Receivers::start(&config.receivers, &store, attributes.clone(), &clock).await?;
         let collectors = Arc::new(Roster::start(&config.collectors, ground));
         let configuration = Arc::new(Configuration::first());
 
@@ -185,6 +192,7 @@ impl Pipeline {
             resource: attributes,
             configuration: configuration.clone(),
             collectors: collectors.clone(),
+            receivers,
             exporters,
             dead_letters: dead_letters.clone(),
         });
@@ -221,7 +229,7 @@ impl Pipeline {
         let end = tokio::time::Instant::now() + deadline;
         // First, so that no collector starts behind the stop.
         self.reloader.stop().await;
-        self.overview.stop_collectors().await;
+        self.overview.stop_sources().await;
         self.overview.drain_exporters(end).await;
         let pending = self.overview.pending_records();
         if let Some((_, task)) = self.health {

@@ -14,20 +14,21 @@ const LONGEST_FILE: usize = 500;
 
 /// What a module of the agent may import from the agent itself, beside its own children. `store` is the trunk that
 /// every way in feeds and no stage imports another.
-const MAY_IMPORT: [(&str, &[&str]); 15] = [
+const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("clock", &[]),
     ("config", &[]),
     ("system", &[]),
     ("telemetry", &["config", "clock"]),
     ("store", &["clock", "config"]),
     ("collect", &["clock", "config", "store", "system"]),
+    ("receive", &["clock", "config", "store"]),
     ("export", &["clock", "config", "store"]),
     ("dead_letters", &["clock", "export", "store"]),
     ("keys", &["config"]),
     ("resource", &[]),
     ("admin", &["reload", "status"]),
     ("reload", &["collect", "config", "status"]),
-    ("status", &["clock", "collect", "dead_letters", "export", "store"]),
+    ("status", &["clock", "collect", "dead_letters", "export", "receive", "store"]),
     (
         "pipeline",
         &[
@@ -38,6 +39,7 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
             "dead_letters",
             "export",
             "keys",
+            "receive",
             "reload",
             "resource",
             "status",

@@ -94,6 +94,7 @@ fn families(status: &AgentStatus) -> Vec<Family> {
             .with(&[], status.dead_letters),
     ];
     families.extend(of_collectors(status));
+    families.extend(of_receivers(status));
     families.extend(of_wal(status));
     families.extend(of_exporters(status));
     families
@@ -134,6 +135,41 @@ fn of_collectors(status: &AgentStatus) -> Vec<Family> {
         }
     }
     vec![collects, missed, items, refused, errors, faults, denied, restarts, lines, memory, took]
+}
+
+fn of_receivers(status: &AgentStatus) -> Vec<Family> {
+    let mut items = Family::counter("receiver_items", "Data points, log records, spans made durable.");
+    let mut bytes = Family::counter("receiver_bytes", "Of them, as OTLP, uncompressed.");
+    let mut refused =
+        Family::counter("receiver_refused", "Requests, lines, datagrams, connections refused, by cause.");
+    let mut lost = Family::counter("receiver_lost_items", "Events lost without their sender's being told.");
+    let mut dropped = Family::counter("receiver_dropped_by_senders", "Events that senders say they dropped.");
+    let mut open = Family::gauge("receiver_connections_open", "Now.");
+    let mut accepted = Family::counter("receiver_connections", "Ever accepted.");
+    let mut waiting = Family::gauge("receiver_waiting_bytes", "Gathered and not yet durable.");
+    let mut silent = Family::gauge("receiver_silent_sources", "Promised a heartbeat and are silent.");
+    for receiver in &status.receivers {
+        let name = [("receiver", receiver.name.as_str())];
+        for (signal, counts) in
+            [("metrics", receiver.metrics), ("logs", receiver.logs), ("traces", receiver.traces)]
+        {
+            let labels = [name[0], ("signal", signal)];
+            items.add(&labels, counts.items);
+            bytes.add(&labels, counts.bytes);
+        }
+        for (cause, count) in &receiver.refused {
+            refused.add(&[name[0], ("cause", cause)], *count);
+        }
+        for (cause, count) in &receiver.lost {
+            lost.add(&[name[0], ("cause", cause)], *count);
+        }
+        dropped.add(&name, receiver.dropped_by_senders);
+        open.add(&name, receiver.connections.open);
+        accepted.add(&name, receiver.connections.accepted);
+        waiting.add(&name, receiver.waiting_bytes);
+        silent.add(&name, receiver.silent.len() as u64);
+    }
+    vec![items, bytes, refused, lost, dropped, open, accepted, waiting, silent]
 }
 
 fn of_wal(status: &AgentStatus) -> Vec<Family> {

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     config::{
-        Collector, Compression, Config, Encryption, Exporter, Loaded, PluginRef, Problems, Shown, Sync,
-        SystemGrant, show_duration, show_size,
+        Collector, Compression, Config, Encryption, Exporter, Loaded, PluginRef, Problems, Receiver, Shown,
+        Sync, SystemGrant, show_duration, show_size,
     },
     resource::{self, Surroundings},
 };
@@ -123,8 +123,12 @@ fn summary(loaded: &Loaded) -> String {
             text.push_str(&format!("{title:12}{line}\n"));
         }
     };
-    let Config { data_dir, collectors, wal, exporters, health, control_socket, .. } = &loaded.config;
+    let Config { data_dir, collectors, receivers, wal, exporters, health, control_socket, .. } =
+        &loaded.config;
     section("collectors", or_none(collectors.iter().map(collector).collect()));
+    if !receivers.is_empty() {
+        section("receivers", receivers.iter().map(receiver).collect());
+    }
     section("exporters", or_none(exporters.iter().map(exporter).collect()));
     let sync = match wal.sync {
         Sync::Always => "synced before it is answered for".to_owned(),
@@ -173,6 +177,10 @@ fn collector(collector: &Collector) -> Vec<String> {
         SystemGrant::Parts(parts) => format!("granted system: {}", parts.join(", ")),
     };
     vec![collector.name.clone(), plugin, format!("every {}", show_duration(collector.interval)), grants]
+}
+
+fn receiver(receiver: &Receiver) -> Vec<String> {
+    vec![receiver.name.clone(), receiver.kind.addresses().join(", ")]
 }
 
 fn exporter(exporter: &Exporter) -> Vec<String> {

@@ -62,6 +62,11 @@ fn rendered(status: &Value) -> String {
     }
     out.push_str("\ncollectors\n");
     out.push_str(&print::table(&collectors(status)));
+    if words::list(&status["receivers"]).next().is_some() {
+        out.push_str("\nreceivers\n");
+        out.push_str(&print::table(&receivers(status)));
+        words::list(&status["receivers"]).for_each(|receiver| out.push_str(&not_taken(receiver)));
+    }
     out.push_str("\nwal\n");
     out.push_str(&words::wal(&status["wal"]));
     out.push_str("\nexporters\n");
@@ -93,6 +98,48 @@ fn collectors(status: &Value) -> Vec<Vec<String>> {
         ]);
     }
     rows
+}
+
+fn receivers(status: &Value) -> Vec<Vec<String>> {
+    let mut rows =
+        vec![words::row(&["  name", "listening", "connections", "metrics", "logs", "traces", "waiting"])];
+    for receiver in words::list(&status["receivers"]) {
+        let listening: Vec<_> = words::list(&receiver["listening"]).map(words::plain).collect();
+        rows.push(vec![
+            format!("  {}", words::plain(&receiver["name"])),
+            listening.join(", "),
+            words::plain(&receiver["connections"]["open"]),
+            words::plain(&receiver["metrics"]["items"]),
+            words::plain(&receiver["logs"]["items"]),
+            words::plain(&receiver["traces"]["items"]),
+            words::bytes(receiver["waiting_bytes"].as_u64()),
+        ]);
+    }
+    rows
+}
+
+/// What a receiver did not take, a line for each reason; nothing where it took everything.
+fn not_taken(receiver: &Value) -> String {
+    let name = words::plain(&receiver["name"]);
+    let counts = |key: &str| {
+        let by_cause = receiver[key].as_object().into_iter().flatten();
+        by_cause
+            .map(|(cause, count)| format!("{} {cause}", words::plain(count)))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let dropped = receiver["dropped_by_senders"].as_u64().filter(|count| *count > 0);
+    let silent: Vec<_> = words::list(&receiver["silent"]).map(words::plain).collect();
+    [
+        ("refused: ", counts("refused")),
+        ("lost: ", counts("lost")),
+        ("dropped by senders: ", dropped.map(|count| count.to_string()).unwrap_or_default()),
+        ("silent: ", silent.join(", ")),
+    ]
+    .iter()
+    .filter(|(_, what)| !what.is_empty())
+    .map(|(label, what)| format!("  {name} {label}{what}\n"))
+    .collect()
 }
 
 /// `5 (3 deadline, 2 memory)`

@@ -44,6 +44,26 @@ impl ReceiverKind {
             Self::Syslog(_) => "syslog",
         }
     }
+
+    /// Where it listens, with the transport: `tcp 127.0.0.1:4317`.
+    pub fn addresses(&self) -> Vec<String> {
+        let stream = |endpoint: &Option<Endpoint>| {
+            endpoint.as_ref().map(|endpoint| match &endpoint.listen {
+                Address::Tcp(address) => ("tcp", address.to_string()),
+                Address::Unix(path) => ("unix", path.display().to_string()),
+            })
+        };
+        let udp = |address: &Option<SocketAddr>| address.map(|address| ("udp", address.to_string()));
+        let unix = |path: &Option<PathBuf>| path.as_ref().map(|path| ("unix", path.display().to_string()));
+        let all = match self {
+            Self::Otlp(otlp) => vec![stream(&otlp.grpc), stream(&otlp.http)],
+            Self::Ldjson(ldjson) => vec![stream(&ldjson.tcp), stream(&ldjson.unix)],
+            Self::Ingest(ingest) => vec![stream(&Some(ingest.http.clone()))],
+            Self::Statsd(statsd) => vec![udp(&statsd.udp), unix(&statsd.unix)],
+            Self::Syslog(syslog) => vec![stream(&syslog.tcp), udp(&syslog.udp), unix(&syslog.unix)],
+        };
+        all.into_iter().flatten().map(|(transport, address)| format!("{transport} {address}")).collect()
+    }
 }
 
 /// `receivers.NAME.limits`: bounds of one receiver, over all its endpoints.

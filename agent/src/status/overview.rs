@@ -15,6 +15,7 @@ use crate::{
     collect::{CollectorStatus, Roster},
     dead_letters::DeadLetterBox,
     export::{ExporterHandle, ExporterStatus},
+    receive::{ReceiverStatus, Receivers},
     store::Store,
 };
 
@@ -40,6 +41,8 @@ pub struct AgentStatus {
     pub resource: BTreeMap<String, String>,
     /// One an entry of `collectors:`.
     pub collectors: Vec<CollectorStatus>,
+    /// One an entry of `receivers:`.
+    pub receivers: Vec<ReceiverStatus>,
     /// The WAL.
     pub wal: WalStatus,
     /// One an entry of `exporters:`.
@@ -58,6 +61,7 @@ pub struct Overview {
     pub(crate) resource: BTreeMap<String, String>,
     pub(crate) configuration: Arc<Configuration>,
     pub(crate) collectors: Arc<Roster>,
+    pub(crate) receivers: Receivers,
     pub(crate) exporters: Vec<ExporterHandle>,
     pub(crate) dead_letters: Arc<DeadLetterBox>,
 }
@@ -75,6 +79,7 @@ impl Overview {
             warnings: self.warnings.clone(),
             resource: self.resource.clone(),
             collectors: self.collectors.status(),
+            receivers: self.receivers.status(),
             wal: WalStatus::from(self.store.status()),
             exporters: self.exporters.iter().map(ExporterHandle::status).collect(),
             dead_letters: self.dead_letters.pending(),
@@ -101,9 +106,9 @@ impl Overview {
         found.as_ref().map(record::show).transpose()
     }
 
-    /// Stops all collectors, side by side.
-    pub(crate) async fn stop_collectors(&self) {
-        self.collectors.stop().await;
+    /// Stops all collectors and receivers, side by side.
+    pub(crate) async fn stop_sources(&self) {
+        tokio::join!(self.collectors.stop(), self.receivers.stop());
     }
 
     /// Lets all exporters send what waits, side by side, until `end`; then stops them.

@@ -12,12 +12,14 @@
 
 mod attributes;
 pub(crate) mod buffer;
+mod enclosed;
 mod envelope;
 mod logs;
 mod metric;
 mod metrics;
 mod scope;
 mod value;
+pub use enclosed::{Envelope, append_enclosed};
 
 pub use attributes::Attributes;
 pub use logs::{LogRecord, Logs, Severity};

@@ -102,11 +102,8 @@ pub(in crate::config) const RECEIVER_SYSLOG: Keys =
     Keys { path: "receivers.syslog", now: &["tcp", "udp", "unix", "time_zone", "limits"], later: &[] };
 
 /// An endpoint of a receiver, where it is a map.
-pub(in crate::config) const LISTEN: Keys = Keys {
-    path: "receivers.*.*",
-    now: &["listen", "tls", "token", "allow_remote", "insecure"],
-    later: &[],
-};
+pub(in crate::config) const LISTEN: Keys =
+    Keys { path: "receivers.*.*", now: &["listen", "tls", "token", "allow_remote", "insecure"], later: &[] };
 
 /// `tls` of an endpoint of a receiver.
 pub(in crate::config) const SERVER_TLS: Keys =
@@ -133,11 +130,8 @@ pub(in crate::config) const WAL: Keys = Keys {
 pub(in crate::config) const SYNC: Keys = Keys { path: "wal.sync", now: &["interval"], later: &[] };
 
 /// `wal.on_full:`
-pub(in crate::config) const ON_FULL: Keys = Keys {
-    path: "wal.on_full",
-    now: &["collectors", "receivers"],
-    later: &[],
-};
+pub(in crate::config) const ON_FULL: Keys =
+    Keys { path: "wal.on_full", now: &["collectors", "receivers"], later: &[] };
 
 /// `wal.encryption:`
 pub(in crate::config) const ENCRYPTION: Keys = Keys {

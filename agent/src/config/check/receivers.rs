@@ -329,8 +329,8 @@ impl Checker<'_> {
             self.problem(listen.node.at, &listen.key, what, remedy);
             return;
         }
-        let known = endpoint.token.is_some()
-            || endpoint.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+        let known =
+            endpoint.token.is_some() || endpoint.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
         if !known && !insecure {
             let what = format!("anybody who reaches {} could send", endpoint.listen);
             let remedy = "add `token`, or `tls` with `client_ca_file`, or say `insecure: true`";
@@ -403,7 +403,7 @@ impl Checker<'_> {
     fn one_each(&mut self, receivers: &[Receiver], section: &Section<'_>) {
         let mut taken: Vec<(String, &str)> = Vec::new();
         for receiver in receivers {
-            for address in receiver.kind.addresses() {
+            for address in receiver.kind.addresses().into_iter().filter(|address| !address.ends_with(":0")) {
                 if let Some((_, other)) = taken.iter().find(|(other, _)| *other == address) {
                     let what = if *other == receiver.name {
                         format!("listens on {} twice", quote(&address))
@@ -423,29 +423,6 @@ impl Checker<'_> {
 
 /// Shortest token, characters.
 const LEAST_TOKEN: usize = 16;
-
-impl ReceiverKind {
-    /// Where it listens, with the transport; what is given port 0 is left out.
-    fn addresses(&self) -> Vec<String> {
-        let stream = |endpoint: &Option<Endpoint>| {
-            endpoint.as_ref().map(|endpoint| match &endpoint.listen {
-                Address::Tcp(address) => ("tcp", address.to_string()),
-                Address::Unix(path) => ("unix", path.display().to_string()),
-            })
-        };
-        let udp = |address: &Option<SocketAddr>| address.map(|address| ("udp", address.to_string()));
-        let unix = |path: &Option<PathBuf>| path.as_ref().map(|path| ("unix", path.display().to_string()));
-        let all = match self {
-            Self::Otlp(otlp) => vec![stream(&otlp.grpc), stream(&otlp.http)],
-            Self::Ldjson(ldjson) => vec![stream(&ldjson.tcp), stream(&ldjson.unix)],
-            Self::Ingest(ingest) => vec![stream(&Some(ingest.http.clone()))],
-            Self::Statsd(statsd) => vec![udp(&statsd.udp), unix(&statsd.unix)],
-            Self::Syslog(syslog) => vec![stream(&syslog.tcp), udp(&syslog.udp), unix(&syslog.unix)],
-        };
-        let all = all.into_iter().flatten().filter(|(_, address)| !address.ends_with(":0"));
-        all.map(|(transport, address)| format!("{transport} {address}")).collect()
-    }
-}
 
 fn socket_at(path: PathBuf) -> Result<PathBuf, Wrong> {
     let (length, most) = (path.as_os_str().len(), super::root::MAX_SOCKET_PATH);
@@ -474,6 +451,8 @@ fn time_zone(text: &str) -> Result<String, Wrong> {
     let known = text == "local" || text == "UTC" || jiff::tz::TimeZone::get(text).is_ok();
     match known {
         true => Ok(text.to_owned()),
-        false => Err(Wrong::new("is not a time zone here", "write UTC, local, or a name such as Europe/Vienna")),
+        false => {
+            Err(Wrong::new("is not a time zone here", "write UTC, local, or a name such as Europe/Vienna"))
+        }
     }
 }

@@ -26,7 +26,8 @@ const MOST_SHARE: u64 = 900_000;
 /// The name of the key file that is made at the first start, and that is looked for among systemd's credentials.
 const KEY_FILE: &str = "wal.key";
 
-const ON_FULL_CHOICES: &[(&str, OnFull)] = &[("block", OnFull::Block), ("drop_oldest", OnFull::DropOldest), ("drop_newest", OnFull::DropNewest)];
+const ON_FULL_CHOICES: &[(&str, OnFull)] =
+    &[("block", OnFull::Block), ("drop_oldest", OnFull::DropOldest), ("drop_newest", OnFull::DropNewest)];
 
 impl Checker<'_> {
     /// `wal:`, below `data_dir`.

@@ -1,0 +1,310 @@
+//! Small events share a record: they wait together for at most 5 ms or 256 KiB, and are answered together.
+//!
+//! One gather a receiver, so that batches never mix what a route must part. Events are encoded already; those of one
+//! envelope (resource and scope) stand together in the request. What waits and what is on its way to the disk is
+//! bounded; who finds no room waits, refuses or drops, as its protocol can.
+//!
+//! Order: batches of one signal are appended in the order in which they were gathered.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::{
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+use whimbrel_otlp::{Signal, write::Envelope, write::append_enclosed};
+
+use super::{Counts, Intake, IntakeError, Stop};
+
+/// How long the first event waits for others. The timer adds up to a millisecond.
+const LINGER: Duration = Duration::from_millis(4);
+/// Bytes at which a batch goes at once.
+const BATCH: usize = 256 << 10;
+
+/// What happens to a batch that the WAL does not take now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhenUnavailable {
+    /// It is told to those who wait for it, and forgotten: they will send it again.
+    Tell,
+    /// It is kept and tried again until it is taken or the agent stops: nobody else has it.
+    Keep,
+}
+
+/// There is no room; nothing was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// Gathers events. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Gather(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Something began to wait, or a batch is full.
+    due: Notify,
+    /// A batch is on the disk.
+    room: Notify,
+    limit: usize,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: [Waiting; 3],
+    /// Of what waits and what is on its way.
+    bytes: usize,
+}
+
+/// Events of one signal that wait.
+#[derive(Default)]
+struct Waiting {
+    parts: Vec<(Arc<Envelope>, Vec<u8>)>,
+    /// Where in `parts` an envelope stands, by its address: `parts` keeps it alive.
+    places: HashMap<usize, usize>,
+    items: u32,
+    bytes: usize,
+    since: Option<Instant>,
+    commit: Arc<Commit>,
+}
+
+#[derive(Default)]
+struct Commit {
+    done: OnceLock<Result<(), IntakeError>>,
+    told: Notify,
+}
+
+/// What was added, on its way. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Ticket(Arc<Commit>);
+
+impl Ticket {
+    /// Returns when what was added is durable, or why it is not. Cancel safe.
+    ///
+    /// # Errors
+    /// [`IntakeError`].
+    pub(crate) async fn durable(&self) -> Result<(), IntakeError> {
+        loop {
+            let mut told = std::pin::pin!(self.0.told.notified());
+            // Before the look, so that an answer between the two is not missed.
+            told.as_mut().enable();
+            if let Some(done) = self.0.done.get() {
+                return done.clone();
+            }
+            told.await;
+        }
+    }
+}
+
+impl Gather {
+    /// One that holds at most `limit` bytes, and the task that empties it. The task ends when the agent stops and all
+    /// is on the disk or told.
+    pub(crate) fn start(
+        intake: Intake,
+        counts: Arc<Counts>,
+        limit: usize,
+        when_unavailable: WhenUnavailable,
+        stop: Stop,
+    ) -> (Self, JoinHandle<()>) {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            due: Notify::new(),
+            room: Notify::new(),
+            limit,
+            counts,
+        });
+        let task = tokio::spawn(empty(shared.clone(), intake, when_unavailable, stop));
+        (Self(shared), task)
+    }
+
+    /// Adds encoded items (LogRecords, Metrics or Spans as the fields of their scope, with tag and length) under an
+    /// envelope. `items` of them.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub(crate) fn add(
+        &self,
+        signal: Signal,
+        envelope: &Arc<Envelope>,
+        encoded: &[u8],
+        items: u32,
+    ) -> Result<Ticket, Full> {
+        let mut state = self.0.lock();
+        // One is always let in, or what is over the limit never could be.
+        if state.bytes > 0 && state.bytes + encoded.len() > self.0.limit {
+            return Err(Full);
+        }
+        state.bytes += encoded.len();
+        self.0.counts.waiting(state.bytes);
+        let waiting = &mut state.waiting[lane(signal)];
+        let place = match waiting.places.get(&address(envelope)) {
+            Some(place) => *place,
+            None => {
+                waiting.places.insert(address(envelope), waiting.parts.len());
+                waiting.parts.push((envelope.clone(), Vec::new()));
+                waiting.parts.len() - 1
+            }
+        };
+        waiting.parts[place].1.extend_from_slice(encoded);
+        waiting.items += items;
+        let was_full = waiting.bytes >= BATCH;
+        waiting.bytes += encoded.len();
+        let begins = waiting.since.is_none();
+        if begins {
+            waiting.since = Some(Instant::now());
+        }
+        let is_full = waiting.bytes >= BATCH && !was_full;
+        let ticket = Ticket(waiting.commit.clone());
+        drop(state);
+        if begins || is_full {
+            self.0.due.notify_one();
+        }
+        Ok(ticket)
+    }
+
+    /// Returns when there is room for something. Cancel safe.
+    pub(crate) async fn room(&self) {
+        loop {
+            let mut room = std::pin::pin!(self.0.room.notified());
+            room.as_mut().enable();
+            let bytes = self.0.lock().bytes;
+            if bytes == 0 || bytes < self.0.limit {
+                return;
+            }
+            room.await;
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A change is whole when the lock is given back.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is due now; else when the next is.
+    fn take(&self, all: bool) -> Result<(Signal, Waiting), Option<Instant>> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let mut next: Option<Instant> = None;
+        for signal in Signal::ALL {
+            let waiting = &mut state.waiting[lane(signal)];
+            let Some(since) = waiting.since else { continue };
+            let due = since + LINGER;
+            if all || due <= now || waiting.bytes >= BATCH {
+                return Ok((signal, std::mem::take(waiting)));
+            }
+            next = Some(next.map_or(due, |other| other.min(due)));
+        }
+        Err(next)
+    }
+
+    fn release(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.bytes -= bytes;
+        self.counts.waiting(state.bytes);
+        drop(state);
+        self.room.notify_waiters();
+    }
+}
+
+/// One signal's place in [`State`].
+fn lane(signal: Signal) -> usize {
+    match signal {
+        Signal::Metrics => 0,
+        Signal::Logs => 1,
+        Signal::Traces => 2,
+    }
+}
+
+fn address(envelope: &Arc<Envelope>) -> usize {
+    Arc::as_ptr(envelope) as usize
+}
+
+type Flight = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+async fn empty(shared: Arc<Shared>, intake: Intake, when_unavailable: WhenUnavailable, stop: Stop) {
+    let mut flights: FuturesUnordered<Flight> = FuturesUnordered::new();
+    loop {
+        let stopping = stop.is_told();
+        let next = match shared.take(stopping) {
+            Ok((signal, waiting)) => {
+                let flight =
+                    fly(shared.clone(), intake.clone(), signal, waiting, when_unavailable, stop.clone());
+                flights.push(Box::pin(flight));
+                // Polled once before anything else is taken: it compresses and is in the WAL's queue, in order.
+                std::future::poll_fn(|context| {
+                    let _ = flights.poll_next_unpin(context);
+                    std::task::Poll::Ready(())
+                })
+                .await;
+                continue;
+            }
+            Err(next) => next,
+        };
+        if stopping && flights.is_empty() {
+            return;
+        }
+        let due = async {
+            match next {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {}
+            () = shared.due.notified() => {}
+            Some(()) = flights.next(), if !flights.is_empty() => {}
+            () = stop.wait(), if !stopping => {}
+        }
+    }
+}
+
+/// Brings one batch to the disk, and tells those who wait for it.
+async fn fly(
+    shared: Arc<Shared>,
+    intake: Intake,
+    signal: Signal,
+    waiting: Waiting,
+    when_unavailable: WhenUnavailable,
+    stop: Stop,
+) {
+    let Waiting { parts, items, bytes, commit, .. } = waiting;
+    let envelopes: usize = parts.iter().map(|(envelope, _)| envelope.len() + 16).sum();
+    let mut request = Vec::with_capacity(bytes + envelopes);
+    for (envelope, encoded) in parts {
+        append_enclosed(&mut request, signal, &envelope, &encoded);
+    }
+    let result = loop {
+        match intake.append_walked(signal, &request, items, None).await {
+            Ok(_) => break Ok(()),
+            Err(error @ IntakeError::Unavailable { retry_after, .. })
+                if when_unavailable == WhenUnavailable::Keep && !stop.is_told() =>
+            {
+                tracing::debug!(%error, "a batch waits");
+                tokio::select! {
+                    () = tokio::time::sleep(retry_after) => {}
+                    () = stop.wait() => {}
+                }
+            }
+            Err(error) => {
+                if when_unavailable == WhenUnavailable::Keep {
+                    shared.counts.lost(error.cause(), u64::from(items));
+                }
+                break Err(error);
+            }
+        }
+    };
+    drop(request);
+    shared.release(bytes);
+    // Nobody else sets it.
+    let _ = commit.done.set(result);
+    commit.told.notify_waiters();
+}

@@ -1,0 +1,137 @@
+//! For the receivers' tests: a receiver over a real WAL in a folder of its own, and what it stored.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use whimbrel_otlp::{Resource, Signal, write::Attributes};
+use whimbrel_wal::{Consumer, Encryption, Options, ReadLimit, Wal};
+
+use super::{ReceiverStatus, Receivers};
+use crate::{
+    clock::{Clock, SystemClock},
+    config::{OnFull, Receiver, ReceiverKind, ReceiverLimits},
+    store::{Store, lane_of},
+};
+
+/// Longest wait of a test for something that is under way.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running receiver, its WAL, and a consumer that acknowledges nothing.
+pub(crate) struct Rig {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) wal: Wal,
+    receivers: Receivers,
+    consumer: Consumer,
+}
+
+/// A record as it was stored.
+pub(crate) struct StoredRecord {
+    /// The export request.
+    pub(crate) request: Vec<u8>,
+    /// As compressed.
+    pub(crate) frame: Option<Vec<u8>>,
+    pub(crate) source: String,
+    pub(crate) items: u32,
+}
+
+impl Rig {
+    /// Starts a receiver of this kind, with the limits of its kind.
+    pub(crate) async fn start(kind: ReceiverKind) -> Self {
+        let limits = ReceiverLimits::of(kind.name());
+        Self::with(kind, limits).await
+    }
+
+    /// Starts a receiver with these limits.
+    pub(crate) async fn with(kind: ReceiverKind, limits: ReceiverLimits) -> Self {
+        Self::over(kind, limits, whimbrel_wal::MIN_MAX_SIZE * 16, Arc::new(SystemClock)).await
+    }
+
+    /// Starts a receiver over a WAL of this size, with this clock.
+    pub(crate) async fn over(
+        kind: ReceiverKind,
+        limits: ReceiverLimits,
+        wal_size: u64,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut options = Options::new(Encryption::None);
+        options.max_size = wal_size;
+        options.consumers = vec!["test".to_owned()];
+        let (wal, _) = Wal::open(&folder.path().join("wal"), options).expect("a WAL");
+        let consumer = wal.consumer("test").expect("configured");
+        let agent = BTreeMap::from([("host.name".to_owned(), "test-host".to_owned())]);
+        let resource =
+            Resource::new(&Attributes::from_iter(agent.iter().map(|(k, v)| (k.as_str(), v.as_str()))));
+        let store = Store::new(wal.clone(), resource, clock.clone(), OnFull::Block, OnFull::Block);
+        let receiver = Receiver { name: kind.name().to_owned(), kind, limits };
+        let receivers = Receivers::start(&[receiver], &store, agent, &clock).await.expect("it starts");
+        Self { folder, wal, receivers, consumer }
+    }
+
+    /// Where the endpoint of this name listens: `grpc`, `http`, `tcp`, `udp`.
+    pub(crate) fn address(&self, endpoint: &str) -> SocketAddr {
+        let listening = self.status().listening;
+        let found = listening.iter().find_map(|one| one.strip_prefix(endpoint)?.strip_prefix(' '));
+        found
+            .and_then(|address| address.parse().ok())
+            .unwrap_or_else(|| panic!("{endpoint} in {listening:?}"))
+    }
+
+    /// What the receiver counted.
+    pub(crate) fn status(&self) -> ReceiverStatus {
+        self.receivers.status().remove(0)
+    }
+
+    /// Every record of a signal that is visible, oldest first.
+    pub(crate) fn stored(&self, signal: Signal) -> Vec<StoredRecord> {
+        let limit = ReadLimit { records: 100_000, uncompressed_bytes: 1 << 30 };
+        let records = self.consumer.read(lane_of(signal), None, limit).expect("the WAL can be read");
+        let stored = records.iter().map(|record| StoredRecord {
+            request: record.payload().expect("a sound frame").to_vec(),
+            frame: record.frame().map(|frame| frame.to_vec()),
+            source: record.source.to_string(),
+            items: record.items,
+        });
+        stored.collect()
+    }
+
+    /// Waits until `enough` holds for the number of stored items of a signal; what is stored then.
+    pub(crate) async fn wait_for(&self, signal: Signal, enough: impl Fn(u64) -> bool) -> Vec<StoredRecord> {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let stored = self.stored(signal);
+            let items = stored.iter().map(|record| u64::from(record.items)).sum();
+            if enough(items) {
+                return stored;
+            }
+            assert!(
+                tokio::time::Instant::now() < end,
+                "{items} items of {signal} are stored: {:?}",
+                self.status()
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Waits until the status is as wanted.
+    pub(crate) async fn wait_for_status(&self, wanted: impl Fn(&ReceiverStatus) -> bool) -> ReceiverStatus {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let status = self.status();
+            if wanted(&status) {
+                return status;
+            }
+            assert!(tokio::time::Instant::now() < end, "{status:?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// The folder of the WAL, for sockets too.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Stops the receiver; the WAL stays open.
+    pub(crate) async fn stop(&self) {
+        self.receivers.stop().await;
+    }
+}

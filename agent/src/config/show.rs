@@ -84,6 +84,10 @@ impl Loaded {
                 ("collectors", Value::Map(collectors)) => {
                     each(collectors, |collector| part(collector, "config", plugin_config))
                 }
+                ("receivers", Value::Map(receivers)) => each(receivers, |receiver| match &receiver.value {
+                    Value::Map(entries) => each(entries, |entry| part(entry, "token", secret)),
+                    _ => plain(receiver),
+                }),
                 _ => plain(&section.value),
             };
             (section.key.clone(), shown)
@@ -346,10 +350,15 @@ fn plain(node: &Node) -> Shown {
 /// Names only, and where values come from.
 fn headers(node: &Node) -> Shown {
     let Value::Map(entries) = &node.value else { return text(REDACTED) };
-    each(entries, |value| match &value.value {
-        Value::Map(_) => plain(value),
+    each(entries, secret)
+}
+
+/// Where a value comes from; not the value.
+fn secret(node: &Node) -> Shown {
+    match &node.value {
+        Value::Map(_) => plain(node),
         Value::Scalar(_) | Value::List(_) => text(REDACTED),
-    })
+    }
 }
 
 /// Without what is likely secret.

@@ -177,8 +177,7 @@ fn a_wrong_override_is_told_with_the_name_of_its_variable() {
         ),
         (
             vec![("WHIMBREL__RECEIVERS__OTLP", "x")],
-            "$WHIMBREL__RECEIVERS__OTLP: receivers: `receivers` is not in this \
-                                                    version",
+            "$WHIMBREL__RECEIVERS__OTLP: receivers.otlp: a map is needed here, and this is a single value",
         ),
         (
             vec![("WHIMBREL__LOG", "info")],

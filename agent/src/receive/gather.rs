@@ -280,7 +280,7 @@ async fn fly(
     let envelopes: usize = parts.iter().map(|(envelope, _)| envelope.len() + 16).sum();
     let mut request = Vec::with_capacity(bytes + envelopes);
     for (envelope, encoded) in parts {
-        append_enclosed(&mut request, signal, &envelope, &encoded);
+        append_enclosed(&mut request, &envelope, &encoded);
     }
     let result = loop {
         match intake.append_walked(signal, &request, items, None).await {

@@ -3,7 +3,6 @@
 use super::buffer::{message, put_varint, varint_len};
 use super::scope::append_resource;
 use super::{Attributes, Scope};
-use crate::Signal;
 
 /// What encloses items that arrive one by one: a resource and a scope, encoded once.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -35,10 +34,10 @@ impl Envelope {
     }
 }
 
-/// Appends the part of an export request that these items are: one resource with one scope.
-pub fn append_enclosed(out: &mut Vec<u8>, signal: Signal, envelope: &Envelope, items: &[u8]) {
-    // ResourceMetrics, ResourceLogs and ResourceSpans share their shape.
-    let _ = signal;
+/// Appends the part of an export request that these items are: one resource with one scope. Items are fields of their
+/// scope (LogRecords, Metrics, Spans), with tag and length; ResourceMetrics, ResourceLogs and ResourceSpans share their
+/// shape.
+pub fn append_enclosed(out: &mut Vec<u8>, envelope: &Envelope, items: &[u8]) {
     let scope = envelope.scope.len() + items.len();
     let resource = envelope.resource.len() + 1 + varint_len(scope as u64) + scope;
     out.push(message(1));

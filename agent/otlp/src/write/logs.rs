@@ -72,6 +72,40 @@ pub struct LogRecord<'a> {
     pub span_id: Option<[u8; 8]>,
 }
 
+/// Appends one record as the field of `ScopeLogs` that it is: tag, length, message.
+pub fn append_log_record(out: &mut Vec<u8>, record: &LogRecord<'_>) {
+    let start = open_medium(out, message(2));
+    if record.time_ns != 0 {
+        put_fixed64(out, fixed64(1), record.time_ns);
+    }
+    if record.severity != Severity::UNSPECIFIED {
+        out.extend_from_slice(&[varint(2), record.severity.number()]);
+    }
+    put_text(out, message(3), record.severity_text);
+    if record.body != Value::Empty {
+        let body = open_short(out, message(5));
+        record.body.append(out);
+        close_short(out, body);
+    }
+    if let Some(attributes) = record.attributes {
+        attributes.append_as(message(6), out);
+    }
+    if record.flags != 0 {
+        put_fixed32(out, fixed32(8), record.flags);
+    }
+    if let Some(id) = &record.trace_id {
+        put_bytes(out, message(9), id);
+    }
+    if let Some(id) = &record.span_id {
+        put_bytes(out, message(10), id);
+    }
+    if record.observed_ns != 0 {
+        put_fixed64(out, fixed64(11), record.observed_ns);
+    }
+    put_text(out, message(12), record.event_name);
+    close_medium(out, start);
+}
+
 /// A logs export request in the making.
 ///
 /// ```
@@ -106,37 +140,7 @@ impl Logs {
     /// Writes a record into the current scope (into a nameless one, if there is none).
     pub fn record(&mut self, record: &LogRecord<'_>) {
         self.envelope.need_scope();
-        let out = &mut self.envelope.out;
-        let start = open_medium(out, message(2));
-        if record.time_ns != 0 {
-            put_fixed64(out, fixed64(1), record.time_ns);
-        }
-        if record.severity != Severity::UNSPECIFIED {
-            out.extend_from_slice(&[varint(2), record.severity.number()]);
-        }
-        put_text(out, message(3), record.severity_text);
-        if record.body != Value::Empty {
-            let body = open_short(out, message(5));
-            record.body.append(out);
-            close_short(out, body);
-        }
-        if let Some(attributes) = record.attributes {
-            attributes.append_as(message(6), out);
-        }
-        if record.flags != 0 {
-            put_fixed32(out, fixed32(8), record.flags);
-        }
-        if let Some(id) = &record.trace_id {
-            put_bytes(out, message(9), id);
-        }
-        if let Some(id) = &record.span_id {
-            put_bytes(out, message(10), id);
-        }
-        if record.observed_ns != 0 {
-            put_fixed64(out, fixed64(11), record.observed_ns);
-        }
-        put_text(out, message(12), record.event_name);
-        close_medium(out, start);
+        append_log_record(&mut self.envelope.out, record);
         self.envelope.items += 1;
     }
 

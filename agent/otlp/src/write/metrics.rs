@@ -198,27 +198,7 @@ impl Numbers<'_> {
     /// Writes a point. Times are nanoseconds since the Unix epoch; `start_ns` 0: not known.
     #[inline]
     pub fn point(&mut self, series: &Attributes, start_ns: u64, time_ns: u64, value: impl Into<Number>) {
-        let (value_tag, bits) = match value.into() {
-            Number::Double(value) => (fixed64(4), value.to_bits()),
-            Number::Int(value) => (fixed64(6), value as u64),
-        };
-        let attributes = series.as_point_field();
-        let out = &mut self.envelope.out;
-        let start_len = if start_ns == 0 { 0 } else { 9 };
-        let content = start_len + 18 + attributes.len();
-        // One reservation for tag, length (at most 10 bytes) and content.
-        out.reserve(11 + content);
-        out.push(message(1));
-        put_varint(out, content as u64);
-        let mut fields = [0u8; 27];
-        fields[0] = fixed64(2);
-        fields[1..9].copy_from_slice(&start_ns.to_le_bytes());
-        fields[9] = fixed64(3);
-        fields[10..18].copy_from_slice(&time_ns.to_le_bytes());
-        fields[18] = value_tag;
-        fields[19..].copy_from_slice(&bits.to_le_bytes());
-        out.extend_from_slice(&fields[9 - start_len..]);
-        out.extend_from_slice(attributes);
+        append_point(&mut self.envelope.out, series, start_ns, time_ns, value.into());
         self.envelope.items += 1;
     }
 }
@@ -232,22 +212,102 @@ pub struct Histograms<'a> {
 impl Histograms<'_> {
     /// Writes a point.
     pub fn point(&mut self, series: &Attributes, point: &HistogramPoint<'_>) {
-        let out = &mut self.envelope.out;
-        let start = open_medium(out, message(1));
-        if point.start_ns != 0 {
-            put_fixed64(out, fixed64(2), point.start_ns);
-        }
-        put_fixed64(out, fixed64(3), point.time_ns);
-        put_fixed64(out, fixed64(4), point.count);
-        put_double(out, 5, point.sum);
-        put_packed(out, 6, point.buckets.iter().copied());
-        put_packed(out, 7, point.bounds.iter().map(|bound| bound.to_bits()));
-        series.append_as(message(9), out);
-        put_double(out, 11, point.min);
-        put_double(out, 12, point.max);
-        close_medium(out, start);
+        append_histogram_point(&mut self.envelope.out, series, point);
         self.envelope.items += 1;
     }
+}
+
+/// Appends a metric with one point as the field of `ScopeMetrics` that it is: tag, length, message. Times are
+/// nanoseconds since the Unix epoch; `start_ns` 0: not known.
+pub fn append_number(
+    out: &mut Vec<u8>,
+    metric: &Metric<'_>,
+    series: &Attributes,
+    start_ns: u64,
+    time_ns: u64,
+    value: impl Into<Number>,
+) {
+    let (field, temporality, monotonic) = match metric.data {
+        Data::Gauge => (GAUGE, None, false),
+        Data::Sum { temporality, monotonic } => (SUM, Some(temporality), monotonic),
+    };
+    let whole = open_metric(out, metric.name, metric.description, metric.unit);
+    let data = open_medium(out, message(field));
+    append_point(out, series, start_ns, time_ns, value.into());
+    close_data(out, data, temporality, monotonic);
+    close_medium(out, whole);
+}
+
+/// Appends a metric with one histogram point, as [`append_number`] does.
+pub fn append_histogram(
+    out: &mut Vec<u8>,
+    metric: &Histogram<'_>,
+    series: &Attributes,
+    point: &HistogramPoint<'_>,
+) {
+    let whole = open_metric(out, metric.name, metric.description, metric.unit);
+    let data = open_medium(out, message(HISTOGRAM));
+    append_histogram_point(out, series, point);
+    close_data(out, data, Some(metric.temporality), false);
+    close_medium(out, whole);
+}
+
+fn open_metric(out: &mut Vec<u8>, name: &str, description: &str, unit: &str) -> usize {
+    let whole = open_medium(out, message(2));
+    put_text(out, message(1), name);
+    put_text(out, message(2), description);
+    put_text(out, message(3), unit);
+    whole
+}
+
+fn close_data(out: &mut Vec<u8>, data: usize, temporality: Option<Temporality>, monotonic: bool) {
+    if let Some(temporality) = temporality {
+        out.extend_from_slice(&[varint(2), temporality.number()]);
+    }
+    if monotonic {
+        out.extend_from_slice(&[varint(3), 1]);
+    }
+    close_medium(out, data);
+}
+
+#[inline]
+fn append_point(out: &mut Vec<u8>, series: &Attributes, start_ns: u64, time_ns: u64, value: Number) {
+    let (value_tag, bits) = match value {
+        Number::Double(value) => (fixed64(4), value.to_bits()),
+        Number::Int(value) => (fixed64(6), value as u64),
+    };
+    let attributes = series.as_point_field();
+    let start_len = if start_ns == 0 { 0 } else { 9 };
+    let content = start_len + 18 + attributes.len();
+    // One reservation for tag, length (at most 10 bytes) and content.
+    out.reserve(11 + content);
+    out.push(message(1));
+    put_varint(out, content as u64);
+    let mut fields = [0u8; 27];
+    fields[0] = fixed64(2);
+    fields[1..9].copy_from_slice(&start_ns.to_le_bytes());
+    fields[9] = fixed64(3);
+    fields[10..18].copy_from_slice(&time_ns.to_le_bytes());
+    fields[18] = value_tag;
+    fields[19..].copy_from_slice(&bits.to_le_bytes());
+    out.extend_from_slice(&fields[9 - start_len..]);
+    out.extend_from_slice(attributes);
+}
+
+fn append_histogram_point(out: &mut Vec<u8>, series: &Attributes, point: &HistogramPoint<'_>) {
+    let start = open_medium(out, message(1));
+    if point.start_ns != 0 {
+        put_fixed64(out, fixed64(2), point.start_ns);
+    }
+    put_fixed64(out, fixed64(3), point.time_ns);
+    put_fixed64(out, fixed64(4), point.count);
+    put_double(out, 5, point.sum);
+    put_packed(out, 6, point.buckets.iter().copied());
+    put_packed(out, 7, point.bounds.iter().map(|bound| bound.to_bits()));
+    series.append_as(message(9), out);
+    put_double(out, 11, point.min);
+    put_double(out, 12, point.max);
+    close_medium(out, start);
 }
 
 fn put_double(out: &mut Vec<u8>, field: u8, value: Option<f64>) {

@@ -18,12 +18,14 @@ mod logs;
 mod metric;
 mod metrics;
 mod scope;
+mod spans;
 mod value;
 pub use enclosed::{Envelope, append_enclosed};
 
 pub use attributes::Attributes;
-pub use logs::{LogRecord, Logs, Severity};
+pub use logs::{LogRecord, Logs, Severity, append_log_record};
 pub use metric::{Data, Histogram, HistogramPoint, Metric, Number, Temporality};
-pub use metrics::{Histograms, Metrics, Numbers};
+pub use metrics::{Histograms, Metrics, Numbers, append_histogram, append_number};
 pub use scope::Scope;
+pub use spans::{Span, SpanKind, SpanStatus, append_span};
 pub use value::Value;

@@ -37,7 +37,7 @@ receivers:
     http: unix:run/otlp.sock
     add_resource: true
     limits: {connections: 10, request: 1MiB, memory: 2MiB, rate: 100, idle: 5s, request_time: 6s}
-  ldjson: {tcp: "127.0.0.1:17000", unix: run/ldjson.sock, sources: 5, open_spans: 6, span_timeout: 7s}
+  ldjson: {tcp: "127.0.0.1:17000", unix: run/ldjson.sock, sources: 5, open_spans: 6, span_timeout: 7s, limits: {rate: 5}}
   ldjson/network: {tcp: {listen: "0.0.0.0:17001", allow_remote: true, insecure: true}}
   ingest:
     http: "127.0.0.1:8090"

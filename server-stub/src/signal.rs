@@ -13,6 +13,16 @@ pub enum Signal {
     Traces,
 }
 
+impl From<Signal> for whimbrel_otlp::Signal {
+    fn from(signal: Signal) -> Self {
+        match signal {
+            Signal::Metrics => Self::Metrics,
+            Signal::Logs => Self::Logs,
+            Signal::Traces => Self::Traces,
+        }
+    }
+}
+
 impl Signal {
     /// In the order in which they are declared.
     pub const ALL: [Self; 3] = [Self::Metrics, Self::Logs, Self::Traces];

@@ -3,11 +3,11 @@
 //! A batch is one OTLP export request, encoded once where it enters. From there on this crate can [`walk`] it
 //! (is it well-formed, how many items), [`merge_resource`] the agent's own resource into it, [`join`] requests
 //! into one and [`part`] one into several, each in one pass over the bytes. [`mod@write`] builds requests, [`read`]
-//! shows them to people and tests, [`to_json`] writes them as OTLP/JSON, [`response`] reads what a receiver answers.
+//! shows them to people and tests, [`to_json`] writes them as OTLP/JSON and `from_json` (feature `json`) reads that, [`response`] reads what a receiver answers.
 //!
 //! Invariants: no input panics; nothing here needs a clock, a thread, a file or a socket, so that the crate
 //! compiles for `wasm32-unknown-unknown`, where the plugin SDK uses [`mod@write`]. Deliberately absent: generated
-//! protobuf types (`prost` is the tests' oracle only), reading JSON, compression.
+//! protobuf types (`prost` is the tests' oracle only), compression.
 
 mod flaw;
 mod join;
@@ -26,6 +26,8 @@ pub mod write;
 pub use flaw::{Flaw, WalkError};
 pub use join::join;
 pub use json::{Json, to_json, to_json_within};
+#[cfg(feature = "json")]
+pub use json::{JsonError, from_json};
 pub use part::{PartError, part};
 pub use resource::{Resource, merge_resource};
 pub use signal::Signal;

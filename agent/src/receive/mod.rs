@@ -18,6 +18,7 @@ mod ground;
 mod gather;
 mod intake;
 
+mod body;
 mod guard;
 mod listen;
 mod serve;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use whimbrel_otlp::{Resource, Signal, write::Attributes};
-use whimbrel_wal::{Consumer, Encryption, Options, ReadLimit, Wal};
+use whimbrel_wal::{Consumer, Encryption, Options, Outcome, ReadLimit, Wal};
 
 use super::{ReceiverStatus, Receivers};
 use crate::{
@@ -121,6 +121,23 @@ impl Rig {
                 return status;
             }
             assert!(tokio::time::Instant::now() < end, "{status:?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Acknowledges every record of a signal, so that their room is free again.
+    pub(crate) fn acknowledge_all(&self, signal: Signal) {
+        let limit = ReadLimit { records: 100_000, uncompressed_bytes: 1 << 30 };
+        let records = self.consumer.read(lane_of(signal), None, limit).expect("the WAL can be read");
+        let ids: Vec<_> = records.iter().map(|record| record.id).collect();
+        self.consumer.acknowledge(lane_of(signal), &ids, Outcome::Delivered).expect("acknowledged");
+    }
+
+    /// Waits until something holds.
+    pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        while !holds().await {
+            assert!(tokio::time::Instant::now() < end, "{what}: {:?}", self.status());
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::collector::{
 };
 use prost::Message;
 
-use super::{batch::Batch, fields::JsonError, flatten, json};
+use super::{batch::Batch, flatten};
 use crate::signal::Signal;
 
 /// How OTLP is written.
@@ -25,10 +25,8 @@ pub(crate) enum DecodeError {
     UnknownType(String),
     #[error("the body is no valid protobuf: {0}")]
     Protobuf(#[from] prost::DecodeError),
-    #[error("the body is no valid JSON: {0}")]
-    Json(#[from] serde_json::Error),
-    #[error("the body is JSON, but not OTLP: {0}")]
-    Otlp(#[from] JsonError),
+    #[error("{0}")]
+    Json(#[from] whimbrel_otlp::JsonError),
     #[error("{0}")]
     Id(#[from] flatten::BadId),
 }
@@ -56,22 +54,14 @@ impl Format {
 
     /// Reads an export request.
     pub(crate) fn decode(self, signal: Signal, body: Bytes) -> Result<Batch, DecodeError> {
-        match self {
-            Self::Protobuf => match signal {
-                Signal::Metrics => Ok(flatten::metrics(ExportMetricsServiceRequest::decode(body)?)),
-                Signal::Logs => Ok(flatten::logs(ExportLogsServiceRequest::decode(body)?)?),
-                Signal::Traces => Ok(flatten::traces(ExportTraceServiceRequest::decode(body)?)?),
-            },
-            Self::Json => {
-                let value = serde_json::from_slice(&body)?;
-                // A tree of values is several times as large as its text.
-                drop(body);
-                match signal {
-                    Signal::Metrics => Ok(flatten::metrics(json::metrics(&value)?)),
-                    Signal::Logs => Ok(flatten::logs(json::logs(&value)?)?),
-                    Signal::Traces => Ok(flatten::traces(json::traces(&value)?)?),
-                }
-            }
+        let body = match self {
+            Self::Protobuf => body,
+            Self::Json => whimbrel_otlp::from_json(signal.into(), &body)?.into(),
+        };
+        match signal {
+            Signal::Metrics => Ok(flatten::metrics(ExportMetricsServiceRequest::decode(body)?)),
+            Signal::Logs => Ok(flatten::logs(ExportLogsServiceRequest::decode(body)?)?),
+            Signal::Traces => Ok(flatten::traces(ExportTraceServiceRequest::decode(body)?)?),
         }
     }
 }

@@ -7,14 +7,12 @@ mod batch;
 mod code;
 mod decode;
 mod encoding;
-mod fields;
 mod flatten;
 mod frame;
 mod grpc;
 mod handle;
 mod health;
 mod http;
-mod json;
 mod key;
 
 pub(crate) use answer::{Answer, AnswerBytes, with_body, with_stream};

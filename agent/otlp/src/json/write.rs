@@ -1,17 +1,14 @@
 //! A request as OTLP/JSON, for people and for tools that read files.
 //!
-//! Names are lowerCamelCase, 64-bit integers are strings, enums numbers, trace and span ids hexadecimal, other bytes
-//! base64; NaN and the infinities are strings; what has its default value is left out (OTLP specification, "JSON
-//! Protobuf Encoding"; the rest as protojson). What protobuf says of repeats holds: of a number that stands twice the
-//! last counts, a message that stands twice is merged, of a oneof the last counts.
+//! 64-bit integers are strings; what has its default value is left out. What protobuf says of repeats holds: of a number
+//! that stands twice the last counts, a message that stands twice is merged, of a oneof the last counts.
 //!
 //! The request is walked first; what has passed is written in one way down its messages, straight into the text. Never
 //! on the path of a batch. Unknown fields are left out.
 
-mod scalar;
-
 use std::borrow::Cow;
 
+use super::scalar;
 use crate::schema::{Field, Kind, Message, Presence};
 use crate::wire::{self, Fields};
 use crate::{Signal, WalkError, walk};

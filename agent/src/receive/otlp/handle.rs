@@ -1,0 +1,269 @@
+//! A request's way: from its head to its answer.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, Method, Request, header};
+use hyper::body::Incoming;
+use whimbrel_otlp::{Signal, from_json};
+
+use super::{
+    answer::{Answer, AnswerBody, Format, refused, taken},
+    refusal::{Kind, Refusal},
+    services::Services,
+};
+use crate::receive::{
+    Connection, Counts, Ground, Guard, Intake, Sent, Stop,
+    body::{Encoding, Held, Room, discard},
+    guard::Pace,
+};
+
+/// What goes before a gRPC message: whether it is compressed, and its length (big endian, 32 bits).
+const PREFIX: usize = 5;
+/// While the agent stops.
+const STOPPING: &str = "the agent is stopping; try again";
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Takes requests. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Receiver {
+    intake: Intake,
+    counts: Arc<Counts>,
+    pace: Arc<Pace>,
+    room: Room,
+    stop: Stop,
+    add_resource: bool,
+    pub(super) services: Services,
+}
+
+/// What a request wants.
+enum Wanted {
+    Export(Signal, Format),
+    Service,
+}
+
+impl Receiver {
+    pub(super) fn new(ground: &Ground, add_resource: bool) -> Self {
+        Self {
+            intake: ground.intake.clone(),
+            counts: ground.counts.clone(),
+            pace: ground.pace.clone(),
+            room: Room::new(&ground.limits),
+            stop: ground.stop.clone(),
+            add_resource,
+            services: Services::new(),
+        }
+    }
+
+    /// Takes a request, and answers when it is durable, or says why it is not taken.
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection: &Connection,
+        guard: &Guard,
+    ) -> Answer {
+        let format = format_of(request.headers()).unwrap_or(Format::Protobuf);
+        let checked = self.check(&request, connection, guard);
+        let result = match checked {
+            Ok(Wanted::Service) => return self.serve(request).await,
+            Ok(Wanted::Export(signal, Format::Grpc)) => self.grpc(signal, request).await,
+            Ok(Wanted::Export(signal, format)) => self.http(signal, format, request).await,
+            Err(refusal) => {
+                discard(request.into_body()).await;
+                Err(refusal)
+            }
+        };
+        match result {
+            Ok(()) => taken(format),
+            Err(refusal) => {
+                self.counts.refused(refusal.cause);
+                tracing::debug!(cause = refusal.cause, "refused: {}", refusal.message);
+                refused(&refusal, format)
+            }
+        }
+    }
+
+    /// What can be said from the head alone.
+    fn check(
+        &self,
+        request: &Request<Incoming>,
+        connection: &Connection,
+        guard: &Guard,
+    ) -> Result<Wanted, Refusal> {
+        if !guard.opens_for(request.headers()) {
+            let message = "this endpoint wants a token: send the header `Authorization: Bearer TOKEN`";
+            return Err(Refusal::new(Kind::Unauthenticated, "unauthenticated", message));
+        }
+        let wanted = route(request)?;
+        if self.stop.is_told() {
+            return Err(Refusal::later(Kind::Unavailable, "stopping", STOPPING, RETRY_AFTER));
+        }
+        self.pace.may(connection.peer).map_err(|after| {
+            let message = "more requests a second than `limits.rate` allows; try again later";
+            Refusal::later(Kind::TooMany, "rate", message, after)
+        })?;
+        Ok(wanted)
+    }
+
+    async fn serve(&self, request: Request<Incoming>) -> Answer {
+        match self.services.at(request.uri().path()) {
+            Some(service) => service(request).await.map(AnswerBody::Service),
+            // `route` has found it there.
+            None => refused(&not_found(), Format::Grpc),
+        }
+    }
+
+    async fn http(&self, signal: Signal, format: Format, request: Request<Incoming>) -> Result<(), Refusal> {
+        let Some(encoding) = Encoding::of(header_bytes(request.headers(), header::CONTENT_ENCODING)) else {
+            let message = format!("the content-encoding is not known here; known: {}", Encoding::NAMES);
+            discard(request.into_body()).await;
+            return Err(Refusal::new(Kind::MediaType, "encoding", message));
+        };
+        let body = self.room.read(request.into_body(), 0, |_| None).await?;
+        let (body, frame) = self.room.unpack(body, encoding, 0).await?;
+        self.store(signal, format, body, frame).await
+    }
+
+    async fn grpc(&self, signal: Signal, request: Request<Incoming>) -> Result<(), Refusal> {
+        let headers = request.headers();
+        let Some(encoding) = Encoding::of(header_bytes(headers, GRPC_ENCODING)) else {
+            let message = format!("the grpc-encoding is not known here; known: {}", Encoding::NAMES);
+            discard(request.into_body()).await;
+            return Err(Refusal::new(Kind::MediaType, "encoding", message));
+        };
+        let time = header_bytes(headers, GRPC_TIMEOUT).and_then(timeout);
+        let work = async {
+            let ahead = |first: &[u8]| Some(PREFIX + message_length(first)?);
+            let body = self.room.read(request.into_body(), PREFIX, ahead).await?;
+            let encoding = framing(&body.bytes, encoding)?;
+            let (body, frame) = self.room.unpack(body, encoding, PREFIX).await?;
+            self.store(signal, Format::Grpc, body, frame).await
+        };
+        match time {
+            None => work.await,
+            Some(time) => tokio::time::timeout(time, work).await.unwrap_or_else(|_| {
+                let message = "not done within the call's grpc-timeout; it may be stored all the same";
+                Err(Refusal::new(Kind::Late, "late", message))
+            }),
+        }
+    }
+
+    /// Small and large alike are walked and compressed here, on the connection's own task: a batch of the usual size
+    /// takes a fraction of a millisecond, and `limits.request` bounds the rest.
+    async fn store(
+        &self,
+        signal: Signal,
+        format: Format,
+        body: Held,
+        frame: Option<Vec<u8>>,
+    ) -> Result<(), Refusal> {
+        let converted;
+        let (request, frame) = match format {
+            Format::Json => {
+                converted = from_json(signal, &body.bytes)?;
+                (&converted, None)
+            }
+            Format::Protobuf | Format::Grpc => (&body.bytes, frame),
+        };
+        self.intake.append(Sent { signal, request, frame, add_resource: self.add_resource }).await?;
+        Ok(())
+    }
+}
+
+const GRPC_ENCODING: header::HeaderName = header::HeaderName::from_static("grpc-encoding");
+const GRPC_TIMEOUT: header::HeaderName = header::HeaderName::from_static("grpc-timeout");
+
+fn header_bytes(headers: &HeaderMap, name: header::HeaderName) -> Option<&[u8]> {
+    headers.get(name).map(|value| value.as_bytes())
+}
+
+/// The form of a body by its content type, parameters left out; `None` where it is none of OTLP's.
+fn format_of(headers: &HeaderMap) -> Option<Format> {
+    let given = header_bytes(headers, header::CONTENT_TYPE)?;
+    let essence = given.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let is = |name: &str| essence.eq_ignore_ascii_case(name.as_bytes());
+    match () {
+        () if is("application/x-protobuf") || is("application/protobuf") => Some(Format::Protobuf),
+        () if is("application/json") => Some(Format::Json),
+        () if essence.len() >= 16 && essence[..16].eq_ignore_ascii_case(b"application/grpc") => {
+            Some(Format::Grpc)
+        }
+        () => None,
+    }
+}
+
+fn route(request: &Request<Incoming>) -> Result<Wanted, Refusal> {
+    let path = request.uri().path();
+    let format = format_of(request.headers());
+    if let Some(signal) = Signal::ALL.into_iter().find(|signal| signal.path() == path) {
+        if request.method() != Method::POST {
+            return Err(Refusal::new(Kind::Method, "method", "send telemetry with POST"));
+        }
+        return match format {
+            Some(format @ (Format::Protobuf | Format::Json)) => Ok(Wanted::Export(signal, format)),
+            _ => {
+                let message = "the content-type must be application/x-protobuf or application/json";
+                Err(Refusal::new(Kind::MediaType, "content_type", message))
+            }
+        };
+    }
+    if format == Some(Format::Grpc) {
+        if let Some(signal) = Signal::ALL.into_iter().find(|signal| signal.grpc_path() == path) {
+            return Ok(Wanted::Export(signal, Format::Grpc));
+        }
+        let services = ["/grpc.health.v1.Health/", "/grpc.reflection.v1.", "/grpc.reflection.v1alpha."];
+        if services.iter().any(|service| path.starts_with(service)) {
+            return Ok(Wanted::Service);
+        }
+    }
+    Err(not_found())
+}
+
+fn not_found() -> Refusal {
+    let message = "there are POST /v1/metrics, /v1/logs and /v1/traces, and the gRPC services of OTLP, \
+                   grpc.health.v1.Health and grpc.reflection";
+    Refusal::new(Kind::NotFound, "path", message)
+}
+
+/// The length that a message says it has.
+fn message_length(body: &[u8]) -> Option<usize> {
+    let length: [u8; 4] = body.get(1..PREFIX)?.try_into().ok()?;
+    usize::try_from(u32::from_be_bytes(length)).ok()
+}
+
+/// How the one message of a call is packed.
+fn framing(body: &[u8], encoding: Encoding) -> Result<Encoding, Refusal> {
+    let wrong = |message: String| Err(Refusal::new(Kind::Invalid, "framing", message));
+    let Some(length) = message_length(body) else {
+        return wrong(format!("a gRPC message begins with {PREFIX} bytes, and there are {}", body.len()));
+    };
+    if body.len() - PREFIX != length {
+        let there = body.len() - PREFIX;
+        return wrong(format!("the gRPC message says that it has {length} bytes, and there are {there}"));
+    }
+    match (body[0], encoding) {
+        (0, _) => Ok(Encoding::Identity),
+        (1, Encoding::Identity) => {
+            wrong("the message is compressed, and no grpc-encoding says how".to_owned())
+        }
+        (1, encoding) => Ok(encoding),
+        (flag, _) => wrong(format!("the message's flag for compression is {flag}, not 0 or 1")),
+    }
+}
+
+/// `grpc-timeout`: at most 8 digits and a unit (gRPC over HTTP/2, "Requests").
+fn timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > 8 {
+        return None;
+    }
+    let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    match unit {
+        b'H' => Some(Duration::from_secs(count * 3600)),
+        b'M' => Some(Duration::from_secs(count * 60)),
+        b'S' => Some(Duration::from_secs(count)),
+        b'm' => Some(Duration::from_millis(count)),
+        b'u' => Some(Duration::from_micros(count)),
+        b'n' => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}

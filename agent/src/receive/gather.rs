@@ -4,7 +4,8 @@
 //! envelope (resource and scope) stand together in the request. What waits and what is on its way to the disk is
 //! bounded; who finds no room waits, refuses or drops, as its protocol can.
 //!
-//! Order: batches of one signal are appended in the order in which they were gathered.
+//! Order: batches of one signal are appended in the order in which they were gathered, and where they are kept, a batch
+//! is told as durable only after those before it.
 
 use std::{
     collections::HashMap,
@@ -63,6 +64,13 @@ struct State {
     bytes: usize,
 }
 
+impl State {
+    /// One is always let in, or what is over the limit never could be.
+    fn takes(&self, needed: usize, limit: usize) -> bool {
+        self.bytes == 0 || self.bytes + needed <= limit
+    }
+}
+
 /// Events of one signal that wait.
 #[derive(Default)]
 struct Waiting {
@@ -73,6 +81,8 @@ struct Waiting {
     bytes: usize,
     since: Option<Instant>,
     commit: Arc<Commit>,
+    /// The batch before it, where that is still on its way: this one is told as durable after it only.
+    after: Option<Ticket>,
 }
 
 #[derive(Default)]
@@ -86,6 +96,10 @@ struct Commit {
 pub(crate) struct Ticket(Arc<Commit>);
 
 impl Ticket {
+    fn is_done(&self) -> bool {
+        self.0.done.get().is_some()
+    }
+
     /// Returns when what was added is durable, or why it is not. Cancel safe.
     ///
     /// # Errors
@@ -137,8 +151,7 @@ impl Gather {
         items: u32,
     ) -> Result<Ticket, Full> {
         let mut state = self.0.lock();
-        // One is always let in, or what is over the limit never could be.
-        if state.bytes > 0 && state.bytes + encoded.len() > self.0.limit {
+        if !state.takes(encoded.len(), self.0.limit) {
             return Err(Full);
         }
         state.bytes += encoded.len();
@@ -169,13 +182,12 @@ impl Gather {
         Ok(ticket)
     }
 
-    /// Returns when there is room for something. Cancel safe.
-    pub(crate) async fn room(&self) {
+    /// Returns when there is room for so many bytes: when [`add`](Self::add) would take them now. Cancel safe.
+    pub(crate) async fn room(&self, needed: usize) {
         loop {
             let mut room = std::pin::pin!(self.0.room.notified());
             room.as_mut().enable();
-            let bytes = self.0.lock().bytes;
-            if bytes == 0 || bytes < self.0.limit {
+            if self.0.lock().takes(needed, self.0.limit) {
                 return;
             }
             room.await;
@@ -199,7 +211,9 @@ impl Shared {
             let Some(since) = waiting.since else { continue };
             let due = since + LINGER;
             if all || due <= now || waiting.bytes >= BATCH {
-                return Ok((signal, std::mem::take(waiting)));
+                let taken = std::mem::take(waiting);
+                waiting.after = Some(Ticket(taken.commit.clone()));
+                return Ok((signal, taken));
             }
             next = Some(next.map_or(due, |other| other.min(due)));
         }
@@ -276,7 +290,7 @@ async fn fly(
     when_unavailable: WhenUnavailable,
     stop: Stop,
 ) {
-    let Waiting { parts, items, bytes, commit, .. } = waiting;
+    let Waiting { parts, items, bytes, commit, after, .. } = waiting;
     let envelopes: usize = parts.iter().map(|(envelope, _)| envelope.len() + 16).sum();
     let mut request = Vec::with_capacity(bytes + envelopes);
     for (envelope, encoded) in parts {
@@ -304,6 +318,11 @@ async fn fly(
     };
     drop(request);
     shared.release(bytes);
+    // A batch that was kept back by a full WAL may be overtaken; those who wait for the later one hear of both.
+    let result = match (when_unavailable, after.filter(|after| !after.is_done())) {
+        (WhenUnavailable::Keep, Some(after)) => result.and(after.durable().await),
+        _ => result,
+    };
     // Nobody else sets it.
     let _ = commit.done.set(result);
     commit.told.notify_waiters();

@@ -13,6 +13,7 @@
 mod receivers;
 
 mod counts;
+mod event;
 mod ground;
 
 mod gather;

@@ -55,6 +55,8 @@ const RECORDS: u64 = 1_000_000;
 /// Batches unlike each other, sent in turn.
 const UNLIKE: usize = 64;
 const ROUNDS: usize = 3;
+/// A round that takes longer has lost something.
+const LONGEST_ROUND: Duration = Duration::from_secs(300);
 /// Set for the child: `PROTOCOL BATCH CONNECTIONS BATCHES RATE`, the rate in batches a second, 0 for as fast as answers
 /// come.
 const LOAD: &str = "WHIMBREL_BENCH_LOAD";
@@ -155,17 +157,20 @@ async fn round(protocol: &str, batch: usize, connections: usize, batches: u64, r
     let mut child = spawn_load(&what);
     let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let sink = said.next().unwrap();
+    let consumer = wal.consumer("bench").unwrap();
     let source = Arc::new(Counted {
-        source: Arc::new(wal.consumer("bench").unwrap()),
+        source: Arc::new(consumer.clone()),
         left: AtomicU64::new(batches),
         empty: Notify::new(),
     });
     let exporter = start(&exporter(&sink), source.clone(), Arc::new(NoLetters), clock.clone()).unwrap();
+    let waker = exporter.clone();
+    consumer.on_visible(move || waker.wake());
 
     forget_peak();
     let before = cpu();
     writeln!(child.stdin.as_mut().unwrap(), "{address}").unwrap();
-    source.empty.notified().await;
+    tokio::time::timeout(LONGEST_ROUND, source.empty.notified()).await.unwrap();
     let spent = cpu() - before;
     let peak_mib = peak_mib();
     let numbers: Vec<u64> = said.next().unwrap().split(' ').map(|number| number.parse().unwrap()).collect();
@@ -181,6 +186,7 @@ async fn round(protocol: &str, batch: usize, connections: usize, batches: u64, r
     // The end of its input is the end of the child.
     drop(child.stdin.take());
     child.wait().unwrap();
+    consumer.on_visible(|| {});
     drop(store);
     wal.close().unwrap();
     Round { cpu: spent, peak_mib, load }
@@ -333,12 +339,10 @@ fn cpu() -> Duration {
 
 /// This thread and those that it will start run on the nth core, if there is one.
 fn stay_on(core: usize) {
-    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > core) {
-        let mut cores = rustix::thread::CpuSet::new();
-        cores.set(core);
-        // Where that is not allowed, figures are noisier.
-        let _ = rustix::thread::sched_setaffinity(None, &cores);
-    }
+    let mut cores = rustix::thread::CpuSet::new();
+    cores.set(core);
+    // Where there is none, or that is not allowed, figures are noisier.
+    let _ = rustix::thread::sched_setaffinity(None, &cores);
 }
 
 /// From here on the highest resident size is counted anew (proc(5), clear_refs).

@@ -1,16 +1,23 @@
 //! Bodies of HTTP requests: read and unpacked within bounds.
 //!
-//! A body waits for room in the receiver's `limits.memory` before it is read, must have come in within
-//! `limits.request_time`, and neither travels as nor unpacks to more than `limits.request`.
+//! A body waits for room in the receiver's `limits.memory` before it is read, and again before it is unpacked; neither
+//! form is longer than `limits.request`. It must have come in within `limits.request_time`, and never be slower than a
+//! least pace, so that who announces much and sends nothing does not keep the room from others.
+//!
+//! Who waits for more room while holding some could wait for another that does the same: such waits are short, and end
+//! with "try again".
 
-use std::{io::Read, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use flate2::bufread::MultiGzDecoder;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Bytes, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use zstd::zstd_safe;
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout, timeout_at},
+};
 
+pub(crate) use super::unpack::Encoding;
+use super::unpack::UnpackError;
 use crate::config::ReceiverLimits;
 
 /// Bytes a permit stands for.
@@ -19,34 +26,15 @@ const UNIT: usize = 1 << 10;
 const STEP: usize = 256 << 10;
 /// How long a body waits for room.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// What is read and thrown away of a refused body, so that its sender finds the answer and no broken connection.
-const DISCARDED: usize = 64 << 20;
-/// The largest window of a zstd frame (RFC 9659, section 3).
-const MOST_WINDOW: u64 = 8 << 20;
-const MOST_WINDOW_LOG: u32 = 23;
-
-/// How a body is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    Identity,
-    Gzip,
-    Zstd,
-}
-
-impl Encoding {
-    /// What can be asked for, as headers name it.
-    pub(crate) const NAMES: &'static str = "identity, gzip, zstd";
-
-    /// The encoding of a name; none is identity.
-    pub(crate) fn of(name: Option<&[u8]>) -> Option<Self> {
-        match name.map(<[u8]>::trim_ascii) {
-            None | Some(b"" | b"identity") => Some(Self::Identity),
-            Some(b"gzip" | b"x-gzip") => Some(Self::Gzip),
-            Some(b"zstd") => Some(Self::Zstd),
-            Some(_) => None,
-        }
-    }
-}
+/// The least pace of a body, bytes a second.
+const LEAST_PACE: f64 = 1024.0;
+/// Over how long the pace is looked at; less, where `request_time` is short.
+const PACE_WINDOW: Duration = Duration::from_secs(10);
+/// What is read and thrown away of a refused body, at most, so that a sender who writes all of it before it reads finds
+/// the answer and no broken connection.
+const DISCARDED: usize = 32 << 20;
+/// And for how long.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 /// Why a body was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -57,15 +45,18 @@ pub(crate) enum BodyError {
     /// Too much is being received at once: try again.
     #[error("too much is being received at once; try again")]
     NoRoom,
-    /// It came too slowly.
+    /// It took too long.
     #[error("the body did not arrive within {0:?}")]
-    Slow(Duration),
+    Late(Duration),
+    /// It came too slowly.
+    #[error("the body came at less than {LEAST_PACE} bytes a second")]
+    Slow,
     /// The sender broke off.
     #[error("the body broke off: {0}")]
     Broken(String),
     /// It is not what its encoding says.
-    #[error("the body is not {encoding}: {problem}")]
-    Malformed { encoding: &'static str, problem: String },
+    #[error(transparent)]
+    Malformed(UnpackError),
 }
 
 impl BodyError {
@@ -74,9 +65,9 @@ impl BodyError {
         match self {
             Self::TooLarge { .. } => "too_large",
             Self::NoRoom => "overloaded",
-            Self::Slow(_) => "slow",
+            Self::Late(_) | Self::Slow => "slow",
             Self::Broken(_) => "broken",
-            Self::Malformed { .. } => "encoding",
+            Self::Malformed(_) => "encoding",
         }
     }
 }
@@ -85,103 +76,111 @@ impl BodyError {
 #[derive(Clone)]
 pub(crate) struct Room {
     units: Arc<Semaphore>,
+    total: u32,
     limit: usize,
     time: Duration,
 }
 
 /// A body and the room that it takes until it is dropped.
 pub(crate) struct Held {
+    /// What goes before the body, as long as was asked for, or shorter where there was less.
+    pub(crate) head: Vec<u8>,
     pub(crate) bytes: Vec<u8>,
-    room: Vec<OwnedSemaphorePermit>,
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Room {
     pub(crate) fn new(limits: &ReceiverLimits) -> Self {
+        let total = units(limits.memory).clamp(1, u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
         Self {
-            units: Arc::new(Semaphore::new(limits.memory / UNIT)),
+            units: Arc::new(Semaphore::new(total as usize)),
+            total,
             limit: limits.request,
             time: limits.request_time,
         }
     }
 
-    /// The longest request, bytes.
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
-    }
-
-    /// Reads a body. `ahead`: how many bytes it is known to be from its first ones, where no header says so; `more`
-    /// than the limit that framing may add.
+    /// Reads a body. The first `head` bytes are kept apart; `ahead` says, where no header does, how many follow them.
     ///
     /// # Errors
-    /// [`BodyError`]; a part of what is left is read and thrown away.
+    /// [`BodyError`]; a part of what is left is read and thrown away where the sender would otherwise not see the
+    /// answer.
     pub(crate) async fn read(
         &self,
         body: Incoming,
-        more: usize,
+        head: usize,
         ahead: impl Fn(&[u8]) -> Option<usize>,
     ) -> Result<Held, BodyError> {
-        match tokio::time::timeout(self.time, self.read_all(body, more, ahead)).await {
+        match timeout(self.time, self.read_all(body, head, ahead)).await {
             Ok(read) => read,
-            Err(_) => Err(BodyError::Slow(self.time)),
+            Err(_) => Err(BodyError::Late(self.time)),
         }
     }
 
     async fn read_all(
         &self,
         mut body: Incoming,
-        more: usize,
+        head: usize,
         ahead: impl Fn(&[u8]) -> Option<usize>,
     ) -> Result<Held, BodyError> {
-        let most = self.limit + more;
         let too_large = BodyError::TooLarge { limit: self.limit, unpacked: false };
+        let mut held = Held { head: Vec::new(), bytes: Vec::new(), room: None };
         let exact = body.size_hint().exact().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
-        if exact.is_some_and(|length| length > most) {
-            discard(body).await;
-            return Err(too_large);
-        }
-        let mut held = Held { bytes: Vec::new(), room: Vec::new() };
-        let mut known = exact;
+        let mut known = exact.map(|length| length.saturating_sub(head));
         let mut reserved = 0;
-        if let Some(length) = exact {
-            held.room.push(self.take(length).await?);
-            held.bytes.reserve_exact(length);
-            reserved = length;
-        }
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| BodyError::Broken(error.to_string()))?;
-            let Ok(data) = frame.into_data() else { continue };
+        let mut pace = Pace::new(self.time);
+        loop {
+            if known.is_some_and(|length| length > self.limit) {
+                discard(body).await;
+                return Err(too_large);
+            }
+            if let Some(length) = known.filter(|length| *length > reserved) {
+                self.take(&mut held, length).await?;
+                held.bytes.reserve_exact(length - held.bytes.len());
+                reserved = length;
+                pace = Pace::new(self.time);
+            }
+            let Some(mut data) = pace.next(&mut body).await? else { return Ok(held) };
+            if held.head.len() < head {
+                let part = data.split_to(data.len().min(head - held.head.len()));
+                held.head.extend_from_slice(&part);
+                if held.head.len() == head && known.is_none() {
+                    known = ahead(&held.head);
+                }
+                if data.is_empty() {
+                    continue;
+                }
+            }
             let length = held.bytes.len() + data.len();
-            if length > most {
+            if length > self.limit {
                 discard(body).await;
                 return Err(too_large);
             }
             if length > reserved {
-                // The first bytes of a gRPC message say how many follow.
-                if known.is_none() {
-                    known = if held.bytes.is_empty() { ahead(&data) } else { None };
-                }
-                let wanted =
-                    known.filter(|known| *known >= length).unwrap_or(length + STEP).min(most.max(length));
-                held.room.push(self.take(wanted - reserved).await?);
-                held.bytes.reserve_exact(wanted - held.bytes.len());
-                reserved = wanted;
+                // It does not say how long it is, or, as gRPC may, not truly; whoever reads the head will see that.
+                let wanted = known.filter(|known| (length..=self.limit).contains(known));
+                reserved = wanted.unwrap_or((length + STEP).min(self.limit));
+                self.take(&mut held, reserved).await?;
+                held.bytes.reserve_exact(reserved - held.bytes.len());
+                pace = Pace::new(self.time);
             }
             held.bytes.extend_from_slice(&data);
         }
-        Ok(held)
     }
 
-    /// Waits for room.
+    /// Waits until a body has room for so many bytes in all; what it may have at most where they are more than there is.
     ///
     /// # Errors
     /// [`BodyError::NoRoom`].
-    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let room = self.units.clone().acquire_many_owned(units);
-        match tokio::time::timeout(LONGEST_WAIT, room).await {
-            Ok(Ok(room)) => Ok(room),
-            _ => Err(BodyError::NoRoom),
+    async fn take(&self, held: &mut Held, bytes: usize) -> Result<(), BodyError> {
+        let more = units(bytes).min(self.total).saturating_sub(held.units());
+        let room = timeout(LONGEST_WAIT, self.units.clone().acquire_many_owned(more)).await;
+        let Ok(Ok(room)) = room else { return Err(BodyError::NoRoom) };
+        match &mut held.room {
+            Some(held) => held.merge(room),
+            none => *none = Some(room),
         }
+        Ok(())
     }
 
     /// Unpacks a body, within the limit and the room there is. What comes back as the frame is the body itself, where
@@ -193,25 +192,85 @@ impl Room {
         &self,
         mut held: Held,
         encoding: Encoding,
-        skip: usize,
     ) -> Result<(Held, Option<Vec<u8>>), BodyError> {
-        match encoding {
-            Encoding::Identity => {
-                held.bytes.drain(..skip);
-                Ok((held, None))
+        if encoding == Encoding::Identity {
+            return Ok((held, None));
+        }
+        let packed = held.bytes.len();
+        let mut bound = encoding.unpacked_len(&held.bytes).clamp(packed.min(self.limit), self.limit);
+        loop {
+            self.take(&mut held, packed + bound).await?;
+            match encoding.unpack(&held.bytes, bound) {
+                Ok((unpacked, storable)) => {
+                    let packed = std::mem::replace(&mut held.bytes, unpacked);
+                    let frame = storable.then_some(packed);
+                    held.keep(held.bytes.len() + frame.as_ref().map_or(0, Vec::len));
+                    return Ok((held, frame));
+                }
+                // It did not say how long it would be, or not truly: again with more. All tries together read at most
+                // a third more than the last.
+                Err(UnpackError::Longer) if bound < self.limit => {
+                    bound = bound.saturating_mul(4).min(self.limit)
+                }
+                Err(UnpackError::Longer) => {
+                    return Err(BodyError::TooLarge { limit: self.limit, unpacked: true });
+                }
+                Err(malformed) => return Err(BodyError::Malformed(malformed)),
             }
-            Encoding::Gzip => {
-                let unpacked = gunzip(&held.bytes[skip..], self.limit)?;
-                held.room.push(self.take(unpacked.len().saturating_sub(held.bytes.len())).await?);
-                held.bytes = unpacked;
-                Ok((held, None))
-            }
-            Encoding::Zstd => {
-                let (unpacked, whole) = unzstd(&held.bytes[skip..], self.limit)?;
-                held.room.push(self.take(unpacked.len()).await?);
-                let mut frame = std::mem::replace(&mut held.bytes, unpacked);
-                frame.drain(..skip);
-                Ok((held, whole.then_some(frame)))
+        }
+    }
+}
+
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
+}
+
+impl Held {
+    fn units(&self) -> u32 {
+        self.room.as_ref().map_or(0, |room| u32::try_from(room.num_permits()).unwrap_or(u32::MAX))
+    }
+
+    /// Gives back the room beyond so many bytes.
+    fn keep(&mut self, bytes: usize) {
+        let surplus = self.units().saturating_sub(units(bytes));
+        if let Some(room) = &mut self.room {
+            drop(room.split(surplus as usize));
+        }
+    }
+}
+
+/// How fast a body comes.
+struct Pace {
+    window: Duration,
+    until: Instant,
+    bytes: usize,
+}
+
+impl Pace {
+    fn new(time: Duration) -> Self {
+        let window = PACE_WINDOW.min(time / 3);
+        Self { window, until: Instant::now() + window, bytes: 0 }
+    }
+
+    /// The next piece; `None` at the end.
+    async fn next(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, BodyError> {
+        loop {
+            let Ok(frame) = timeout_at(self.until, body.frame()).await else {
+                if (self.bytes as f64) < self.window.as_secs_f64() * LEAST_PACE {
+                    return Err(BodyError::Slow);
+                }
+                (self.until, self.bytes) = (Instant::now() + self.window, 0);
+                continue;
+            };
+            let frame = frame.transpose().map_err(|error| BodyError::Broken(error.to_string()))?;
+            match frame.map(Frame::into_data) {
+                Some(Ok(data)) => {
+                    self.bytes += data.len();
+                    return Ok(Some(data));
+                }
+                // Trailers say nothing to us.
+                Some(Err(_)) => {}
+                None => return Ok(None),
             }
         }
     }
@@ -229,135 +288,84 @@ pub(crate) async fn discard(mut body: Incoming) {
         }
     };
     // Whether it ended, broke or took too long: the answer is the same.
-    let _ = tokio::time::timeout(LONGEST_WAIT, rest).await;
-}
-
-fn gunzip(packed: &[u8], limit: usize) -> Result<Vec<u8>, BodyError> {
-    let mut unpacked = Vec::with_capacity((packed.len() * 4).min(limit));
-    let read = MultiGzDecoder::new(packed).take(limit as u64 + 1).read_to_end(&mut unpacked);
-    match read {
-        Err(error) => Err(BodyError::Malformed { encoding: "gzip", problem: error.to_string() }),
-        Ok(_) if unpacked.len() > limit => Err(BodyError::TooLarge { limit, unpacked: true }),
-        Ok(_) => Ok(unpacked),
-    }
-}
-
-/// What frames hold, and whether it is one that can be stored as it is: with its content size, without dictionary, a
-/// window of at most 8 MiB, and nothing behind it.
-fn unzstd(packed: &[u8], limit: usize) -> Result<(Vec<u8>, bool), BodyError> {
-    let malformed = |problem: String| BodyError::Malformed { encoding: "zstd", problem };
-    if let Some(size) = storable(packed) {
-        if size > limit {
-            return Err(BodyError::TooLarge { limit, unpacked: true });
-        }
-        let mut unpacked = Vec::with_capacity(size);
-        let mut decoder = zstd::bulk::Decompressor::new().map_err(|e| malformed(e.to_string()))?;
-        decoder.decompress_to_buffer(packed, &mut unpacked).map_err(|e| malformed(e.to_string()))?;
-        // zstd itself has compared it with the content size.
-        return Ok((unpacked, true));
-    }
-    let mut unpacked = Vec::new();
-    let mut decoder =
-        zstd::stream::read::Decoder::with_buffer(packed).map_err(|e| malformed(e.to_string()))?;
-    decoder.window_log_max(MOST_WINDOW_LOG).map_err(|e| malformed(e.to_string()))?;
-    let read = decoder.take(limit as u64 + 1).read_to_end(&mut unpacked);
-    match read {
-        Err(error) => Err(malformed(error.to_string())),
-        Ok(_) if unpacked.len() > limit => Err(BodyError::TooLarge { limit, unpacked: true }),
-        Ok(_) => Ok((unpacked, false)),
-    }
-}
-
-/// The content size of a body that can be stored as it is.
-fn storable(packed: &[u8]) -> Option<usize> {
-    let size = zstd_safe::get_frame_content_size(packed).ok()??;
-    let whole = zstd_safe::find_frame_compressed_size(packed).ok()? == packed.len();
-    let plain = zstd_safe::get_dict_id_from_frame(packed).is_none();
-    (whole && plain && window(packed)? <= MOST_WINDOW).then_some(usize::try_from(size).ok()?)
-}
-
-/// The window that a frame asks for, bytes (RFC 8878, section 3.1.1.1).
-fn window(frame: &[u8]) -> Option<u64> {
-    let descriptor = *frame.get(4)?;
-    if descriptor & 0x20 != 0 {
-        // Single segment: the window is the content.
-        return zstd_safe::get_frame_content_size(frame).ok()?;
-    }
-    let (exponent, mantissa) = (frame.get(5)? >> 3, frame.get(5)? & 7);
-    let base = 1u64 << (10 + u32::from(exponent));
-    Some(base + base / 8 * u64::from(mantissa))
+    let _ = timeout(DISCARD_TIME, rest).await;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMIT: usize = 1 << 20;
+    const REQUEST: usize = 1 << 20;
 
-    fn unpacked(packed: &[u8]) -> Result<(Vec<u8>, bool), BodyError> {
-        unzstd(packed, LIMIT)
+    fn room(memory: usize) -> Room {
+        Room::new(&ReceiverLimits { request: REQUEST, memory, ..ReceiverLimits::of("otlp") })
     }
 
-    #[test]
-    fn one_sound_frame_is_stored_as_it_came() {
-        let payload = b"telemetry ".repeat(1000);
-        let frame = zstd::bulk::compress(&payload, 3).unwrap();
-        assert_eq!(unpacked(&frame).unwrap(), (payload.clone(), true));
-        let empty = zstd::bulk::compress(b"", 3).unwrap();
-        assert_eq!(unpacked(&empty).unwrap(), (Vec::new(), true));
+    /// A body that is there, with the room it was read into.
+    async fn held(room: &Room, bytes: Vec<u8>) -> Held {
+        let mut held = Held { head: Vec::new(), bytes, room: None };
+        let length = held.bytes.len();
+        room.take(&mut held, length).await.unwrap();
+        held
     }
 
-    #[test]
-    fn what_is_not_one_such_frame_is_read_and_not_stored_as_it_came() {
-        let payload = b"telemetry ".repeat(1000);
-        let frame = zstd::bulk::compress(&payload, 3).unwrap();
-        let two = [frame.clone(), frame.clone()].concat();
-        assert_eq!(unpacked(&two).unwrap(), (payload.repeat(2), false));
-        let streamed = zstd::stream::encode_all(&payload[..], 1).unwrap();
-        assert_eq!(unpacked(&streamed).unwrap(), (payload.clone(), false));
-        // A skippable frame of 4 bytes (RFC 8878, section 3.1.2).
-        let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4][..], &frame].concat();
-        assert_eq!(unpacked(&skippable).unwrap(), (payload, false));
+    fn streamed(data: &[u8]) -> Vec<u8> {
+        zstd::stream::encode_all(data, 1).unwrap()
     }
 
-    #[test]
-    fn a_window_of_more_than_8_mib_is_not_stored_as_it_came() {
-        let payload = vec![7u8; 9 << 20];
+    #[tokio::test]
+    async fn a_body_takes_the_room_of_what_it_holds_and_gives_it_back() {
+        let room = room(2 * REQUEST);
+        let payload = b"telemetry ".repeat(50_000);
         let frame = zstd::bulk::compress(&payload, 1).unwrap();
-        assert!(storable(&frame).is_none_or(|_| window(&frame).unwrap() <= MOST_WINDOW));
-        assert_eq!(window(&[0x28, 0xb5, 0x2f, 0xfd, 0x00, (13 << 3) | 1]), Some((8 << 20) + (1 << 20)));
-        assert_eq!(window(&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 13 << 3]), Some(8 << 20));
-        assert_eq!(window(&[0x28, 0xb5]), None);
+        let body = held(&room, frame.clone()).await;
+        let (body, kept) = room.unpack(body, Encoding::Zstd).await.unwrap();
+        assert_eq!((&body.bytes, kept.as_ref()), (&payload, Some(&frame)));
+        assert_eq!(body.units(), units(payload.len() + frame.len()));
+        drop(body);
+        let body = held(&room, streamed(&payload)).await;
+        let (body, kept) = room.unpack(body, Encoding::Zstd).await.unwrap();
+        assert_eq!((&body.bytes, kept), (&payload, None), "it unpacks to more than was guessed");
+        assert_eq!(body.units(), units(payload.len()));
+        drop(body);
+        assert_eq!(room.units.available_permits(), room.total as usize);
     }
 
-    #[test]
-    fn bombs_end_at_the_limit() {
-        let bomb = vec![0u8; 200 << 20];
-        let frame = zstd::bulk::compress(&bomb, 1).unwrap();
-        let streamed = zstd::stream::encode_all(&bomb[..], 1).unwrap();
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        std::io::Write::write_all(&mut gzip, &bomb).unwrap();
-        let gzip = gzip.finish().unwrap();
-        for result in
-            [unpacked(&frame).map(drop), unpacked(&streamed).map(drop), gunzip(&gzip, LIMIT).map(drop)]
-        {
+    #[tokio::test]
+    async fn the_largest_request_is_taken_however_it_is_packed_even_if_packed_and_unpacked_are_more_than_there_is()
+     {
+        let room = room(REQUEST);
+        let noise: Vec<u8> =
+            (0..REQUEST as u32 / 4).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        for packed in [zstd::bulk::compress(&noise, 1).unwrap(), streamed(&noise)] {
+            let body = held(&room, packed).await;
+            let (body, _) = room.unpack(body, Encoding::Zstd).await.unwrap();
+            assert_eq!(body.bytes.len(), REQUEST);
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_unpacked_without_room_and_who_waits_in_vain_is_told_to_try_again() {
+        let room = room(REQUEST);
+        let other = held(&room, vec![0; REQUEST / 2]).await;
+        let packed = zstd::bulk::compress(&vec![0; REQUEST], 1).unwrap();
+        let body = held(&room, packed).await;
+        assert!(matches!(room.unpack(body, Encoding::Zstd).await, Err(BodyError::NoRoom)));
+        drop(other);
+        assert_eq!(room.units.available_permits(), room.total as usize);
+    }
+
+    #[tokio::test]
+    async fn bombs_end_at_the_limit() {
+        let room = room(2 * REQUEST);
+        let bomb = vec![0u8; 64 << 20];
+        for packed in [zstd::bulk::compress(&bomb, 1).unwrap(), streamed(&bomb)] {
+            let body = held(&room, packed).await;
+            let refused = room.unpack(body, Encoding::Zstd).await.map(drop);
             assert!(
-                matches!(result, Err(BodyError::TooLarge { limit: LIMIT, unpacked: true })),
-                "{result:?}"
+                matches!(refused, Err(BodyError::TooLarge { limit: REQUEST, unpacked: true })),
+                "{refused:?}"
             );
         }
-    }
-
-    #[test]
-    fn truncated_and_altered_bodies_are_refused() {
-        let payload: Vec<u8> =
-            (0..5000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-        let frame = zstd::bulk::compress(&payload, 1).unwrap();
-        for length in 1..frame.len() {
-            assert!(unpacked(&frame[..length]).is_err(), "{length} of {}", frame.len());
-        }
-        assert!(unpacked(b"no zstd at all").is_err());
-        assert!(gunzip(b"no gzip at all", LIMIT).is_err());
-        assert!(unpacked(&[&frame[..], b"rest"].concat()).is_err(), "trailing bytes");
     }
 }

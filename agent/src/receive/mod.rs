@@ -19,11 +19,13 @@ mod ground;
 mod gather;
 mod intake;
 
+mod aside;
 mod body;
 mod guard;
 mod listen;
 mod serve;
 mod tls;
+mod unpack;
 
 mod ingest;
 mod ldjson;

@@ -9,7 +9,10 @@ use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 
-use super::refusal::{Kind, Refusal};
+use super::{
+    refusal::{Kind, Refusal},
+    services::Streamed,
+};
 use crate::receive::body::Encoding;
 
 /// What a request's body is.
@@ -38,7 +41,7 @@ pub(super) enum AnswerBody {
     /// One piece, perhaps with trailers.
     Whole { data: Option<Bytes>, trailers: Option<HeaderMap> },
     /// What a gRPC service of the library's answers.
-    Service(tonic::body::Body),
+    Service(Streamed),
 }
 
 impl Body for AnswerBody {
@@ -54,14 +57,14 @@ impl Body for AnswerBody {
                 let frame = data.take().map(Frame::data).or_else(|| trailers.take().map(Frame::trailers));
                 Poll::Ready(frame.map(Ok))
             }
-            Self::Service(body) => Pin::new(body).poll_frame(context),
+            Self::Service(body) => body.poll(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole { data, trailers } => data.is_none() && trailers.is_none(),
-            Self::Service(body) => body.is_end_stream(),
+            Self::Service(body) => body.is_end(),
         }
     }
 
@@ -115,7 +118,9 @@ fn http(refusal: &Refusal, format: Format) -> Answer {
     let mut answer = whole(refusal.kind.http(), format.content_type(), Some(body), None);
     let headers = answer.headers_mut();
     if let Some(after) = refusal.retry_after {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        // Whole seconds, and not too early.
+        let seconds = after.as_millis().div_ceil(1000).clamp(1, u64::MAX.into());
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
     }
     match refusal.kind {
         Kind::Method => drop(headers.insert(header::ALLOW, HeaderValue::from_static("POST"))),

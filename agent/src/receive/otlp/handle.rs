@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, Method, Request, Version, header};
 use hyper::body::Incoming;
 use whimbrel_otlp::{Signal, from_json};
 
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::receive::{
     Connection, Counts, Ground, Guard, Intake, Sent, Stop,
+    aside::aside,
     body::{Encoding, Held, Room, discard},
     guard::Pace,
 };
@@ -61,7 +62,11 @@ impl Receiver {
         connection: &Connection,
         guard: &Guard,
     ) -> Answer {
-        let format = format_of(request.headers()).unwrap_or(Format::Protobuf);
+        // What can't be answered in its own form is answered in the one that people read; so is gRPC over HTTP/1.1,
+        // where a status has no place.
+        let format = format_of(request.headers())
+            .filter(|format| *format != Format::Grpc || request.version() == Version::HTTP_2)
+            .unwrap_or(Format::Json);
         let checked = self.check(&request, connection, guard);
         let result = match checked {
             Ok(Wanted::Service) => return self.serve(request).await,
@@ -105,8 +110,8 @@ impl Receiver {
     }
 
     async fn serve(&self, request: Request<Incoming>) -> Answer {
-        match self.services.at(request.uri().path()) {
-            Some(service) => service(request).await.map(AnswerBody::Service),
+        match self.services.answer(request).await {
+            Some(answer) => answer.map(AnswerBody::Service),
             // `route` has found it there.
             None => refused(&not_found(), Format::Grpc),
         }
@@ -119,24 +124,20 @@ impl Receiver {
             return Err(Refusal::new(Kind::MediaType, "encoding", message));
         };
         let body = self.room.read(request.into_body(), 0, |_| None).await?;
-        let (body, frame) = self.room.unpack(body, encoding, 0).await?;
-        self.store(signal, format, body, frame).await
+        self.take(signal, format, encoding, body).await
     }
 
     async fn grpc(&self, signal: Signal, request: Request<Incoming>) -> Result<(), Refusal> {
         let headers = request.headers();
         let Some(encoding) = Encoding::of(header_bytes(headers, GRPC_ENCODING)) else {
             let message = format!("the grpc-encoding is not known here; known: {}", Encoding::NAMES);
-            discard(request.into_body()).await;
             return Err(Refusal::new(Kind::MediaType, "encoding", message));
         };
         let time = header_bytes(headers, GRPC_TIMEOUT).and_then(timeout);
         let work = async {
-            let ahead = |first: &[u8]| Some(PREFIX + message_length(first)?);
-            let body = self.room.read(request.into_body(), PREFIX, ahead).await?;
-            let encoding = framing(&body.bytes, encoding)?;
-            let (body, frame) = self.room.unpack(body, encoding, PREFIX).await?;
-            self.store(signal, Format::Grpc, body, frame).await
+            let body = self.room.read(request.into_body(), PREFIX, message_length).await?;
+            let encoding = framing(&body.head, body.bytes.len(), encoding)?;
+            self.take(signal, Format::Grpc, encoding, body).await
         };
         match time {
             None => work.await,
@@ -147,25 +148,25 @@ impl Receiver {
         }
     }
 
-    /// Small and large alike are walked and compressed here, on the connection's own task: a batch of the usual size
-    /// takes a fraction of a millisecond, and `limits.request` bounds the rest.
-    async fn store(
+    /// Unpacks a body, and stores it.
+    async fn take(
         &self,
         signal: Signal,
         format: Format,
+        encoding: Encoding,
         body: Held,
-        frame: Option<Vec<u8>>,
     ) -> Result<(), Refusal> {
-        let converted;
-        let (request, frame) = match format {
-            Format::Json => {
-                converted = from_json(signal, &body.bytes)?;
-                (&converted, None)
+        aside(encoding.unpacked_len(&body.bytes), async {
+            let (mut body, mut frame) = self.room.unpack(body, encoding).await?;
+            if format == Format::Json {
+                body.bytes = from_json(signal, &body.bytes)?;
+                frame = None;
             }
-            Format::Protobuf | Format::Grpc => (&body.bytes, frame),
-        };
-        self.intake.append(Sent { signal, request, frame, add_resource: self.add_resource }).await?;
-        Ok(())
+            let sent = Sent { signal, request: &body.bytes, frame, add_resource: self.add_resource };
+            self.intake.append(sent).await?;
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -184,9 +185,7 @@ fn format_of(headers: &HeaderMap) -> Option<Format> {
     match () {
         () if is("application/x-protobuf") || is("application/protobuf") => Some(Format::Protobuf),
         () if is("application/json") => Some(Format::Json),
-        () if essence.len() >= 16 && essence[..16].eq_ignore_ascii_case(b"application/grpc") => {
-            Some(Format::Grpc)
-        }
+        () if is("application/grpc") || is("application/grpc+proto") => Some(Format::Grpc),
         () => None,
     }
 }
@@ -207,6 +206,10 @@ fn route(request: &Request<Incoming>) -> Result<Wanted, Refusal> {
         };
     }
     if format == Some(Format::Grpc) {
+        if request.version() != Version::HTTP_2 {
+            let message = "gRPC needs HTTP/2; over HTTP/1.1 send application/x-protobuf or application/json";
+            return Err(Refusal::new(Kind::MediaType, "content_type", message));
+        }
         if let Some(signal) = Signal::ALL.into_iter().find(|signal| signal.grpc_path() == path) {
             return Ok(Wanted::Export(signal, Format::Grpc));
         }
@@ -230,17 +233,16 @@ fn message_length(body: &[u8]) -> Option<usize> {
     usize::try_from(u32::from_be_bytes(length)).ok()
 }
 
-/// How the one message of a call is packed.
-fn framing(body: &[u8], encoding: Encoding) -> Result<Encoding, Refusal> {
+/// How the one message of a call is packed: `there` bytes behind what goes before it.
+fn framing(prefix: &[u8], there: usize, encoding: Encoding) -> Result<Encoding, Refusal> {
     let wrong = |message: String| Err(Refusal::new(Kind::Invalid, "framing", message));
-    let Some(length) = message_length(body) else {
-        return wrong(format!("a gRPC message begins with {PREFIX} bytes, and there are {}", body.len()));
+    let (Some(length), Some(flag)) = (message_length(prefix), prefix.first()) else {
+        return wrong(format!("a gRPC message begins with {PREFIX} bytes, and there are {}", prefix.len()));
     };
-    if body.len() - PREFIX != length {
-        let there = body.len() - PREFIX;
+    if there != length {
         return wrong(format!("the gRPC message says that it has {length} bytes, and there are {there}"));
     }
-    match (body[0], encoding) {
+    match (flag, encoding) {
         (0, _) => Ok(Encoding::Identity),
         (1, Encoding::Identity) => {
             wrong("the message is compressed, and no grpc-encoding says how".to_owned())

@@ -146,8 +146,8 @@ impl From<BodyError> for Refusal {
                 let after = Duration::from_secs(1);
                 return Self::later(Kind::Unavailable, error.cause(), error.to_string(), after);
             }
-            BodyError::Slow(_) => Kind::Late,
-            BodyError::Broken(_) | BodyError::Malformed { .. } => Kind::Invalid,
+            BodyError::Late(_) | BodyError::Slow => Kind::Late,
+            BodyError::Broken(_) | BodyError::Malformed(_) => Kind::Invalid,
         };
         Self::new(kind, error.cause(), error.to_string())
     }

@@ -23,7 +23,10 @@ use tokio::{
 };
 use whimbrel_otlp::{Signal, write::Envelope, write::append_enclosed};
 
-use super::{Counts, Intake, IntakeError, Stop};
+use super::{
+    Counts, Intake, IntakeError, Stop,
+    pieces::{Piece, lane},
+};
 
 /// How long the first event waits for others. The timer adds up to a millisecond.
 const LINGER: Duration = Duration::from_millis(4);
@@ -85,6 +88,27 @@ struct Waiting {
     after: Option<Ticket>,
 }
 
+impl Waiting {
+    /// Whether it has just begun to wait, or become full.
+    fn add(&mut self, piece: &Piece<'_>) -> bool {
+        let place = match self.places.get(&address(piece.envelope)) {
+            Some(place) => *place,
+            None => {
+                self.places.insert(address(piece.envelope), self.parts.len());
+                self.parts.push((piece.envelope.clone(), Vec::new()));
+                self.parts.len() - 1
+            }
+        };
+        self.parts[place].1.extend_from_slice(piece.encoded);
+        self.items += piece.items;
+        let was_full = self.bytes >= BATCH;
+        self.bytes += piece.encoded.len();
+        let begins = self.since.is_none();
+        self.since.get_or_insert_with(Instant::now);
+        begins || (self.bytes >= BATCH && !was_full)
+    }
+}
+
 #[derive(Default)]
 struct Commit {
     done: OnceLock<Result<(), IntakeError>>,
@@ -138,48 +162,33 @@ impl Gather {
         (Self(shared), task)
     }
 
-    /// Adds encoded items (LogRecords, Metrics or Spans as the fields of their scope, with tag and length) under an
-    /// envelope. `items` of them.
+    /// Adds all pieces, or none. The last ticket of each signal that is among them.
     ///
     /// # Errors
     /// [`Full`].
-    pub(crate) fn add(
+    pub(crate) fn add<'p>(
         &self,
-        signal: Signal,
-        envelope: &Arc<Envelope>,
-        encoded: &[u8],
-        items: u32,
-    ) -> Result<Ticket, Full> {
+        pieces: impl Iterator<Item = Piece<'p>> + Clone,
+    ) -> Result<[Option<Ticket>; 3], Full> {
+        let total: usize = pieces.clone().map(|piece| piece.encoded.len()).sum();
         let mut state = self.0.lock();
-        if !state.takes(encoded.len(), self.0.limit) {
+        if !state.takes(total, self.0.limit) {
             return Err(Full);
         }
-        state.bytes += encoded.len();
+        state.bytes += total;
         self.0.counts.waiting(state.bytes);
-        let waiting = &mut state.waiting[lane(signal)];
-        let place = match waiting.places.get(&address(envelope)) {
-            Some(place) => *place,
-            None => {
-                waiting.places.insert(address(envelope), waiting.parts.len());
-                waiting.parts.push((envelope.clone(), Vec::new()));
-                waiting.parts.len() - 1
-            }
-        };
-        waiting.parts[place].1.extend_from_slice(encoded);
-        waiting.items += items;
-        let was_full = waiting.bytes >= BATCH;
-        waiting.bytes += encoded.len();
-        let begins = waiting.since.is_none();
-        if begins {
-            waiting.since = Some(Instant::now());
+        let mut tickets = [None, None, None];
+        let mut is_due = false;
+        for piece in pieces {
+            let waiting = &mut state.waiting[lane(piece.signal)];
+            is_due |= waiting.add(&piece);
+            tickets[lane(piece.signal)] = Some(Ticket(waiting.commit.clone()));
         }
-        let is_full = waiting.bytes >= BATCH && !was_full;
-        let ticket = Ticket(waiting.commit.clone());
         drop(state);
-        if begins || is_full {
+        if is_due {
             self.0.due.notify_one();
         }
-        Ok(ticket)
+        Ok(tickets)
     }
 
     /// Returns when there is room for so many bytes: when [`add`](Self::add) would take them now. Cancel safe.
@@ -226,15 +235,6 @@ impl Shared {
         self.counts.waiting(state.bytes);
         drop(state);
         self.room.notify_waiters();
-    }
-}
-
-/// One signal's place in [`State`].
-fn lane(signal: Signal) -> usize {
-    match signal {
-        Signal::Metrics => 0,
-        Signal::Logs => 1,
-        Signal::Traces => 2,
     }
 }
 

@@ -18,6 +18,7 @@ mod ground;
 
 mod gather;
 mod intake;
+mod pieces;
 
 mod aside;
 mod body;

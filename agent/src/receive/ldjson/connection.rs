@@ -401,7 +401,7 @@ impl Session {
 
     /// Brings the batch to the gather, and notes who wants to hear when it is durable.
     async fn store(&mut self) {
-        if !self.batch.is_empty() {
+        if !self.batch.pieces.is_empty() {
             let tickets = self.shared.add(&mut self.batch).await;
             for (latest, ticket) in self.latest.iter_mut().zip(tickets) {
                 *latest = ticket.or(latest.take());

@@ -15,7 +15,10 @@ use super::{
     spans::OpenSpan,
     watch::Silent,
 };
-use crate::receive::event::{Num, Pairs, Text, id, severity};
+use crate::receive::{
+    event::{Num, Pairs, Text, id, severity},
+    pieces::Pieces,
+};
 
 /// Upper bounds of a histogram's buckets (OpenTelemetry specification, default of explicit buckets).
 const BOUNDS: [f64; 15] =
@@ -23,65 +26,17 @@ const BOUNDS: [f64; 15] =
 /// 2554, the end of 64 bits of nanoseconds.
 const MOST_SECONDS: f64 = 18_446_744_073.0;
 
-/// Items of some envelopes, encoded.
+/// What lines became, and attributes whose memory is used again.
 #[derive(Default)]
 pub(super) struct Batch {
-    groups: Vec<Group>,
-    /// How many of `groups` are in use; the others' buffers wait to be used again.
-    used: usize,
+    pub(super) pieces: Pieces,
     attributes: Attributes,
 }
 
-struct Group {
-    envelope: Arc<Envelope>,
-    items: [Vec<u8>; 3],
-    counts: [u32; 3],
-}
-
 impl Batch {
-    pub(super) fn is_empty(&self) -> bool {
-        self.used == 0
-    }
-
-    /// What is in it, by signal and envelope.
-    pub(super) fn parts(&self) -> impl Iterator<Item = (Signal, &Arc<Envelope>, &[u8], u32)> {
-        self.groups[..self.used].iter().flat_map(|group| {
-            let parts = Signal::ALL.into_iter().zip(&group.items).zip(group.counts);
-            parts
-                .filter(|(_, count)| *count > 0)
-                .map(|((signal, items), count)| (signal, &group.envelope, items.as_slice(), count))
-        })
-    }
-
-    /// Empties it; memory stays.
-    pub(super) fn clear(&mut self) {
-        for group in &mut self.groups[..self.used] {
-            group.items.iter_mut().for_each(Vec::clear);
-            group.counts = [0; 3];
-        }
-        self.used = 0;
-        // A burst of sources is no reason to keep their buffers.
-        self.groups.truncate(8);
-    }
-
     /// The buffer of a signal and an envelope, one item counted.
     fn out(&mut self, signal: Signal, envelope: &Arc<Envelope>) -> &mut Vec<u8> {
-        let known = self.groups[..self.used].iter().position(|group| Arc::ptr_eq(&group.envelope, envelope));
-        let at = known.unwrap_or_else(|| {
-            match self.groups.get_mut(self.used) {
-                Some(group) => group.envelope = envelope.clone(),
-                None => self.groups.push(Group {
-                    envelope: envelope.clone(),
-                    items: Default::default(),
-                    counts: [0; 3],
-                }),
-            }
-            self.used += 1;
-            self.used - 1
-        });
-        let lane = Signal::ALL.iter().position(|other| *other == signal).unwrap_or(0);
-        self.groups[at].counts[lane] += 1;
-        &mut self.groups[at].items[lane]
+        self.pieces.out(signal, envelope)
     }
 
     fn log(&mut self, envelope: &Arc<Envelope>, record: &LogRecord<'_>, attributes: Attributes) {

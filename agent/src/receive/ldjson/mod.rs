@@ -21,10 +21,7 @@ mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use whimbrel_otlp::{
-    Signal,
-    write::{Attributes, Envelope, Scope},
-};
+use whimbrel_otlp::write::{Attributes, Envelope, Scope};
 
 use super::{Ground, Guard, ListenError, Listener, Started, Ticket};
 use crate::{clock, config::LdjsonReceiver};
@@ -54,17 +51,16 @@ impl Shared {
 
     /// Brings a batch to the gather, waiting for room; the tickets of what it is made of.
     async fn add(&self, batch: &mut Batch) -> [Option<Ticket>; 3] {
-        let mut tickets = [None, None, None];
-        for (signal, envelope, items, count) in batch.parts() {
-            let ticket = loop {
-                match self.ground.gather.add(signal, envelope, items, count) {
-                    Ok(ticket) => break ticket,
-                    Err(super::Full) => self.ground.gather.room(items.len()).await,
+        let tickets = loop {
+            match self.ground.gather.add(batch.pieces.parts()) {
+                Ok(tickets) => break tickets,
+                Err(super::Full) => {
+                    let needed = batch.pieces.parts().map(|piece| piece.encoded.len()).sum();
+                    self.ground.gather.room(needed).await;
                 }
-            };
-            tickets[Signal::ALL.iter().position(|other| *other == signal).unwrap_or(0)] = Some(ticket);
-        }
-        batch.clear();
+            }
+        };
+        batch.pieces.clear();
         tickets
     }
 
@@ -83,7 +79,7 @@ impl Shared {
             for span in self.spans.expired(self.ground.clock.monotonic()) {
                 batch.unfinished(&span, self.now_ns());
             }
-            if !batch.is_empty() {
+            if !batch.pieces.is_empty() {
                 self.add(&mut batch).await;
             }
         }

@@ -15,7 +15,7 @@ use whimbrel_otlp::Signal;
 use crate::{
     clock::{SystemClock, manual::ManualClock},
     config::{Address, Endpoint, LdjsonReceiver, ReceiverKind, ReceiverLimits, Secret},
-    receive::testing::{PATIENCE, Rig},
+    receive::testing::{PATIENCE, Rig, examples, holds},
 };
 
 const DOCUMENT: &str = include_str!("../../../docs/ldjson.md");
@@ -75,17 +75,10 @@ fn event(number: usize) -> String {
     format!("{{\"type\":\"event\",\"name\":\"e\",\"attributes\":{{\"n\":{number}}}}}\n")
 }
 
-/// Everything that is stored of a signal, as JSON.
-fn stored(rig: &Rig, signal: Signal) -> Vec<Value> {
-    let records = rig.stored(signal);
-    let text = |request: &[u8]| whimbrel_otlp::to_json(signal, request).unwrap();
-    records.iter().map(|record| serde_json::from_str(&text(&record.request)).unwrap()).collect()
-}
-
 /// All log records, without what encloses them.
 fn records(rig: &Rig) -> Vec<Value> {
     let mut all = Vec::new();
-    for request in stored(rig, Signal::Logs) {
+    for request in rig.json(Signal::Logs) {
         for resource in request["resourceLogs"].as_array().unwrap() {
             all.extend(resource["scopeLogs"][0]["logRecords"].as_array().unwrap().clone());
         }
@@ -93,36 +86,9 @@ fn records(rig: &Rig) -> Vec<Value> {
     all
 }
 
-/// Whether all of `part` is in `whole`: objects may have more, arrays begin alike or hold an element that fits.
-fn holds(whole: &Value, part: &Value) -> bool {
-    match (whole, part) {
-        (Value::Object(whole), Value::Object(part)) => {
-            part.iter().all(|(key, part)| whole.get(key).is_some_and(|whole| holds(whole, part)))
-        }
-        (Value::Array(whole), Value::Array(part)) => {
-            part.iter().all(|part| whole.iter().any(|whole| holds(whole, part)))
-        }
-        (Value::Number(whole), Value::Number(part)) => whole.as_f64() == part.as_f64(),
-        (whole, part) => whole == part,
-    }
-}
-
-/// The JSON blocks of the document; each that begins with `type` is a line, and one after it what it becomes.
-fn examples() -> Vec<(String, Option<Value>)> {
-    let mut examples: Vec<(String, Option<Value>)> = Vec::new();
-    for block in DOCUMENT.split("```json\n").skip(1) {
-        let text = block.split("\n```").next().unwrap();
-        match text.starts_with("{\"type\"") {
-            true => examples.push((text.to_owned(), None)),
-            false => examples.last_mut().unwrap().1 = Some(serde_json::from_str(text).unwrap()),
-        }
-    }
-    examples
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_of_the_document_become_what_it_says() {
-    let examples = examples();
+    let examples = examples(DOCUMENT);
     assert!(examples.len() >= 9, "{}", examples.len());
     for (line, expected) in examples {
         let rig = rig().await;
@@ -135,7 +101,7 @@ async fn the_examples_of_the_document_become_what_it_says() {
         }
         assert_eq!(answer, json!({"type": "ack", "ack": 1}), "{line}");
         let Some(expected) = expected else { continue };
-        let all: Vec<Value> = Signal::ALL.into_iter().flat_map(|signal| stored(&rig, signal)).collect();
+        let all = rig.all();
         assert!(all.iter().any(|stored| holds(stored, &expected)), "{line} became {all:#?}");
         let resource = json!({"key": "host.name", "value": {"stringValue": "test-host"}});
         assert!(all.iter().all(|stored| stored.to_string().contains(&resource.to_string())), "{all:#?}");
@@ -293,7 +259,7 @@ async fn a_resource_holds_for_its_source_on_its_connection() {
     client.say(json!({"type": "event", "name": "of a"})).await;
     client.say(json!({"type": "event", "source": "b", "name": "of b"})).await;
     client.flush().await;
-    let requests = stored(&rig, Signal::Logs);
+    let requests = rig.json(Signal::Logs);
     let resources: Vec<&Value> =
         requests.iter().flat_map(|r| r["resourceLogs"].as_array().unwrap()).collect();
     let of =
@@ -318,7 +284,7 @@ async fn a_span_in_two_halves_is_one_and_its_start_is_durable_before_its_end() {
     assert_eq!(records(&rig)[0]["eventName"], "span.start");
     other.say(with(json!({"type": "span", "phase": "end", "end": 8.5, "status": "ok", "attributes": {"b": 2}, "ack": 2}))).await;
     assert_eq!(other.hear().await["ack"], 2);
-    let traces = stored(&rig, Signal::Traces);
+    let traces = rig.json(Signal::Traces);
     let span = &traces[0]["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
     let expected = json!({"name": "night", "kind": 2, "startTimeUnixNano": "5000000000", "endTimeUnixNano": "8500000000",
         "status": {"code": 1}, "attributes": [{"key": "a"}, {"key": "b"}]});
@@ -355,7 +321,7 @@ async fn silence_after_heartbeats_is_reported_and_so_is_the_return() {
     assert_eq!(records(&rig)[1]["eventName"], "source.returned");
     advance(2).await;
     rig.wait_for_status(|status| status.silent.is_empty()).await;
-    let ups = stored(&rig, Signal::Metrics);
+    let ups = rig.json(Signal::Metrics);
     let text = serde_json::to_string(&ups).unwrap();
     assert!(text.contains(r#""asInt":"0""#) && text.contains(r#""asInt":"1""#), "{text}");
 }
@@ -423,8 +389,7 @@ async fn a_full_wal_holds_the_sender_back_and_nothing_is_lost() {
     while !sending.is_finished() {
         tokio::time::sleep(Duration::from_millis(20)).await;
         if rig.wal.status().full {
-            seen += rig.stored(Signal::Logs).iter().map(|record| u64::from(record.items)).sum::<u64>();
-            rig.acknowledge_all(Signal::Logs);
+            seen += rig.acknowledge_all(Signal::Logs);
         }
         assert!(tokio::time::Instant::now() < end, "{:?}", rig.status());
     }

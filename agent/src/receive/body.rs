@@ -103,11 +103,10 @@ impl Room {
     /// Reads a body. The first `head` bytes are kept apart; `ahead` says, where no header does, how many follow them.
     ///
     /// # Errors
-    /// [`BodyError`]; a part of what is left is read and thrown away where the sender would otherwise not see the
-    /// answer.
+    /// [`BodyError`]; over HTTP/1.1 what is left of it may have to be [`discard`]ed.
     pub(crate) async fn read(
         &self,
-        body: Incoming,
+        body: &mut Incoming,
         head: usize,
         ahead: impl Fn(&[u8]) -> Option<usize>,
     ) -> Result<Held, BodyError> {
@@ -119,7 +118,7 @@ impl Room {
 
     async fn read_all(
         &self,
-        mut body: Incoming,
+        body: &mut Incoming,
         head: usize,
         ahead: impl Fn(&[u8]) -> Option<usize>,
     ) -> Result<Held, BodyError> {
@@ -131,7 +130,6 @@ impl Room {
         let mut pace = Pace::new(self.time);
         loop {
             if known.is_some_and(|length| length > self.limit) {
-                discard(body).await;
                 return Err(too_large);
             }
             if let Some(length) = known.filter(|length| *length > reserved) {
@@ -140,7 +138,7 @@ impl Room {
                 reserved = length;
                 pace = Pace::new(self.time);
             }
-            let Some(mut data) = pace.next(&mut body).await? else { return Ok(held) };
+            let Some(mut data) = pace.next(body).await? else { return Ok(held) };
             if held.head.len() < head {
                 let part = data.split_to(data.len().min(head - held.head.len()));
                 held.head.extend_from_slice(&part);
@@ -153,7 +151,6 @@ impl Room {
             }
             let length = held.bytes.len() + data.len();
             if length > self.limit {
-                discard(body).await;
                 return Err(too_large);
             }
             if length > reserved {
@@ -276,8 +273,9 @@ impl Pace {
     }
 }
 
-/// Reads on for a while, and drops what it reads.
-pub(crate) async fn discard(mut body: Incoming) {
+/// Reads on for a while, and drops what it reads. For HTTP/1.1, where a sender that still writes when the connection is
+/// closed may never see the answer; a stream of HTTP/2 is answered and ended beside the others.
+pub(crate) async fn discard(body: &mut Incoming) {
     let rest = async {
         let mut read = 0;
         while let Some(Ok(frame)) = body.frame().await {

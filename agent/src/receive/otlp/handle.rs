@@ -67,21 +67,26 @@ impl Receiver {
         let format = format_of(request.headers())
             .filter(|format| *format != Format::Grpc || request.version() == Version::HTTP_2)
             .unwrap_or(Format::Json);
-        let checked = self.check(&request, connection, guard);
-        let result = match checked {
+        let wanted = match self.check(&request, connection, guard) {
             Ok(Wanted::Service) => return self.serve(request).await,
-            Ok(Wanted::Export(signal, Format::Grpc)) => self.grpc(signal, request).await,
-            Ok(Wanted::Export(signal, format)) => self.http(signal, format, request).await,
-            Err(refusal) => {
-                discard(request.into_body()).await;
-                Err(refusal)
-            }
+            Ok(Wanted::Export(signal, format)) => Ok((signal, format)),
+            Err(refusal) => Err(refusal),
+        };
+        let (head, mut body) = request.into_parts();
+        let result = match wanted {
+            Ok((signal, Format::Grpc)) => self.grpc(signal, &head.headers, &mut body).await,
+            Ok((signal, format)) => self.http(signal, format, &head.headers, &mut body).await,
+            Err(refusal) => Err(refusal),
         };
         match result {
             Ok(()) => taken(format),
             Err(refusal) => {
                 self.counts.refused(refusal.cause);
                 tracing::debug!(cause = refusal.cause, "refused: {}", refusal.message);
+                // Whoever is late is not waited for once more.
+                if head.version != Version::HTTP_2 && refusal.kind != Kind::Late {
+                    discard(&mut body).await;
+                }
                 refused(&refusal, format)
             }
         }
@@ -117,29 +122,26 @@ impl Receiver {
         }
     }
 
-    async fn http(&self, signal: Signal, format: Format, request: Request<Incoming>) -> Result<(), Refusal> {
-        let Some(encoding) = Encoding::of(header_bytes(request.headers(), header::CONTENT_ENCODING)) else {
-            let message = format!("the content-encoding is not known here; known: {}", Encoding::NAMES);
-            discard(request.into_body()).await;
-            return Err(Refusal::new(Kind::MediaType, "encoding", message));
-        };
-        let body = self.room.read(request.into_body(), 0, |_| None).await?;
+    async fn http(
+        &self,
+        signal: Signal,
+        format: Format,
+        headers: &HeaderMap,
+        body: &mut Incoming,
+    ) -> Result<(), Refusal> {
+        let encoding = encoding(headers, header::CONTENT_ENCODING)?;
+        let body = self.room.read(body, 0, |_| None).await?;
         self.take(signal, format, encoding, body).await
     }
 
-    async fn grpc(&self, signal: Signal, request: Request<Incoming>) -> Result<(), Refusal> {
-        let headers = request.headers();
-        let Some(encoding) = Encoding::of(header_bytes(headers, GRPC_ENCODING)) else {
-            let message = format!("the grpc-encoding is not known here; known: {}", Encoding::NAMES);
-            return Err(Refusal::new(Kind::MediaType, "encoding", message));
-        };
-        let time = header_bytes(headers, GRPC_TIMEOUT).and_then(timeout);
+    async fn grpc(&self, signal: Signal, headers: &HeaderMap, body: &mut Incoming) -> Result<(), Refusal> {
+        let encoding = encoding(headers, GRPC_ENCODING)?;
         let work = async {
-            let body = self.room.read(request.into_body(), PREFIX, message_length).await?;
+            let body = self.room.read(body, PREFIX, message_length).await?;
             let encoding = framing(&body.head, body.bytes.len(), encoding)?;
             self.take(signal, Format::Grpc, encoding, body).await
         };
-        match time {
+        match header_bytes(headers, GRPC_TIMEOUT).and_then(timeout) {
             None => work.await,
             Some(time) => tokio::time::timeout(time, work).await.unwrap_or_else(|_| {
                 let message = "not done within the call's grpc-timeout; it may be stored all the same";
@@ -175,6 +177,14 @@ const GRPC_TIMEOUT: header::HeaderName = header::HeaderName::from_static("grpc-t
 
 fn header_bytes(headers: &HeaderMap, name: header::HeaderName) -> Option<&[u8]> {
     headers.get(name).map(|value| value.as_bytes())
+}
+
+fn encoding(headers: &HeaderMap, name: header::HeaderName) -> Result<Encoding, Refusal> {
+    let known = Encoding::of(header_bytes(headers, name.clone()));
+    known.ok_or_else(|| {
+        let message = format!("the {name} is not known here; known: {}", Encoding::NAMES);
+        Refusal::new(Kind::MediaType, "encoding", message)
+    })
 }
 
 /// The form of a body by its content type, parameters left out; `None` where it is none of OTLP's.

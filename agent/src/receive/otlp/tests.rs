@@ -440,19 +440,6 @@ async fn times_of_1970_and_2200_are_taken_as_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_takes_longer_than_it_may_is_told_so() {
-    let rig = rig().await;
-    let answer = call(
-        rig.address("grpc"),
-        Signal::Logs.grpc_path(),
-        &[("grpc-timeout", "1n")],
-        framed(0, &logs(1000)),
-    )
-    .await;
-    assert_eq!(answer.grpc_status(), "4", "{}", answer.text());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_idle_connections_do_not_keep_a_working_one_out() {
     let rig = Rig::with(ReceiverKind::Otlp(config()), ReceiverLimits { connections: 50, ..limits() }).await;
     let mut idle = Vec::new();

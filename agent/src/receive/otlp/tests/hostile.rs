@@ -15,16 +15,23 @@ enum Kept {
     Grpc(http2::SendRequest<Full<Bytes>>),
 }
 
+/// Without Nagle's delay, as real clients do.
+async fn connect(to: SocketAddr) -> TokioIo<TcpStream> {
+    let stream = TcpStream::connect(to).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    TokioIo::new(stream)
+}
+
 impl Kept {
     async fn http(rig: &Rig) -> Self {
-        let stream = TokioIo::new(TcpStream::connect(rig.address("http")).await.unwrap());
+        let stream = connect(rig.address("http")).await;
         let (sender, connection) = http1::handshake(stream).await.unwrap();
         tokio::spawn(connection);
         Self::Http(sender)
     }
 
     async fn grpc(rig: &Rig) -> Self {
-        let stream = TokioIo::new(TcpStream::connect(rig.address("grpc")).await.unwrap());
+        let stream = connect(rig.address("grpc")).await;
         let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
         tokio::spawn(connection);
         Self::Grpc(sender)
@@ -160,7 +167,7 @@ async fn a_request_cut_at_any_byte_is_refused_and_the_connection_goes_on() {
 async fn altered_bytes_never_end_the_connection() {
     let rig = rig().await;
     let whole = zstd::bulk::compress(&logs(3), 1).unwrap();
-    let stream = TokioIo::new(TcpStream::connect(rig.address("http")).await.unwrap());
+    let stream = connect(rig.address("http")).await;
     let (mut sender, connection) = http1::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     let headers = [PROTOBUF, ("content-encoding", "zstd")];
@@ -221,24 +228,39 @@ async fn json_is_taken_with_integers_as_text_and_as_numbers_and_refused_with_the
     assert_eq!(rig.status().logs.items, stored);
 }
 
+/// A call that sends so much and then nothing, and does not end.
+async fn begun(rig: &Rig, headers: &[(&str, &str)], first: &'static [u8]) -> Answered {
+    let stream = connect(rig.address("grpc")).await;
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(first)))]);
+    let body = StreamBody::new(futures_util::StreamExt::chain(first, futures_util::stream::pending()));
+    let mut call = http::Request::post(format!("http://here{}", Signal::Logs.grpc_path()))
+        .header("content-type", "application/grpc");
+    for (name, value) in headers {
+        call = call.header(*name, *value);
+    }
+    answered(sender.send_request(call.body(body).unwrap()).await.unwrap()).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_says_it_is_too_large_is_refused_before_it_comes() {
     let rig = rig().await;
-    let stream = TcpStream::connect(rig.address("grpc")).await.unwrap();
-    let (mut sender, connection) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
     // Four GiB are said to follow, and nothing does.
-    let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(&[
-        0, 0xff, 0xff, 0xff, 0xff,
-    ])))]);
-    let body = StreamBody::new(futures_util::StreamExt::chain(first, futures_util::stream::pending()));
-    let call = http::Request::post(format!("http://here{}", Signal::Logs.grpc_path()))
-        .header("content-type", "application/grpc");
-    let answer = answered(sender.send_request(call.body(body).unwrap()).await.unwrap()).await;
+    let answer = begun(&rig, &[], &[0, 0xff, 0xff, 0xff, 0xff]).await;
     assert_eq!(answer.grpc_status(), "8", "{}", answer.text());
     assert!(!answer.headers.contains_key("grpc-status-details-bin"), "never again, so no RetryInfo");
     assert_eq!(rig.status().refused["too_large"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_takes_longer_than_it_may_is_told_so() {
+    let rig = rig().await;
+    for timeout in ["1n", "1000u", "50m"] {
+        let answer = begun(&rig, &[("grpc-timeout", timeout)], &[0, 0, 0, 0, 9, 0x0a]).await;
+        assert_eq!(answer.grpc_status(), "4", "{timeout}: {}", answer.text());
+    }
+    assert_eq!(rig.status().refused["late"], 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -327,8 +349,8 @@ async fn bombs_on_many_connections_at_once_are_refused_and_a_sound_request_besid
 #[tokio::test(flavor = "multi_thread")]
 async fn many_calls_at_once_on_one_connection_are_all_answered() {
     let rig = rig().await;
-    let stream = TcpStream::connect(rig.address("grpc")).await.unwrap();
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let stream = connect(rig.address("grpc")).await;
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
     tokio::spawn(connection);
     let calls = (0..500).map(|_| {
         let mut sender = sender.clone();

@@ -4,8 +4,11 @@
 //! wait asks for a condition, and says what it saw last when the time is up.
 
 pub mod agent;
+pub mod disk;
 pub mod guest;
 pub mod http;
+pub mod judge;
+pub mod load;
 pub mod programs;
 pub mod stub;
 pub mod wait;

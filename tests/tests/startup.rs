@@ -1,8 +1,13 @@
 //! Starting, or saying plainly why not: configurations, data directories, keys, and what lies on the disk.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
-use whimbrel_tests::{agent::Home, stub::Stub, wait};
+use whimbrel_tests::{
+    agent::Home,
+    disk::{SmallDisk, is_root},
+    stub::Stub,
+    wait,
+};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -128,32 +133,9 @@ fn a_data_directory_that_cannot_be_used_is_named() {
     assert!(said(&output).contains("taken"), "{}", said(&output));
 }
 
-/// A small file system of its own, where the tests may mount one.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path, mebibytes: u32) -> Self {
-        fs::create_dir_all(at).expect("a folder");
-        let output = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"])
-            .arg(at)
-            .output()
-            .expect("mount starts");
-        assert!(output.status.success(), "{}: these tests need root", said(&output));
-        Self(at.to_owned())
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: whatever a failed test left running may hold it.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_is_said_plainly_and_passes() {
-    if !rustix_is_root() {
+    if !is_root() {
         println!("skipped: mounting a small file system needs root");
         return;
     }
@@ -190,10 +172,6 @@ fn fill(ballast: &Path) {
     let mut file = fs::OpenOptions::new().create(true).append(true).open(ballast).expect("the ballast opens");
     let block = [0u8; 4096];
     while file.write_all(&block).is_ok() {}
-}
-
-fn rustix_is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! envelope (resource and scope) stand together in the request. What waits and what is on its way to the disk is
 //! bounded; who finds no room waits, refuses or drops, as its protocol can.
 //!
-//! Order: batches of one signal are appended in the order in which they were gathered.
+//! Order: batches of one signal are appended in the order in which they were gathered, and where they are kept, a batch
+//! is told as durable only after those before it.
 
 use std::{
     collections::HashMap,
@@ -22,7 +23,10 @@ use tokio::{
 };
 use whimbrel_otlp::{Signal, write::Envelope, write::append_enclosed};
 
-use super::{Counts, Intake, IntakeError, Stop};
+use super::{
+    Counts, Intake, IntakeError, Stop,
+    pieces::{Piece, lane},
+};
 
 /// How long the first event waits for others. The timer adds up to a millisecond.
 const LINGER: Duration = Duration::from_millis(4);
@@ -63,6 +67,13 @@ struct State {
     bytes: usize,
 }
 
+impl State {
+    /// One is always let in, or what is over the limit never could be.
+    fn takes(&self, needed: usize, limit: usize) -> bool {
+        self.bytes == 0 || self.bytes + needed <= limit
+    }
+}
+
 /// Events of one signal that wait.
 #[derive(Default)]
 struct Waiting {
@@ -73,6 +84,29 @@ struct Waiting {
     bytes: usize,
     since: Option<Instant>,
     commit: Arc<Commit>,
+    /// The batch before it, where that is still on its way: this one is told as durable after it only.
+    after: Option<Ticket>,
+}
+
+impl Waiting {
+    /// Whether it has just begun to wait, or become full.
+    fn add(&mut self, piece: &Piece<'_>) -> bool {
+        let place = match self.places.get(&address(piece.envelope)) {
+            Some(place) => *place,
+            None => {
+                self.places.insert(address(piece.envelope), self.parts.len());
+                self.parts.push((piece.envelope.clone(), Vec::new()));
+                self.parts.len() - 1
+            }
+        };
+        self.parts[place].1.extend_from_slice(piece.encoded);
+        self.items += piece.items;
+        let was_full = self.bytes >= BATCH;
+        self.bytes += piece.encoded.len();
+        let begins = self.since.is_none();
+        self.since.get_or_insert_with(Instant::now);
+        begins || (self.bytes >= BATCH && !was_full)
+    }
 }
 
 #[derive(Default)]
@@ -86,6 +120,10 @@ struct Commit {
 pub(crate) struct Ticket(Arc<Commit>);
 
 impl Ticket {
+    fn is_done(&self) -> bool {
+        self.0.done.get().is_some()
+    }
+
     /// Returns when what was added is durable, or why it is not. Cancel safe.
     ///
     /// # Errors
@@ -124,58 +162,41 @@ impl Gather {
         (Self(shared), task)
     }
 
-    /// Adds encoded items (LogRecords, Metrics or Spans as the fields of their scope, with tag and length) under an
-    /// envelope. `items` of them.
+    /// Adds all pieces, or none. The last ticket of each signal that is among them.
     ///
     /// # Errors
     /// [`Full`].
-    pub(crate) fn add(
+    pub(crate) fn add<'p>(
         &self,
-        signal: Signal,
-        envelope: &Arc<Envelope>,
-        encoded: &[u8],
-        items: u32,
-    ) -> Result<Ticket, Full> {
+        pieces: impl Iterator<Item = Piece<'p>> + Clone,
+    ) -> Result<[Option<Ticket>; 3], Full> {
+        let total: usize = pieces.clone().map(|piece| piece.encoded.len()).sum();
         let mut state = self.0.lock();
-        // One is always let in, or what is over the limit never could be.
-        if state.bytes > 0 && state.bytes + encoded.len() > self.0.limit {
+        if !state.takes(total, self.0.limit) {
             return Err(Full);
         }
-        state.bytes += encoded.len();
+        state.bytes += total;
         self.0.counts.waiting(state.bytes);
-        let waiting = &mut state.waiting[lane(signal)];
-        let place = match waiting.places.get(&address(envelope)) {
-            Some(place) => *place,
-            None => {
-                waiting.places.insert(address(envelope), waiting.parts.len());
-                waiting.parts.push((envelope.clone(), Vec::new()));
-                waiting.parts.len() - 1
-            }
-        };
-        waiting.parts[place].1.extend_from_slice(encoded);
-        waiting.items += items;
-        let was_full = waiting.bytes >= BATCH;
-        waiting.bytes += encoded.len();
-        let begins = waiting.since.is_none();
-        if begins {
-            waiting.since = Some(Instant::now());
+        let mut tickets = [None, None, None];
+        let mut is_due = false;
+        for piece in pieces {
+            let waiting = &mut state.waiting[lane(piece.signal)];
+            is_due |= waiting.add(&piece);
+            tickets[lane(piece.signal)] = Some(Ticket(waiting.commit.clone()));
         }
-        let is_full = waiting.bytes >= BATCH && !was_full;
-        let ticket = Ticket(waiting.commit.clone());
         drop(state);
-        if begins || is_full {
+        if is_due {
             self.0.due.notify_one();
         }
-        Ok(ticket)
+        Ok(tickets)
     }
 
-    /// Returns when there is room for something. Cancel safe.
-    pub(crate) async fn room(&self) {
+    /// Returns when there is room for so many bytes: when [`add`](Self::add) would take them now. Cancel safe.
+    pub(crate) async fn room(&self, needed: usize) {
         loop {
             let mut room = std::pin::pin!(self.0.room.notified());
             room.as_mut().enable();
-            let bytes = self.0.lock().bytes;
-            if bytes == 0 || bytes < self.0.limit {
+            if self.0.lock().takes(needed, self.0.limit) {
                 return;
             }
             room.await;
@@ -199,7 +220,9 @@ impl Shared {
             let Some(since) = waiting.since else { continue };
             let due = since + LINGER;
             if all || due <= now || waiting.bytes >= BATCH {
-                return Ok((signal, std::mem::take(waiting)));
+                let taken = std::mem::take(waiting);
+                waiting.after = Some(Ticket(taken.commit.clone()));
+                return Ok((signal, taken));
             }
             next = Some(next.map_or(due, |other| other.min(due)));
         }
@@ -212,15 +235,6 @@ impl Shared {
         self.counts.waiting(state.bytes);
         drop(state);
         self.room.notify_waiters();
-    }
-}
-
-/// One signal's place in [`State`].
-fn lane(signal: Signal) -> usize {
-    match signal {
-        Signal::Metrics => 0,
-        Signal::Logs => 1,
-        Signal::Traces => 2,
     }
 }
 
@@ -276,7 +290,7 @@ async fn fly(
     when_unavailable: WhenUnavailable,
     stop: Stop,
 ) {
-    let Waiting { parts, items, bytes, commit, .. } = waiting;
+    let Waiting { parts, items, bytes, commit, after, .. } = waiting;
     let envelopes: usize = parts.iter().map(|(envelope, _)| envelope.len() + 16).sum();
     let mut request = Vec::with_capacity(bytes + envelopes);
     for (envelope, encoded) in parts {
@@ -304,6 +318,11 @@ async fn fly(
     };
     drop(request);
     shared.release(bytes);
+    // A batch that was kept back by a full WAL may be overtaken; those who wait for the later one hear of both.
+    let result = match (when_unavailable, after.filter(|after| !after.is_done())) {
+        (WhenUnavailable::Keep, Some(after)) => result.and(after.durable().await),
+        _ => result,
+    };
     // Nobody else sets it.
     let _ = commit.done.set(result);
     commit.told.notify_waiters();

@@ -13,10 +13,12 @@
 mod receivers;
 
 mod counts;
+mod event;
 mod ground;
 
 mod gather;
 mod intake;
+mod pieces;
 
 mod aside;
 mod body;

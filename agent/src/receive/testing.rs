@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
+use serde_json::Value;
 use whimbrel_otlp::{Resource, Signal, write::Attributes};
 use whimbrel_wal::{Consumer, Encryption, Options, Outcome, ReadLimit, Wal};
 
@@ -94,6 +95,18 @@ impl Rig {
         stored.collect()
     }
 
+    /// Every record of a signal as OTLP/JSON, oldest first.
+    pub(crate) fn json(&self, signal: Signal) -> Vec<Value> {
+        let text = |request: &[u8]| whimbrel_otlp::to_json(signal, request).expect("it is OTLP");
+        let json = |text: String| serde_json::from_str(&text).expect("it is JSON");
+        self.stored(signal).iter().map(|record| json(text(&record.request))).collect()
+    }
+
+    /// Every record of all signals.
+    pub(crate) fn all(&self) -> Vec<Value> {
+        Signal::ALL.into_iter().flat_map(|signal| self.json(signal)).collect()
+    }
+
     /// Waits until `enough` holds for the number of stored items of a signal; what is stored then.
     pub(crate) async fn wait_for(&self, signal: Signal, enough: impl Fn(u64) -> bool) -> Vec<StoredRecord> {
         let end = tokio::time::Instant::now() + PATIENCE;
@@ -125,12 +138,13 @@ impl Rig {
         }
     }
 
-    /// Acknowledges every record of a signal, so that their room is free again.
-    pub(crate) fn acknowledge_all(&self, signal: Signal) {
+    /// Acknowledges every record of a signal, so that their room is free again; how many items that were.
+    pub(crate) fn acknowledge_all(&self, signal: Signal) -> u64 {
         let limit = ReadLimit { records: 100_000, uncompressed_bytes: 1 << 30 };
         let records = self.consumer.read(lane_of(signal), None, limit).expect("the WAL can be read");
         let ids: Vec<_> = records.iter().map(|record| record.id).collect();
         self.consumer.acknowledge(lane_of(signal), &ids, Outcome::Delivered).expect("acknowledged");
+        records.iter().map(|record| u64::from(record.items)).sum()
     }
 
     /// Waits until something holds.
@@ -151,4 +165,34 @@ impl Rig {
     pub(crate) async fn stop(&self) {
         self.receivers.stop().await;
     }
+}
+
+/// Whether all of `part` is in `whole`: objects may have more, arrays hold an element that fits each.
+pub(crate) fn holds(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            part.iter().all(|(key, part)| whole.get(key).is_some_and(|whole| holds(whole, part)))
+        }
+        (Value::Array(whole), Value::Array(part)) => {
+            part.iter().all(|part| whole.iter().any(|whole| holds(whole, part)))
+        }
+        (Value::Number(whole), Value::Number(part)) => whole.as_f64() == part.as_f64(),
+        (whole, part) => whole == part,
+    }
+}
+
+/// The JSON blocks of a document; each that begins with `type` is sent, and one after it is what it becomes.
+pub(crate) fn examples(document: &str) -> Vec<(String, Option<Value>)> {
+    let mut examples: Vec<(String, Option<Value>)> = Vec::new();
+    for block in document.split("```json\n").skip(1) {
+        let text = block.split("\n```").next().expect("a block");
+        match text.starts_with("{\"type\"") {
+            true => examples.push((text.to_owned(), None)),
+            false => {
+                let becomes = serde_json::from_str(text).expect("it is JSON");
+                examples.last_mut().expect("something becomes it").1 = Some(becomes);
+            }
+        }
+    }
+    examples
 }

@@ -1,12 +1,41 @@
-//! The receiver `ingest`.
+//! The receiver `ingest`: events by `POST /ingest` and `POST /ingest/batch`, as JSON.
+//!
+//! ```text
+//! head: path, method, origin, token, rate --> body (bounded) --> event: JSON -> items of OTLP --> gather
+//!   --> 202 once durable (`answer: durable`), or at once (`answer: accepted`)
+//! ```
+//!
+//! Described with examples in `agent/docs/ingest.md`, which is tested. Invariants: nothing of a request that is refused is
+//! taken; the buffer is bounded; pages of other origins than those configured can't send.
 
-use super::{Ground, ListenError, Started};
+mod event;
+mod handle;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use http::Request;
+use hyper::body::Incoming;
+
+use super::{Connection, Ground, Guard, ListenError, Listener, Started, serve};
 use crate::config::IngestReceiver;
+use handle::Receiver;
 
 /// Starts it.
 ///
 /// # Errors
 /// When it cannot listen.
-pub(super) async fn start(_config: &IngestReceiver, _ground: Ground) -> Result<Started, ListenError> {
-    Ok(Started::default())
+pub(super) async fn start(config: &IngestReceiver, ground: Ground) -> Result<Started, ListenError> {
+    let mut started = Started::default();
+    let listener = Listener::bind("http", &config.http, true, &ground).await?;
+    started.listening.push(format!("http {}", listener.address()));
+    let receiver = Arc::new(Receiver::new(config, &ground, Guard::of(&config.http)));
+    let handle = move |request: Request<Incoming>, connection: Arc<Connection>| {
+        let receiver = receiver.clone();
+        async move { receiver.answer(request, &connection).await }
+    };
+    started.tasks.spawn(serve::http(listener, ground.stop.clone(), handle));
+    Ok(started)
 }

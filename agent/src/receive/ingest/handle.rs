@@ -100,7 +100,7 @@ impl Receiver {
             Ok(false) => self.take(request).await,
             Ok(true) => return allow(preflight(), origin),
             Err(refusal) => {
-                discard(request.into_body()).await;
+                discard(&mut request.into_body()).await;
                 Err(refusal)
             }
         };
@@ -156,11 +156,11 @@ impl Receiver {
     async fn take(&self, request: Request<Incoming>) -> Result<u32, Refusal> {
         let given = request.headers().get(header::CONTENT_ENCODING);
         let Some(encoding) = Encoding::of(given.map(HeaderValue::as_bytes)) else {
-            discard(request.into_body()).await;
+            discard(&mut request.into_body()).await;
             let message = format!("the content-encoding is not known here; known: {}", Encoding::NAMES);
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message));
         };
-        let body = self.room.read(request.into_body(), 0, |_| None).await?;
+        let body = self.room.read(&mut request.into_body(), 0, |_| None).await?;
         let (body, _) = self.room.unpack(body, encoding).await?;
         let (count, tickets) = self.add(&body.bytes)?;
         drop(body);

@@ -22,10 +22,12 @@ const MAX_BUFFER: usize = 64 << 10;
 /// A client that has begun a request must have sent its headers by then.
 const HEADER_TIME: Duration = Duration::from_secs(10);
 const MAX_STREAMS: u32 = 128;
-/// What a peer may send ahead on one stream, bytes: a request of the usual size without a pause.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// And on one connection.
-const CONNECTION_WINDOW: u32 = 4 << 20;
+/// What a peer may send ahead on one stream, bytes: a request of the usual size without a pause, and 5 MB/s over a link
+/// of 50 ms.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// And on one connection. What was sent ahead lies in memory beside `limits.memory` while its request waits for room, so
+/// that all connections together may hold this as often as there are of them.
+const CONNECTION_WINDOW: u32 = 512 << 10;
 /// How often an HTTP/2 peer that says nothing is asked whether it is there, and how long it may take to say so.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 

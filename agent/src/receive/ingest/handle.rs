@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use whimbrel_otlp::write::{Attributes, Envelope, Scope};
@@ -95,19 +95,21 @@ impl Receiver {
 
     /// Takes a request, and answers as `answer` says.
     pub(super) async fn answer(&self, request: Request<Incoming>, connection: &Connection) -> Answered {
-        let origin = request.headers().get(header::ORIGIN).cloned();
-        let result = match self.check(&request, connection) {
-            Ok(false) => self.take(request).await,
+        let (head, mut body) = request.into_parts();
+        let origin = head.headers.get(header::ORIGIN).cloned();
+        let result = match self.check(&head, connection) {
+            Ok(false) => self.take(&head.headers, &mut body).await,
             Ok(true) => return allow(preflight(), origin),
-            Err(refusal) => {
-                discard(&mut request.into_body()).await;
-                Err(refusal)
-            }
+            Err(refusal) => Err(refusal),
         };
         match result {
             Ok(count) => allow(accepted(count), origin),
             Err(refusal) => {
                 self.ground.counts.refused(refusal.cause);
+                // Whoever is late is not waited for once more.
+                if head.version != Version::HTTP_2 && refusal.cause != "slow" {
+                    discard(&mut body).await;
+                }
                 let known = refusal.cause != "origin";
                 allow(refused(&refusal), origin.filter(|_| known))
             }
@@ -115,30 +117,30 @@ impl Receiver {
     }
 
     /// What can be said from the head alone; true for a preflight.
-    fn check(&self, request: &Request<Incoming>, connection: &Connection) -> Result<bool, Refusal> {
-        if !matches!(request.uri().path(), "/ingest" | "/ingest/batch") {
+    fn check(&self, head: &Parts, connection: &Connection) -> Result<bool, Refusal> {
+        if !matches!(head.uri.path(), "/ingest" | "/ingest/batch") {
             let message = "there are POST /ingest and POST /ingest/batch";
             return Err(Refusal::new(StatusCode::NOT_FOUND, "path", message));
         }
-        if let Some(origin) = request.headers().get(header::ORIGIN) {
+        if let Some(origin) = head.headers.get(header::ORIGIN) {
             let allowed =
                 self.config.cors.iter().any(|one| one == "*" || one.as_bytes() == origin.as_bytes());
             if !allowed {
                 let message = "pages of this origin may not send: list it under `cors`";
                 return Err(Refusal::new(StatusCode::FORBIDDEN, "origin", message));
             }
-            if request.method() == Method::OPTIONS {
+            if head.method == Method::OPTIONS {
                 return Ok(true);
             }
         }
-        if request.method() != Method::POST {
+        if head.method != Method::POST {
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", "send events with POST"));
         }
-        if !self.guard.opens_for(request.headers()) {
+        if !self.guard.opens_for(&head.headers) {
             let message = "this endpoint wants a token: send the header `Authorization: Bearer TOKEN`";
             return Err(Refusal::new(StatusCode::UNAUTHORIZED, "unauthenticated", message));
         }
-        if !is_json(request.headers()) {
+        if !is_json(&head.headers) {
             let message = "the content-type must be application/json or application/x-ndjson";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message));
         }
@@ -153,14 +155,13 @@ impl Receiver {
         Ok(false)
     }
 
-    async fn take(&self, request: Request<Incoming>) -> Result<u32, Refusal> {
-        let given = request.headers().get(header::CONTENT_ENCODING);
+    async fn take(&self, headers: &HeaderMap, body: &mut Incoming) -> Result<u32, Refusal> {
+        let given = headers.get(header::CONTENT_ENCODING);
         let Some(encoding) = Encoding::of(given.map(HeaderValue::as_bytes)) else {
-            discard(&mut request.into_body()).await;
             let message = format!("the content-encoding is not known here; known: {}", Encoding::NAMES);
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message));
         };
-        let body = self.room.read(&mut request.into_body(), 0, |_| None).await?;
+        let body = self.room.read(body, 0, |_| None).await?;
         let (body, _) = self.room.unpack(body, encoding).await?;
         let (count, tickets) = self.add(&body.bytes)?;
         drop(body);

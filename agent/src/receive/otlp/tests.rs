@@ -260,7 +260,8 @@ async fn what_is_wrong_with_a_request_is_said_in_its_own_form() {
     let plain = logs(1);
     let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 1).unwrap();
     let bomb_gz = gzip(&vec![0; 64 << 20]);
-    let cases: Vec<(&str, Vec<(&str, &str)>, Vec<u8>, u16, &str)> = vec![
+    type Headers = Vec<(&'static str, &'static str)>;
+    let cases: Vec<(&str, Headers, Vec<u8>, u16, &str)> = vec![
         ("/v1/logs", vec![("content-type", "text/plain")], plain.clone(), 415, "application/x-protobuf or application/json"),
         ("/v1/logs", vec![], plain.clone(), 415, "content-type"),
         (Signal::Logs.grpc_path(), vec![("content-type", "application/grpc")], plain.clone(), 415, "needs HTTP/2"),

@@ -46,8 +46,9 @@ receivers:
     on_full: drop
     metrics: {queue: gauge, sale: counter}
     cors: ["https://shop.example.com", "*"]
-  statsd: {udp: "127.0.0.1:8125", unix: run/statsd.sock, flush: 5s, series: 50}
-  syslog: {tcp: "127.0.0.1:5514", udp: "127.0.0.1:5514", unix: run/log.sock, time_zone: UTC}
+    limits: {request: 1MiB}
+  statsd: {udp: "127.0.0.1:8125", unix: run/statsd.sock, flush: 5s, series: 50, limits: {rate: 5}}
+  syslog: {tcp: "127.0.0.1:5514", udp: "127.0.0.1:5514", unix: run/log.sock, time_zone: UTC, limits: {idle: 9s}}
 wal:
   sync: {interval: 500ms}
   max_size: 10%

@@ -184,7 +184,7 @@ static void whimbrel_pump(whimbrel *w) {
         if (w->resource && !whimbrel_write(w, w->resource, strlen(w->resource))) { whimbrel_broken(w); return; }
     }
     if (w->untold && w->written == 0) {
-        char tell[96];
+        char tell[128];
         sprintf(tell, "{\"type\":\"metric\",\"name\":\"client.told\",\"value\":%lu,\"dropped\":%lu}\n", w->untold, w->untold);
         if (!whimbrel_write(w, tell, strlen(tell))) { whimbrel_broken(w); return; }
         w->untold = 0;
@@ -293,7 +293,8 @@ static void whimbrel_id(whimbrel *w, char *out, int bytes) {
     out[2 * bytes] = 0;
 }
 whimbrel_span whimbrel_span_start(whimbrel *w, const char *name, const whimbrel_span *parent) {
-    whimbrel_span s = {{0}};
+    whimbrel_span s;
+    memset(&s, 0, sizeof s);
     pthread_mutex_lock(&w->lock);
     whimbrel_id(w, s.trace_id, 16); whimbrel_id(w, s.span_id, 8);
     pthread_mutex_unlock(&w->lock);

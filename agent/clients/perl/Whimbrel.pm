@@ -14,6 +14,7 @@ package Whimbrel;
 
 use strict;
 use warnings;
+use B ();
 use Errno qw(EAGAIN EWOULDBLOCK EINTR EINPROGRESS);
 use IO::Select;
 use IO::Socket::INET;
@@ -25,7 +26,7 @@ our $VERSION = '1.0';
 
 use constant {BUFFER => 1000, LONGEST_LINE => 65_536, CONNECT => 0.05, FIRST_BACKOFF => 0.1, LONGEST_BACKOFF => 30};
 
-my $json = JSON::PP->new->utf8->canonical->allow_nonref->allow_blessed->allow_unknown;
+my $json = JSON::PP->new->utf8;  # for answers; lines are written by _json, which is faster
 
 sub new {
     my ($class, %given) = @_;
@@ -118,17 +119,31 @@ sub _id { my $bytes = shift; my $id; do { $id = join '', map { sprintf '%02x', i
 # A number, and none where it is none: JSON has no NaN.
 sub _number { my $n = shift; no warnings; return defined $n && $n =~ /^\s*-?[0-9]/ && $n == $n && abs($n) < 9e308 ? $n + 0 : undef }
 
-# Texts of bytes that are no UTF-8 are taken for Latin-1; NaN and the infinities are left out.
-sub _clean {
+# A value as JSON. Bytes that are no UTF-8 are taken for Latin-1; NaN, the infinities and nothing are null.
+sub _json {
     my $value = shift;
-    return undef unless defined $value;
-    if (ref $value eq 'HASH') { return {map { $_ => _clean($value->{$_}) } keys %$value} }
-    if (ref $value eq 'ARRAY') { return [map { _clean($_) } @$value] }
-    return $value if ref $value && JSON::PP::is_bool($value);
-    return "$value" if ref $value;
-    return undef if $value =~ /^[-+]?(?:nan|inf)/i && do { no warnings 'numeric'; !($value == $value) || abs($value) > 9e308 };
-    if (!utf8::is_utf8($value) && $value =~ /[\x80-\xff]/) { my $copy = $value; utf8::decode($copy); return $copy }
-    return $value;
+    return 'null' unless defined $value;
+    if (my $ref = ref $value) {
+        return '[' . join(',', map { _json($_) } @$value) . ']' if $ref eq 'ARRAY';
+        return '{' . join(',', map { _text($_) . ':' . _json($value->{$_}) } grep { defined $value->{$_} } sort keys %$value) . '}'
+            if $ref eq 'HASH';
+        return $value ? 'true' : 'false' if JSON::PP::is_bool($value);
+        return _text("$value");
+    }
+    # What was made as a number stays one: it is no text to Perl.
+    return B::svref_2object(\$value)->FLAGS & (B::SVf_IOK | B::SVf_NOK) && !(B::svref_2object(\$value)->FLAGS & B::SVf_POK)
+        ? ($value == $value && abs($value) < 9e308 ? "$value" : 'null')
+        : _text($value);
+}
+
+sub _text {
+    my $text = shift;
+    if ($text =~ /[^\x20-\x7e]/) {
+        if (utf8::is_utf8($text)) { utf8::encode($text) }
+        else { my $copy = $text; utf8::decode($copy) or do { utf8::upgrade($text); utf8::encode($text) } }
+    }
+    $text =~ s/([\x00-\x1f"\\])/sprintf '\\u%04x', ord $1/ge;
+    return qq("$text");
 }
 
 sub _send {
@@ -137,9 +152,7 @@ sub _send {
         local $SIG{__DIE__};
         $fields{source} = $self->{source} unless exists $fields{source};
         $fields{timestamp} = 0 + sprintf '%.6f', time unless exists $fields{timestamp};
-        my $clean = _clean({type => $type, %fields});
-        delete @$clean{grep { !defined $clean->{$_} } keys %$clean};
-        $json->encode($clean);
+        _json({type => $type, %fields});
     };
     $self->_begin if $self->{pid} != $$;
     if (!defined $line || length $line > LONGEST_LINE) { $self->_drop(1); return }
@@ -169,7 +182,7 @@ sub _pump {
                 if ($self->{untold}) {
                     my %tell = (type => 'metric', name => 'client.told', value => $self->{untold}, dropped => $self->{untold});
                     $tell{source} = $self->{source} if defined $self->{source};
-                    $self->{out} = $json->encode(\%tell) . "\n";
+                    $self->{out} = _json(\%tell) . "\n";
                     $self->{untold} = 0;
                 }
                 elsif (@{$self->{lines}}) { $self->{out} = shift(@{$self->{lines}}) . "\n"; $self->{sent}++ }
@@ -194,11 +207,11 @@ sub _connect {
     return unless $socket;
     $socket->blocking(0);
     @$self{qw(socket out heard)} = ($socket, '', '');
-    $self->{out} .= $json->encode({type => 'hello', version => 1, token => $self->{token}}) . "\n" if defined $self->{token};
+    $self->{out} .= _json({type => 'hello', version => 1, token => $self->{token}}) . "\n" if defined $self->{token};
     if ($self->{resource}) {
-        my %line = (type => 'resource', attributes => _clean($self->{resource}));
+        my %line = (type => 'resource', attributes => $self->{resource});
         $line{source} = $self->{source} if defined $self->{source};
-        $self->{out} .= $json->encode(\%line) . "\n";
+        $self->{out} .= _json(\%line) . "\n";
     }
     return 1;
 }

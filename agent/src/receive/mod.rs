@@ -34,6 +34,8 @@ mod otlp;
 mod statsd;
 mod syslog;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 pub(crate) mod testing;
 

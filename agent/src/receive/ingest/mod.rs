@@ -39,3 +39,13 @@ pub(super) async fn start(config: &IngestReceiver, ground: Ground) -> Result<Sta
     started.tasks.spawn(serve::http(listener, ground.stop.clone(), handle));
     Ok(started)
 }
+
+/// What a body becomes; for fuzzing.
+#[cfg(fuzzing)]
+pub(super) fn map_all(body: &[u8], metrics: &[crate::config::IngestMetric]) -> super::pieces::Pieces {
+    let mut pieces = super::pieces::Pieces::default();
+    let envelope = Arc::new(whimbrel_otlp::write::Envelope::default());
+    // What is refused as a whole is thrown away by the receiver; what it had become so far must be sound all the same.
+    let _ = event::read(body, |event| event.put(&mut pieces, &envelope, metrics, 1));
+    pieces
+}

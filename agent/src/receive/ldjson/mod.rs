@@ -130,3 +130,20 @@ pub(super) async fn start(config: &LdjsonReceiver, ground: Ground) -> Result<Sta
     started.tasks.spawn(shared.look());
     Ok(started)
 }
+
+/// What one line becomes, whatever it is; for fuzzing.
+#[cfg(fuzzing)]
+pub(super) fn map_one(text: &[u8]) -> super::pieces::Pieces {
+    let mut batch = Batch::default();
+    let envelope = Arc::new(Envelope::default());
+    if let Ok(line) = line::parse(text) {
+        // What is refused has left nothing behind.
+        let _ = match line.kind.as_str() {
+            "metric" => batch.metric(&envelope, &line, 1),
+            "progress" => batch.progress(&envelope, &line, 1),
+            "span" => batch.span(&envelope, &line),
+            _ => batch.event(&envelope, &line, 1),
+        };
+    }
+    batch.pieces
+}

@@ -1,0 +1,5 @@
+//! Events as the receiver `ingest` reads them: what they become walks.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| whimbrel::receive::fuzzing::ingest(data));

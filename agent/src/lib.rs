@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod config;
 
+pub mod embed;
 pub mod pipeline;
 
 pub mod collect;
@@ -25,3 +26,6 @@ pub mod status;
 
 pub mod clock;
 pub mod telemetry;
+
+pub use embed::Agent;
+pub use whimbrel_otlp::Signal;

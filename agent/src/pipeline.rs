@@ -36,7 +36,7 @@ use crate::{
     receive::{ReceiverError, Receivers},
     reload::{self, Reloader},
     resource,
-    status::{Configuration, Overview},
+    status::{AgentStatus, Configuration, Overview},
     store::Store,
     system::{self, System},
 };
@@ -213,6 +213,16 @@ impl Pipeline {
     /// Where the health endpoint listens, with the port that port 0 became.
     pub fn health_address(&self) -> Option<SocketAddr> {
         self.health.as_ref().map(|(address, _)| *address)
+    }
+
+    /// What `whimbrel status` shows.
+    pub fn status(&self) -> AgentStatus {
+        self.overview.read()
+    }
+
+    /// The way in for batches that no collector or receiver brings.
+    pub(crate) fn store(&self) -> &Store {
+        &self.overview.store
     }
 
     /// The way to have the configuration read again.

@@ -14,7 +14,7 @@ const LONGEST_FILE: usize = 500;
 
 /// What a module of the agent may import from the agent itself, beside its own children. `store` is the trunk that
 /// every way in feeds and no stage imports another.
-const MAY_IMPORT: [(&str, &[&str]); 16] = [
+const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("clock", &[]),
     ("config", &[]),
     ("system", &[]),
@@ -29,6 +29,7 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("admin", &["reload", "status"]),
     ("reload", &["collect", "config", "status"]),
     ("status", &["clock", "collect", "dead_letters", "export", "receive", "store"]),
+    ("embed", &["config", "pipeline", "status", "store"]),
     (
         "pipeline",
         &[

@@ -86,8 +86,8 @@ pub fn load(sources: &Sources, environment: &dyn Environment) -> Result<Loaded, 
     } else if let Some(name) = variables.unused_endpoint() {
         notes.push(format!("${name} is set and not used, since exporters are configured"));
     }
-    if config.collectors.is_empty() && complete {
-        let what = "no collector is configured, so nothing is collected";
+    if config.collectors.is_empty() && config.receivers.is_empty() && complete {
+        let what = "no collector and no receiver is configured, so there is nothing to send";
         let remedy = "add one: `collectors: {host: {plugin: \"builtin:host\", grants: {system: true}}}`";
         warnings.push(Problem::new(&texts, root.at, "collectors", what, remedy));
     }

@@ -33,6 +33,11 @@ pub(crate) struct Piece<'p> {
 impl Pieces {
     /// The buffer of a signal and an envelope, one item counted.
     pub(crate) fn out(&mut self, signal: Signal, envelope: &Arc<Envelope>) -> &mut Vec<u8> {
+        self.counted(signal, envelope, 1)
+    }
+
+    /// The buffer of a signal and an envelope, so many items counted.
+    pub(crate) fn counted(&mut self, signal: Signal, envelope: &Arc<Envelope>, items: u32) -> &mut Vec<u8> {
         let known = self.groups[..self.used].iter().position(|group| Arc::ptr_eq(&group.envelope, envelope));
         let at = known.unwrap_or_else(|| {
             match self.groups.get_mut(self.used) {
@@ -47,7 +52,7 @@ impl Pieces {
             self.used - 1
         });
         let group = &mut self.groups[at];
-        group.counts[lane(signal)] += 1;
+        group.counts[lane(signal)] += items;
         &mut group.items[lane(signal)]
     }
 

@@ -48,7 +48,10 @@ pub(super) async fn start(config: &StatsdReceiver, ground: Ground) -> Result<Sta
     let mut started = Started::default();
     let attributes = Attributes::from_iter(ground.agent_resource.iter().map(|(k, v)| (k, v.as_str())));
     let receiver = Arc::new(Receiver {
-        envelope: Arc::new(Envelope::new(&attributes, &Scope { name: "whimbrel/statsd", ..Scope::default() })),
+        envelope: Arc::new(Envelope::new(
+            &attributes,
+            &Scope { name: "whimbrel/statsd", ..Scope::default() },
+        )),
         table: Mutex::new(Table::new(config.series, clock::unix_ns(&*ground.clock))),
         ground: ground.clone(),
     });
@@ -172,7 +175,7 @@ impl Receiver {
         let mut pieces = Pieces::default();
         let count = {
             let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-            table.drain(now, pieces.buffer(Signal::Metrics, &self.envelope))
+            table.drain(now, pieces.counted(Signal::Metrics, &self.envelope, 0))
         };
         pieces.counted(Signal::Metrics, &self.envelope, count);
         if count == 0 {

@@ -251,7 +251,9 @@ mod tests {
 
     #[test]
     fn events_and_checks_are_read() {
-        let Ok(Line::Event(event)) = parse(b"_e{5,7}:title|a|b\\nc!|d:1790000000|t:error|#k:v") else { panic!() };
+        let Ok(Line::Event(event)) = parse(b"_e{5,7}:title|a|b\\nc!|d:1790000000|t:error|#k:v") else {
+            panic!()
+        };
         assert_eq!((event.title, event.text, event.time_s), ("title", "a|b\\nc!", Some(1_790_000_000)));
         assert_eq!((event.level, event.tags), (Level::Error, vec![("k", "v")]));
         let Ok(Line::Event(check)) = parse(b"_sc|db|2|m:down") else { panic!() };

@@ -11,10 +11,10 @@
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints a table")]
 
 mod load;
+mod measure;
 
 use std::{
     collections::BTreeMap,
-    fs,
     io::{BufRead as _, BufReader, Write as _},
     net::SocketAddr,
     path::PathBuf,
@@ -27,7 +27,7 @@ use std::{
 };
 
 use aes_gcm::{Aes256Gcm, KeyInit as _, aead::AeadInOut as _};
-use rustix::time::{ClockId, clock_gettime};
+use measure::{cpu, forget_peak, peak_mib, stay_on};
 use tokio::sync::Notify;
 use whimbrel::{
     clock::{Clock, SystemClock},
@@ -325,31 +325,6 @@ impl DeadLetters for NoLetters {
     fn put(&self, _: &str, _: Signal, _: &Record, reason: &str) -> Result<(), SourceError> {
         Err(SourceError::new(reason))
     }
-}
-
-fn cpu() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-/// This thread and those that it will start run on the nth core, if there is one.
-fn stay_on(core: usize) {
-    let mut cores = rustix::thread::CpuSet::new();
-    cores.set(core);
-    // Where there is none, or that is not allowed, figures are noisier.
-    let _ = rustix::thread::sched_setaffinity(None, &cores);
-}
-
-/// From here on the highest resident size is counted anew (proc(5), clear_refs).
-fn forget_peak() {
-    let _ = fs::write("/proc/self/clear_refs", "5");
-}
-
-fn peak_mib() -> f64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    kib.unwrap_or(f64::NAN) / 1024.0
 }
 
 fn spawn_load(what: &str) -> Child {

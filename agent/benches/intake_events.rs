@@ -46,7 +46,8 @@ fn main() {
         return load(what[0], what[1].parse().unwrap(), count, connections);
     }
     stay_on(0);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    // One core, one worker.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     println!("{:<40} {:>12} {:>10} {:>12} {:>9}", "messages", "a core", "limit", "a second", "RSS MiB");
     let before = cpu();
     let lines: Vec<String> = (0..CHUNK).map(line).collect();

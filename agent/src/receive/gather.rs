@@ -1,4 +1,4 @@
-//! Small events share a record: they wait together for at most 5 ms or 256 KiB, and are answered together.
+//! Small events share a record: they wait together for at most 2 ms or 256 KiB, and are answered together.
 //!
 //! One gather a receiver, so that batches never mix what a route must part. Events are encoded already; those of one
 //! envelope (resource and scope) stand together in the request. What waits and what is on its way to the disk is
@@ -28,8 +28,9 @@ use super::{
     pieces::{Piece, lane},
 };
 
-/// How long the first event waits for others. The timer adds up to a millisecond.
-const LINGER: Duration = Duration::from_millis(4);
+/// How long the first event waits for others. The timer adds up to a millisecond, compressing and syncing their own; with
+/// 4 ms half of all events at 50,000 a second waited longer than 5 ms.
+const LINGER: Duration = Duration::from_millis(2);
 /// Bytes at which a batch goes at once.
 const BATCH: usize = 256 << 10;
 

@@ -10,8 +10,6 @@ use crate::{clock::Clock, config::ReceiverLimits};
 /// What a receiver is given. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Ground {
-    /// The key in the configuration: `otlp`, `otlp/apps`.
-    pub(crate) name: Arc<str>,
     /// The way in for whole OTLP requests.
     pub(crate) intake: Intake,
     /// The way in for small events.

@@ -125,7 +125,6 @@ async fn start(
     let (gather, gathering) =
         Gather::start(intake.clone(), counts.clone(), buffer, when_unavailable, stop_gather);
     let ground = Ground {
-        name: receiver.name.as_str().into(),
         intake,
         gather,
         counts: counts.clone(),

@@ -1,6 +1,6 @@
 //! For the receivers' tests: a receiver over a real WAL in a folder of its own, and what it stored.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use whimbrel_otlp::{Resource, Signal, write::Attributes};
@@ -18,7 +18,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running receiver, its WAL, and a consumer that acknowledges nothing.
 pub(crate) struct Rig {
-    pub(crate) folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     pub(crate) wal: Wal,
     receivers: Receivers,
     consumer: Consumer,
@@ -65,7 +65,7 @@ impl Rig {
         let store = Store::new(wal.clone(), resource, clock.clone(), OnFull::Block, OnFull::Block);
         let receiver = Receiver { name: kind.name().to_owned(), kind, limits };
         let receivers = Receivers::start(&[receiver], &store, agent, &clock).await.expect("it starts");
-        Self { folder, wal, receivers, consumer }
+        Self { _folder: folder, wal, receivers, consumer }
     }
 
     /// Where the endpoint of this name listens: `grpc`, `http`, `tcp`, `udp`.
@@ -154,11 +154,6 @@ impl Rig {
             assert!(tokio::time::Instant::now() < end, "{what}: {:?}", self.status());
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-    }
-
-    /// The folder of the WAL, for sockets too.
-    pub(crate) fn path(&self) -> &Path {
-        self.folder.path()
     }
 
     /// Stops the receiver; the WAL stays open.

@@ -66,6 +66,8 @@ fn integers_are_read_from_text_and_from_numbers_without_rounding() {
     assert_eq!(value(r#""asInt":null"#), None);
     assert_eq!(value(r#""asDouble":"-Infinity""#), Some(AsDouble(f64::NEG_INFINITY)));
     assert_eq!(value(r#""asDouble":7"#), Some(AsDouble(7.0)));
+    // Found by fuzzing: read as the double beside it.
+    assert_eq!(value(r#""asDouble":9.953333333333332e-6"#), Some(AsDouble(9.953333333333332e-6)));
     assert!(matches!(value(r#""asDouble":"NaN""#), Some(AsDouble(nan)) if nan.is_nan()));
     for wrong in
         [r#""asInt":1.5"#, r#""asInt":1e300"#, r#""asInt":"9223372036854775808""#, r#""asInt":"0x10""#]

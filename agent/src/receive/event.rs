@@ -17,6 +17,10 @@ const MOST_DEPTH: u32 = 16;
 /// From so many keys on a set finds the repeated ones.
 const MANY_KEYS: usize = 16;
 
+/// Upper bounds of a histogram's buckets (OpenTelemetry specification, default of explicit buckets).
+pub(crate) const BOUNDS: [f64; 15] =
+    [0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2500.0, 5000.0, 7500.0, 10000.0];
+
 /// A text, borrowed where it can be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);

@@ -235,13 +235,13 @@ impl Listener {
         Ok(Self { socket, tls, places, counts, stop })
     }
 
-    /// Where, with the port that port 0 became.
+    /// Where, with the port that port 0 became: an address, or a path.
     pub(crate) fn address(&self) -> String {
         match &self.socket {
             Socket::Tcp(listener) => {
                 listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string())
             }
-            Socket::Unix(_, path) => format!("unix:{}", path.display()),
+            Socket::Unix(_, path) => path.display().to_string(),
         }
     }
 

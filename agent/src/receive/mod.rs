@@ -13,6 +13,7 @@
 mod receivers;
 
 mod counts;
+mod datagrams;
 mod event;
 mod ground;
 

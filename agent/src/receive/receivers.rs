@@ -63,7 +63,10 @@ impl Receivers {
         let mut running = Self(Vec::new());
         for receiver in receivers {
             match start(receiver, store, &agent_resource, clock).await {
-                Ok(one) => running.0.push(one),
+                Ok(one) => {
+                    tracing::info!(receiver = one.name, listening = one.listening.join(", "), "receiving");
+                    running.0.push(one);
+                }
                 Err(source) => {
                     running.stop().await;
                     return Err(ReceiverError { name: receiver.name.clone(), source });

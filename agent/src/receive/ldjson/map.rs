@@ -16,13 +16,10 @@ use super::{
     watch::Silent,
 };
 use crate::receive::{
-    event::{Num, Pairs, Text, id, severity},
+    event::{BOUNDS, Num, Pairs, Text, id, severity},
     pieces::Pieces,
 };
 
-/// Upper bounds of a histogram's buckets (OpenTelemetry specification, default of explicit buckets).
-const BOUNDS: [f64; 15] =
-    [0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2500.0, 5000.0, 7500.0, 10000.0];
 /// 2554, the end of 64 bits of nanoseconds.
 const MOST_SECONDS: f64 = 18_446_744_073.0;
 

@@ -17,22 +17,15 @@ mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::net::{UdpSocket, UnixDatagram};
 use whimbrel_otlp::{
     Signal,
     write::{Attributes, Envelope, LogRecord, Scope, Severity, Value, append_log_record},
 };
 
-use super::{Ground, ListenError, Peer, Started, listen::bind_private_datagrams, pieces::Pieces};
-use crate::{
-    clock,
-    config::{Address, StatsdReceiver},
-};
+use super::{Ground, ListenError, Started, datagrams::Datagrams, pieces::Pieces};
+use crate::{clock, config::StatsdReceiver};
 use parse::{Event, Line, parse};
 use table::Table;
-
-/// The largest datagram: UDP's own limit.
-const LARGEST: usize = 65_536;
 
 struct Receiver {
     ground: Ground,
@@ -55,19 +48,17 @@ pub(super) async fn start(config: &StatsdReceiver, ground: Ground) -> Result<Sta
         table: Mutex::new(Table::new(config.series, clock::unix_ns(&*ground.clock))),
         ground: ground.clone(),
     });
-    let failed = |what, address: Address| {
-        move |source| ListenError::Bind { what, address: address.to_string(), source }
-    };
+    let mut sockets = Vec::new();
     if let Some(address) = config.udp {
-        let socket = UdpSocket::bind(address).await.map_err(failed("udp", Address::Tcp(address)))?;
-        let bound = socket.local_addr().map_or(address, |bound| bound);
-        started.listening.push(format!("udp {bound}"));
-        started.tasks.spawn(receiver.clone().over_udp(socket));
+        sockets.push(Datagrams::over_udp(address).await?);
     }
     if let Some(path) = &config.unix {
-        let socket = bind_private_datagrams(path).map_err(failed("unix", Address::Unix(path.clone())))?;
-        started.listening.push(format!("unix unix:{}", path.display()));
-        started.tasks.spawn(receiver.clone().over_unix(socket, path.clone()));
+        sockets.push(Datagrams::over_unix(path)?);
+    }
+    for socket in sockets {
+        started.listening.push(socket.shown());
+        let (receiver, ground) = (receiver.clone(), ground.clone());
+        started.tasks.spawn(async move { socket.serve(ground, |datagram| receiver.take(datagram)).await });
     }
     let every = config.flush;
     started.tasks.spawn(async move {
@@ -86,46 +77,8 @@ pub(super) async fn start(config: &StatsdReceiver, ground: Ground) -> Result<Sta
 }
 
 impl Receiver {
-    async fn over_udp(self: Arc<Self>, socket: UdpSocket) {
-        let mut buffer = vec![0; LARGEST];
-        loop {
-            let received = tokio::select! {
-                () = self.ground.stop.wait() => return,
-                received = socket.recv_from(&mut buffer) => received,
-            };
-            match received {
-                Ok((length, from)) => self.take(&buffer[..length], Peer::Ip(from.ip().to_canonical())),
-                // One that could not be received is no reason to stop.
-                Err(error) => {
-                    tracing::debug!(%error, "statsd: a datagram could not be received");
-                    self.ground.counts.refused("receive");
-                }
-            }
-        }
-    }
-
-    async fn over_unix(self: Arc<Self>, socket: UnixDatagram, path: std::path::PathBuf) {
-        let mut buffer = vec![0; LARGEST];
-        loop {
-            let received = tokio::select! {
-                () = self.ground.stop.wait() => break,
-                received = socket.recv(&mut buffer) => received,
-            };
-            match received {
-                Ok(length) => self.take(&buffer[..length], Peer::Local),
-                Err(_) => self.ground.counts.refused("receive"),
-            }
-        }
-        // Nobody is left to tell; the next start removes a stale socket.
-        let _ = std::fs::remove_file(path);
-    }
-
     /// Takes a datagram.
-    fn take(&self, datagram: &[u8], peer: Peer) {
-        if self.ground.pace.may(peer).is_err() {
-            self.ground.counts.refused("rate");
-            return;
-        }
+    fn take(&self, datagram: &[u8]) {
         for line in datagram.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
             match parse(line) {
                 Ok(Line::Metric(metric)) => {

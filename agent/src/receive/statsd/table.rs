@@ -7,10 +7,8 @@ use whimbrel_otlp::write::{
 };
 
 use super::parse::{Kind, Metric, number};
+use crate::receive::event::BOUNDS;
 
-/// Upper bounds of a histogram's buckets (OpenTelemetry specification, default of explicit buckets).
-const BOUNDS: [f64; 15] =
-    [0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2500.0, 5000.0, 7500.0, 10000.0];
 /// Different members of a set that are kept; more are counted as one each.
 const MOST_MEMBERS: usize = 10_000;
 

@@ -17,21 +17,14 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::net::{UdpSocket, UnixDatagram};
 use whimbrel_otlp::write::{Attributes, Envelope, Scope};
 
-use super::{Ground, ListenError, Listener, Peer, Started, listen::bind_private_datagrams, pieces::Pieces};
-use crate::{
-    clock,
-    config::{Address, SyslogReceiver},
-};
+use super::{Ground, ListenError, Listener, Started, datagrams::Datagrams, pieces::Pieces};
+use crate::{clock, config::SyslogReceiver};
 
-/// The largest datagram: UDP's own limit.
-const LARGEST: usize = 65_536;
 /// Pairs of host and application whose envelopes are kept.
 const MOST_SOURCES: usize = 1000;
 
@@ -53,9 +46,6 @@ pub(super) async fn start(config: &SyslogReceiver, ground: Ground) -> Result<Sta
         name => jiff::tz::TimeZone::get(name).unwrap_or(jiff::tz::TimeZone::UTC),
     };
     let receiver = Arc::new(Receiver { ground: ground.clone(), zone, envelopes: Mutex::default() });
-    let failed = |what, address: Address| {
-        move |source| ListenError::Bind { what, address: address.to_string(), source }
-    };
     if let Some(endpoint) = &config.tcp {
         let listener = Listener::bind("tcp", endpoint, false, &ground).await?;
         started.listening.push(format!("tcp {}", listener.address()));
@@ -65,56 +55,25 @@ pub(super) async fn start(config: &SyslogReceiver, ground: Ground) -> Result<Sta
             async move { stream::serve(stream, connection, &receiver).await }
         }));
     }
+    let mut sockets = Vec::new();
     if let Some(address) = config.udp {
-        let socket = UdpSocket::bind(address).await.map_err(failed("udp", Address::Tcp(address)))?;
-        started.listening.push(format!("udp {}", socket.local_addr().map_or(address, |bound| bound)));
-        started.tasks.spawn(receiver.clone().over_udp(socket));
+        sockets.push(Datagrams::over_udp(address).await?);
     }
     if let Some(path) = &config.unix {
-        let socket = bind_private_datagrams(path).map_err(failed("unix", Address::Unix(path.clone())))?;
-        started.listening.push(format!("unix unix:{}", path.display()));
-        started.tasks.spawn(receiver.over_unix(socket, path.clone()));
+        sockets.push(Datagrams::over_unix(path)?);
+    }
+    for socket in sockets {
+        started.listening.push(socket.shown());
+        let (receiver, ground) = (receiver.clone(), ground.clone());
+        started
+            .tasks
+            .spawn(async move { socket.serve(ground, |datagram| receiver.datagram(datagram)).await });
     }
     Ok(started)
 }
 
 impl Receiver {
-    async fn over_udp(self: Arc<Self>, socket: UdpSocket) {
-        let mut buffer = vec![0; LARGEST];
-        loop {
-            let received = tokio::select! {
-                () = self.ground.stop.wait() => return,
-                received = socket.recv_from(&mut buffer) => received,
-            };
-            match received {
-                Ok((length, from)) => self.datagram(&buffer[..length], Peer::Ip(from.ip().to_canonical())),
-                // One that could not be received is no reason to stop.
-                Err(_) => self.ground.counts.refused("receive"),
-            }
-        }
-    }
-
-    async fn over_unix(self: Arc<Self>, socket: UnixDatagram, path: PathBuf) {
-        let mut buffer = vec![0; LARGEST];
-        loop {
-            let received = tokio::select! {
-                () = self.ground.stop.wait() => break,
-                received = socket.recv(&mut buffer) => received,
-            };
-            match received {
-                Ok(length) => self.datagram(&buffer[..length], Peer::Local),
-                Err(_) => self.ground.counts.refused("receive"),
-            }
-        }
-        // Nobody is left to tell; the next start removes a stale socket.
-        let _ = std::fs::remove_file(path);
-    }
-
-    fn datagram(&self, message: &[u8], peer: Peer) {
-        if self.ground.pace.may(peer).is_err() {
-            self.ground.counts.refused("rate");
-            return;
-        }
+    fn datagram(&self, message: &[u8]) {
         let mut pieces = Pieces::default();
         self.put(message, &mut pieces);
         if !pieces.is_empty() && self.ground.gather.add(pieces.parts()).is_err() {

@@ -88,8 +88,10 @@ fn c(folder: &Path) -> Command {
 #define _GNU_SOURCE
 #define WHIMBREL_IMPLEMENTATION
 #include "whimbrel.h"
+#include <sys/wait.h>
 int main(int count, char **given) {
     whimbrel *w = whimbrel_new(given[1], "till");
+    int status = 0;
     whimbrel_span span = whimbrel_span_start(w, "day", NULL);
     char n[16], text[32];
     int i, durable;
@@ -103,6 +105,14 @@ int main(int count, char **given) {
     whimbrel_heartbeat(w, 60);
     whimbrel_span_end(w, &span, "ok", NULL);
     durable = whimbrel_flush(w, (int)(1000 * atof(given[4])));
+    if (durable && fork() == 0) {
+        int own = w->fd;
+        whimbrel_event(w, "forked", "info", "from a child", NULL);
+        _exit(!whimbrel_flush(w, (int)(1000 * atof(given[4]))) || w->pid != getpid() || own < 0);
+    }
+    if (durable) wait(&status);
+    /* The parent's connection is as it was. */
+    durable = durable && status == 0 && whimbrel_flush(w, (int)(1000 * atof(given[4])));
     printf("%s %lu\n", durable ? "durable" : "lost", whimbrel_dropped(w));
     whimbrel_free(w);
     return count != 5;

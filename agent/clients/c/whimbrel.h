@@ -3,7 +3,7 @@
  * One file, C99 and POSIX; link with -lpthread. `#define WHIMBREL_IMPLEMENTATION` in one source file before including it.
  * Calls never fail, and wait for the agent at most 50 ms: the socket does not block, lines wait in a buffer of 1000 and go
  * out with later calls. When the buffer is full the oldest is dropped, counted, and told to the agent later. Call
- * whimbrel_flush at the end. Safe to use from several threads; a forked child makes a client of its own.
+ * whimbrel_flush at the end. Safe to use from several threads; a forked child gets a connection of its own.
  * Protocol: agent/docs/ldjson.md.
  *
  *     whimbrel *w = whimbrel_new("unix:/run/whimbrel/ldjson.sock", "shop");
@@ -62,6 +62,7 @@ struct whimbrel {
     char address[108], source[128], *resource, root_trace[33], root_span[17];
     char *lines[WHIMBREL_BUFFER]; /* a ring */
     int first, count, fd;
+    pid_t pid;
     size_t written; /* of the first line */
     char heard[512];
     size_t heard_len;
@@ -217,10 +218,21 @@ static void whimbrel_pump(whimbrel *w) {
         if (w->heard_len == sizeof w->heard - 1) w->heard_len = 0; /* the rest of an error that is too long to matter */
     }
 }
+/* A forked child leaves its parent's connection and lines alone. */
+static void whimbrel_own(whimbrel *w) {
+    if (w->pid == getpid()) return;
+    pthread_mutex_init(&w->lock, NULL); /* another thread of the parent may have held it */
+    while (w->count) { free(w->lines[w->first]); w->first = (w->first + 1) % WHIMBREL_BUFFER; w->count--; }
+    whimbrel_hang_up(w);
+    w->untold = w->asked = w->acknowledged = w->sent = w->dropped = 0;
+    w->retry_at = 0; w->backoff = WHIMBREL_BACKOFF; w->pid = getpid();
+    w->random ^= (unsigned long)w->pid << 20;
+}
 static void whimbrel_send(whimbrel *w, whimbrel_text t) {
     char *line;
     whimbrel_put(&t, "}", 1);
     line = t.bad ? NULL : realloc(t.text, t.len + 2);
+    whimbrel_own(w);
     pthread_mutex_lock(&w->lock);
     if (!line) { free(t.text); w->dropped++; w->untold++; }
     else {
@@ -241,7 +253,7 @@ whimbrel *whimbrel_new(const char *address, const char *source) {
     strncpy(w->address, address, sizeof w->address - 1);
     if (source) strncpy(w->source, source, sizeof w->source - 1);
     if (parent && strlen(parent) >= 55) { memcpy(w->root_trace, parent + 3, 32); memcpy(w->root_span, parent + 36, 16); }
-    w->fd = -1; w->backoff = WHIMBREL_BACKOFF;
+    w->fd = -1; w->backoff = WHIMBREL_BACKOFF; w->pid = getpid();
     w->random = (unsigned long)(whimbrel_clock(CLOCK_REALTIME) * 1e6) ^ (unsigned long)getpid() << 20 ^ (unsigned long)w;
     return w;
 }
@@ -316,6 +328,7 @@ int whimbrel_flush(whimbrel *w, int timeout_ms) {
     double end = whimbrel_clock(CLOCK_MONOTONIC) + timeout_ms / 1e3;
     unsigned long mine;
     int durable;
+    whimbrel_own(w);
     pthread_mutex_lock(&w->lock); mine = ++w->asked; pthread_mutex_unlock(&w->lock);
     whimbrel_text t = whimbrel_line(w, "metric");
     whimbrel_field(&t, "name", "client.flush"); whimbrel_puts(&t, ",\"value\":1"); whimbrel_number(&t, "ack", mine, "%.0f");

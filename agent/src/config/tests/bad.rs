@@ -520,7 +520,7 @@ fn what_is_allowed_and_likely_not_meant_is_warned_of() {
             "exporters: {x: {endpoint: 'http://h', tls: {ca_file: c}}}",
             "`tls` has no effect on an `http://` endpoint",
         ),
-        ("log: {}", "no collector is configured"),
+        ("log: {}", "no collector and no receiver is configured"),
         ("collectors: {x: {plugin: p, limits: {deadline: 20s}}}", "the deadline is longer than the interval"),
     ] {
         let loaded = Folder::with(text).load().unwrap();

@@ -7,7 +7,7 @@ use whimbrel_otlp::{
     write::{Envelope, append_enclosed},
 };
 
-use super::{ingest, ldjson, pieces::Pieces};
+use super::{ingest, ldjson, pieces::Pieces, statsd};
 use crate::config::{IngestMetric, IngestMetricKind};
 
 /// A line of LDJSON.
@@ -22,6 +22,11 @@ pub fn ingest(body: &[u8]) {
         IngestMetric { event: "sale".to_owned(), kind: IngestMetricKind::Counter },
     ];
     sound(&ingest::map_all(body, &metrics));
+}
+
+/// A datagram of StatsD.
+pub fn statsd(datagram: &[u8]) {
+    sound(&statsd::map_all(datagram));
 }
 
 /// What was taken must be OTLP: nobody walks it later.

@@ -1,6 +1,7 @@
 //! The receiver over real sockets: what it takes, what it says, what it stores.
 
 mod hostile;
+mod secure;
 mod services;
 
 use std::{net::SocketAddr, time::Duration};

@@ -95,28 +95,8 @@ impl Receiver {
 
     /// An event or a service check becomes a log record at once.
     fn event(&self, event: &Event<'_>) {
-        let now = clock::unix_ns(&*self.ground.clock);
-        let mut attributes = Attributes::new();
-        event.tags.iter().for_each(|(key, value)| attributes.push(key, *value));
-        if !event.title.is_empty() {
-            attributes.push(event.title_key, event.title);
-        }
-        let text = event.text.replace("\\n", "\n");
         let mut pieces = Pieces::default();
-        let record = LogRecord {
-            time_ns: event.time_s.and_then(|s| s.checked_mul(1_000_000_000)).unwrap_or(now),
-            observed_ns: now,
-            severity: match event.level {
-                parse::Level::Info => Severity::INFO,
-                parse::Level::Warning => Severity::WARN,
-                parse::Level::Error => Severity::ERROR,
-            },
-            event_name: event.kind,
-            body: Value::Text(&text),
-            attributes: Some(&attributes),
-            ..LogRecord::default()
-        };
-        append_log_record(pieces.out(Signal::Logs, &self.envelope), &record);
+        put_event(event, clock::unix_ns(&*self.ground.clock), &self.envelope, &mut pieces);
         if self.ground.gather.add(pieces.parts()).is_err() {
             self.ground.counts.lost("buffer_full", 1);
         }
@@ -145,4 +125,46 @@ impl Receiver {
             }
         }
     }
+}
+
+/// Encodes an event or a service check.
+fn put_event(event: &Event<'_>, now: u64, envelope: &Arc<Envelope>, pieces: &mut Pieces) {
+    let mut attributes = Attributes::new();
+    event.tags.iter().for_each(|(key, value)| attributes.push(key, *value));
+    if !event.title.is_empty() {
+        attributes.push(event.title_key, event.title);
+    }
+    let text = event.text.replace("\\n", "\n");
+    let record = LogRecord {
+        time_ns: event.time_s.and_then(|s| s.checked_mul(1_000_000_000)).unwrap_or(now),
+        observed_ns: now,
+        severity: match event.level {
+            parse::Level::Info => Severity::INFO,
+            parse::Level::Warning => Severity::WARN,
+            parse::Level::Error => Severity::ERROR,
+        },
+        event_name: event.kind,
+        body: Value::Text(&text),
+        attributes: Some(&attributes),
+        ..LogRecord::default()
+    };
+    append_log_record(pieces.out(Signal::Logs, envelope), &record);
+}
+
+/// What a datagram becomes; for fuzzing.
+#[cfg(fuzzing)]
+pub(super) fn map_all(datagram: &[u8]) -> Pieces {
+    let (mut pieces, mut table) = (Pieces::default(), Table::new(100, 1));
+    let envelope = Arc::new(Envelope::default());
+    for line in datagram.split(|byte| *byte == b'\n') {
+        match parse(line) {
+            // Full is counted by the receiver.
+            Ok(Line::Metric(metric)) => drop(table.add(&metric)),
+            Ok(Line::Event(event)) => put_event(&event, 1, &envelope, &mut pieces),
+            Err(_) => {}
+        }
+    }
+    let count = table.drain(2, pieces.counted(Signal::Metrics, &envelope, 0));
+    pieces.counted(Signal::Metrics, &envelope, count);
+    pieces
 }

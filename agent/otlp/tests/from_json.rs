@@ -28,7 +28,7 @@ fn what_was_written_comes_back_the_same() {
 
 fn logs(json: &str) -> ExportLogsServiceRequest {
     let request = from_json(Signal::Logs, json.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
-    ExportLogsServiceRequest::decode(&request[..]).unwrap()
+    ExportLogsServiceRequest::decode(&request[..]).expect("it decodes")
 }
 
 /// A request with this in its one log record.
@@ -49,7 +49,7 @@ fn point(fields: &str) -> String {
 fn value(fields: &str) -> Option<number_data_point::Value> {
     let request =
         from_json(Signal::Metrics, point(fields).as_bytes()).unwrap_or_else(|error| panic!("{error}"));
-    let request = ExportMetricsServiceRequest::decode(&request[..]).unwrap();
+    let request = ExportMetricsServiceRequest::decode(&request[..]).expect("it decodes");
     let metric = &request.resource_metrics[0].scope_metrics[0].metrics[0];
     let Some(metric::Data::Gauge(gauge)) = &metric.data else { panic!("{metric:?}") };
     gauge.data_points[0].value

@@ -25,7 +25,7 @@ fn enclosed(items: &[u8]) -> Vec<u8> {
 
 /// Decoded and encoded again: the builders pad some lengths.
 fn canonical<M: Message + Default>(request: &[u8]) -> Vec<u8> {
-    M::decode(request).unwrap().encode_to_vec()
+    M::decode(request).expect("it decodes").encode_to_vec()
 }
 
 #[test]

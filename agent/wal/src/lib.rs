@@ -14,7 +14,7 @@
 //! # let dir = dir.path();
 //! let key = Key::create_file(&dir.join("key"))?;
 //! let mut options = Options::new(Encryption::Aes256Gcm(KeyRing::new(key)));
-//! options.consumers = vec!["backend".to_owned()];
+//! options.consumers = vec!["backend".into()];
 //! let (wal, report) = Wal::open(&dir.join("wal"), options)?;
 //! assert!(!report.is_damaged());
 //!
@@ -72,6 +72,8 @@ mod status;
 
 mod consumer;
 
+mod forget;
+
 mod newest;
 
 mod verify;
@@ -97,13 +99,14 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
-pub use consumer::{Consumer, Outcome, Plan, Read, ReadLimit};
+pub use consumer::{Consumer, Outcome, Plan, Read, ReadLimit, RewindTo};
 pub use error::{AppendError, CloseError, CursorError, OpenError, ReadError, VerifyError};
+pub use forget::{ForgetError, forget};
 pub use key::{Key, KeyError, KeyRing};
 pub use newest::{HeaderField, StoredRecord};
 pub use options::{
-    Encryption, LANES, MAX_CHECKPOINT, MAX_CONSUMERS, MAX_NAME, MAX_NAMES, MAX_RECORD, MIN_MAX_SIZE,
-    OnWrongKey, Options, SyncPolicy,
+    ConsumerOptions, Encryption, LANES, MAX_CHECKPOINT, MAX_CONSUMERS, MAX_NAME, MAX_NAMES, MAX_RECORD,
+    MIN_MAX_SIZE, OnWrongKey, Options, Start, SyncPolicy,
 };
 pub use record::{Lane, NewRecord, Prepared, Record, RecordId, WhenFull};
 pub use status::{ConsumerStatus, Counters, LaneStatus, Losses, OpenReport, Status};

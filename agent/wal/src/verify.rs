@@ -342,21 +342,7 @@ pub(crate) fn inspect_in(storage: &dyn Storage, dir: &Path) -> Result<Inspection
     for cursor in found.cursors {
         let own = cursor.slots.into_iter().find(|found| found.slot.store_uuid == uuid);
         let Some(FoundSlot { slot, .. }) = own else { continue };
-        let lanes = std::array::from_fn(|lane| {
-            let cursor = &slot.lanes[lane];
-            let end = lane_end[lane].max(cursor.reach());
-            let tally = cursor.tally();
-            LaneStatus {
-                seen: end - cursor.first,
-                delivered: tally.delivered,
-                skipped: tally.skipped,
-                dead_lettered: tally.dead_lettered,
-                dropped: tally.dropped,
-                corrupt: tally.corrupt,
-                pending: cursor.pending(end),
-                oldest_pending_ns: None,
-            }
-        });
+        let lanes = std::array::from_fn(|lane| LaneStatus::of(&slot.lanes[lane], lane_end[lane]));
         let status =
             ConsumerStatus { name: slot.name, resets: slot.resets, lanes, ..ConsumerStatus::default() };
         inspection.consumers.push(status);

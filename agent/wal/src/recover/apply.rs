@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, RwLock},
 };
@@ -10,13 +9,14 @@ use std::{
 use crate::{
     consumer::ConsumerState,
     cursor::file::{CursorFile, file_name},
+    cursor::lane::Fate,
     error::OpenError,
     options::Options,
     scan::{Scan, make_durable},
     segment::encrypt::Masters,
-    shared::{CURSORS, Figures, LOCK, Lost, QUARANTINE, Shared},
+    shared::{CURSORS, Figures, LOCK, QUARANTINE, Shared},
     status::OpenReport,
-    storage::{Access, Environment, Storage, write_all_at},
+    storage::{Access, Environment, Storage, is_no_room, write_all_at},
     survey::{Survey, lock_text},
     writer::{core::Core, names::Names, queue::Queue, room::Usage, segments::Previous},
 };
@@ -79,16 +79,16 @@ impl Decided {
             tail: Mutex::new(self.tail),
             names: RwLock::default(),
             checkpoints: RwLock::default(),
-            consumers,
+            consumers: RwLock::new(consumers.into()),
             figures: Mutex::new(Figures::default()),
             env,
         });
-        for consumer in &shared.consumers {
+        for consumer in shared.consumers().iter() {
             let path = || cursor_dir.join(file_name(&consumer.name));
             consumer.rewrite(&shared).map_err(OpenError::io("writing the cursor", path()))?;
             consumer.sync(&shared).map_err(OpenError::io("syncing the cursor", path()))?;
         }
-        shared.count_lost(Lost::Missing, self.missing);
+        shared.count_lost(Fate::Missing, self.missing);
         usage.fixed = shared.fixed_bytes();
         let mut names = Names::new(1);
         restore_state(&self.scans, &shared, &mut names, self.next_segment.saturating_sub(1));
@@ -113,7 +113,7 @@ impl Decided {
         });
         match written {
             // A full disk must not keep a WAL from opening; the headers say the same.
-            Err(e) if e.kind() == io::ErrorKind::StorageFull => Ok(()),
+            Err(e) if is_no_room(&e) => Ok(()),
             written => written.map_err(OpenError::io("writing", path)),
         }
     }

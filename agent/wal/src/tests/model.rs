@@ -180,7 +180,7 @@ impl Model {
                     // It may be gone when its records were given up meanwhile.
                     Some(expected) if !plans.is_empty() => assert_eq!(plans, [*expected]),
                     Some(expected) => {
-                        let lows = self.rig.as_ref().unwrap().core.shared.consumers[n].lows();
+                        let lows = self.rig.as_ref().unwrap().core.shared.consumers()[n].lows();
                         assert!(
                             lows[lane] > expected.first.ordinal(),
                             "a plan is gone: {expected:?} {lows:?}"
@@ -383,7 +383,7 @@ impl Model {
         self.collect();
         let clean = !self.faulty && !self.disk.is_off();
         for n in 0..CONSUMERS.len() {
-            if clean && !self.rig().core.shared.consumers[n].is_dirty() {
+            if clean && !self.rig().core.shared.consumers()[n].is_dirty() {
                 self.consumers[n].durable = self.consumers[n].all.clone();
             }
         }
@@ -537,7 +537,7 @@ impl Model {
         assert!(disk.used() <= rig.core.usage.total(), "{} {:?}", disk.used(), rig.core.usage);
         for (n, consumer) in status.consumers.iter().enumerate() {
             assert!(consumer.total().adds_up());
-            let lows = rig.core.shared.consumers[n].lows();
+            let lows = rig.core.shared.consumers()[n].lows();
             let before = self.consumers[n].lows;
             assert!(lows.iter().zip(before).all(|(now, before)| *now >= before), "{before:?} -> {lows:?}");
             self.consumers[n].lows = lows;
@@ -584,7 +584,7 @@ impl Model {
                 .filter(|(number, s)| s.answered && !s.excused && !found.contains(number))
                 .map(|(number, _)| number)
                 .collect();
-            let uncounted = total.dropped + total.corrupt + total.delivered + total.dead_lettered;
+            let uncounted = total.dropped() + total.corrupt() + total.delivered + total.dead_lettered;
             let explained = uncounted - self.consumers[n].all.len().min(uncounted as usize) as u64;
             assert!(
                 missing.len() as u64 <= explained,

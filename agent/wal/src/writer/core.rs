@@ -126,7 +126,7 @@ impl Core {
 
     /// Does all there is to do.
     pub(crate) fn run(&mut self, appends: Vec<Pending>, reclaim: bool, now: Instant) {
-        if reclaim || !self.parked.is_empty() {
+        if reclaim || !self.parked.is_empty() || self.retention_left() == Some(Duration::ZERO) {
             self.reclaim();
         }
         let parked = std::mem::take(&mut self.parked);
@@ -160,7 +160,9 @@ impl Core {
             _ => None,
         });
         let retry = (self.parked_on_disk && !self.parked.is_empty()).then(|| now + DISK_RETRY);
-        parked.chain(retry).chain(self.sync_due).chain(self.cursors_due).min()
+        // Not at once again where a segment could not be deleted.
+        let retained = self.retention_left().map(|left| now + left.max(DISK_RETRY));
+        parked.chain(retry).chain(self.sync_due).chain(self.cursors_due).chain(retained).min()
     }
 
     /// Places and frames one record, or answers it with a refusal, or parks it.
@@ -365,7 +367,7 @@ impl Core {
         for framed in &mut unseen {
             self.answer(&mut framed.pending, Ok(framed.id));
         }
-        for consumer in &self.shared.consumers {
+        for consumer in self.shared.consumers().iter() {
             consumer.wake();
         }
         unseen.clear();
@@ -417,7 +419,7 @@ impl Core {
             sealed = Err(failed(action, kind.into()));
         }
         let synced = self.sync_cursors();
-        for consumer in &self.shared.consumers {
+        for consumer in self.shared.consumers().iter() {
             consumer.close();
         }
         sealed?;

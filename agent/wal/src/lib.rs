@@ -96,6 +96,8 @@ mod recover;
 
 mod storage;
 
+mod mutants;
+
 #[cfg(test)]
 mod tests;
 

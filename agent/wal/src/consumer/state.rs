@@ -232,7 +232,7 @@ impl ConsumerState {
 impl Cursor {
     fn write(&mut self, shared: &Shared) -> io::Result<()> {
         self.slot.generation += 1;
-        self.file.write(shared.env.storage.as_ref(), &self.slot)
+        self.file.write(shared.env.storage.as_ref(), &mut self.slot)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A consumer's cursor is the file `cursors/NAME.cursor`: three slots of 4096 bytes. The valid slot with the highest
 //! generation holds. A write goes to the slot that is neither the newest nor the last synced one: so a write torn by
 //! the end of the process leaves the newest, and a power loss, however it mixes what was not synced, leaves the
-//! synced one. Little endian.
+//! synced one. Which one that is stands in the newest: who opens the file can't know it otherwise. Little endian.
 //!
 //! ```text
 //! offset size  slot
@@ -18,7 +18,8 @@
 //!     44    4  zero
 //!     48  128  consumer's name, zero to its end
 //!    176 1264  lane 0; lanes 1 and 2 after it
-//!   3968   92  zero
+//!   3968    8  synced: generation of the slot that was durable when this one was written; its own, in a new file
+//!   3976   84  zero
 //!   4060    4  CRC-32 of 0..4060: enough to look at it without a key
 //!   4064   32  HMAC-SHA-256 of 0..4064
 //!
@@ -62,6 +63,7 @@ const REWOUND_AT: usize = 16 + FATES * 8;
 const COUNTS_AT: usize = REWOUND_AT + 8;
 const RANGES_AT: usize = 112;
 const PLANS_AT: usize = RANGES_AT + MAX_RANGES * 8;
+const SYNCED_AT: usize = LANES_AT + LANES * LANE_LEN;
 const CRC_AT: usize = 4060;
 const MAC_AT: usize = 4064;
 
@@ -71,6 +73,7 @@ pub(crate) struct Slot {
     pub(crate) store_uuid: [u8; 16],
     pub(crate) name: String,
     pub(crate) generation: u64,
+    pub(crate) synced_generation: u64,
     pub(crate) key_id: u32,
     pub(crate) resets: u32,
     pub(crate) lanes: [LaneCursor; LANES],
@@ -92,6 +95,7 @@ impl Slot {
         for (number, lane) in self.lanes.iter().enumerate() {
             encode_lane(lane, &mut out[LANES_AT + number * LANE_LEN..][..LANE_LEN]);
         }
+        out[SYNCED_AT..SYNCED_AT + 8].copy_from_slice(&self.synced_generation.to_le_bytes());
         let crc = crc32fast::hash(&out[..CRC_AT]);
         out[CRC_AT..MAC_AT].copy_from_slice(&crc.to_le_bytes());
         let mac = mac(key, &out[..MAC_AT]).finalize().into_bytes();
@@ -117,6 +121,7 @@ impl Slot {
             store_uuid: array_at(bytes, 16),
             name: std::str::from_utf8(&bytes[NAME_AT..NAME_AT + name_len]).ok()?.to_owned(),
             generation: u64_at(bytes, 32),
+            synced_generation: u64_at(bytes, SYNCED_AT),
             key_id: u32_at(bytes, 40),
             resets: u32_at(bytes, 12),
             lanes,
@@ -211,6 +216,7 @@ mod tests {
             store_uuid: [0x11; 16],
             name: "backend".to_owned(),
             generation: 0x22,
+            synced_generation: 0x21,
             key_id: 0x33,
             resets: 0x44,
             lanes: std::array::from_fn(|n| LaneCursor::starting_at(0x100 * n as u64)),
@@ -243,11 +249,12 @@ mod tests {
         golden[last..last + 16].copy_from_slice(b"\0\x02\0\0\0\0\0\0\x08\x02\0\0\0\0\0\0");
         golden[last + 16] = 11;
         golden[last + 88] = 3;
+        golden[3968] = 0x21;
         let crc = crc32fast::hash(&golden[..4060]);
         golden[4060..4064].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(bytes[..4064], golden[..4064]);
         assert!(is_authentic(&bytes, &KEY));
-        assert_eq!(bytes[4064..4072], [28, 144, 33, 78, 137, 112, 202, 217], "computed by another program");
+        assert_eq!(bytes[4064..4072], [143, 128, 57, 56, 80, 240, 197, 145], "computed by another program");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::{
     cursor::file::{CursorFile, file_name},
     cursor::lane::Fate,
     error::OpenError,
+    mutants::{Mutant, is_on},
     options::Options,
     scan::{Scan, make_durable},
     segment::encrypt::Masters,
@@ -62,8 +63,8 @@ impl Decided {
             slot.key_id = key_id;
             let existing = places.map(|places| (storage.open(&path, Access::Write), places));
             let file = match existing {
-                Some((Ok(file), (newest, oldest))) if !resigned => {
-                    CursorFile::opened(path, file, key, newest, oldest)
+                Some((Ok(file), (newest, synced))) if !resigned => {
+                    CursorFile::opened(path, file, key, newest, synced)
                 }
                 _ => CursorFile::absent(path, key),
             };
@@ -122,8 +123,11 @@ impl Decided {
     fn cut_last(&self, storage: &dyn Storage) -> Result<(), OpenError> {
         let (Some(segment), Some(scan)) = (self.segments.last(), self.scans.last()) else { return Ok(()) };
         let cut = storage.open(&segment.path, Access::Write).and_then(|file| {
-            if file.len()? > scan.end {
+            if file.len()? > scan.end && !is_on(Mutant::ForgetTornTail) {
                 file.set_len(scan.end)?;
+            }
+            if is_on(Mutant::BelieveUnsynced) {
+                return Ok(());
             }
             make_durable(file.as_ref(), &segment.header, scan)
         });

@@ -39,8 +39,9 @@ pub(super) struct Decided {
 /// A consumer, with the slot it begins with.
 pub(super) struct Known {
     pub(super) slot: Slot,
-    /// Where the newest and the oldest valid slot lie; `None`: there is no usable file.
-    pub(super) places: Option<(usize, usize)>,
+    /// Where the newest slot lies, and where and of which generation the one that is durable; `None`: there is no usable
+    /// file.
+    pub(super) places: Option<(usize, (usize, u64))>,
     pub(super) configured: bool,
 }
 
@@ -224,8 +225,10 @@ fn read_cursors(
         });
         match valid {
             Some(FoundSlot { at, slot, .. }) if consumers.len() < MAX_CONSUMERS => {
-                let oldest = entry.slots.last().map_or(*at, |found| found.at);
-                consumers.push(Known { slot: slot.clone(), places: Some((*at, oldest)), configured });
+                let said = slot.synced_generation;
+                let synced = entry.slots.iter().find(|found| found.slot.generation == said);
+                let synced = synced.map_or((*at, slot.generation), |found| (found.at, said));
+                consumers.push(Known { slot: slot.clone(), places: Some((*at, synced)), configured });
             }
             Some(_) => quarantine.push((
                 entry.path.clone(),

@@ -10,6 +10,7 @@ use std::{io, path::PathBuf, sync::Arc, sync::atomic::Ordering, time::Duration};
 use super::core::{Core, Refusal};
 use crate::{
     cursor::lane::Fate,
+    mutants::{Mutant, is_on},
     options::SyncPolicy,
     record::{Prepared, WhenFull},
     shared::{QUARANTINE, Segment, Shared, lock},
@@ -179,7 +180,7 @@ impl Core {
             return false;
         }
         let durably = || consumers.iter().all(|consumer| consumer.has_durably_passed(&oldest));
-        if !durably() && !(self.sync_cursors() && durably()) {
+        if !is_on(Mutant::UnlinkBeforeCursor) && !durably() && !(self.sync_cursors() && durably()) {
             return false;
         }
         let damaged = oldest.damaged.load(Ordering::Relaxed);

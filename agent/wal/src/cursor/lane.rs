@@ -216,7 +216,7 @@ impl LaneCursor {
             return Err(LaneFault::TooManyPlans);
         }
         // A plan may begin below the mark, which takes the sign bit.
-        let reach = plan.last.saturating_sub(self.low.min(plan.first));
+        let reach = plan.last.max(self.low).saturating_sub(self.low.min(plan.first));
         if reach > MAX_REACH / 2 {
             return Err(LaneFault::TooManyRanges);
         }

@@ -39,7 +39,7 @@ pub(super) struct Decided {
 /// A consumer, with the slot it begins with.
 pub(super) struct Known {
     pub(super) slot: Slot,
-    /// Where the newest and the oldest valid slot lie; `None`: there is no usable file.
+    /// Where the newest and the oldest valid slot lie; `None`: there is no usable file, one is made.
     pub(super) places: Option<(usize, usize)>,
     pub(super) configured: bool,
 }
@@ -214,7 +214,7 @@ fn read_cursors(
     let mut consumers = Vec::new();
     for entry in &found.cursors {
         let configured = options.consumers.contains(&entry.consumer);
-        let valid = entry.slots.iter().find(|FoundSlot { slot, bytes, .. }| {
+        let valid = entry.found.slots.iter().find(|FoundSlot { slot, bytes, .. }| {
             let key = masters.cursor_key(slot.key_id, &slot.store_uuid);
             slot.store_uuid == *store_uuid
                 && slot.name == entry.consumer
@@ -222,8 +222,9 @@ fn read_cursors(
         });
         match valid {
             Some(FoundSlot { at, slot, .. }) if consumers.len() < MAX_CONSUMERS => {
-                let oldest = entry.slots.last().map_or(*at, |found| found.at);
-                consumers.push(Known { slot: slot.clone(), places: Some((*at, oldest)), configured });
+                let oldest = entry.found.slots.last().map_or(*at, |found| found.at);
+                let places = (!entry.found.broken).then_some((*at, oldest));
+                consumers.push(Known { slot: slot.clone(), places, configured });
             }
             Some(_) => quarantine.push((
                 entry.path.clone(),

@@ -97,6 +97,9 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 pub use consumer::{Consumer, Outcome, Plan, Read, ReadLimit};
 pub use error::{AppendError, CloseError, CursorError, OpenError, ReadError, VerifyError};
 pub use key::{Key, KeyError, KeyRing};

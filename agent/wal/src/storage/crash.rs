@@ -9,7 +9,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{Access, Entry, Environment, Storage, StoredFile};
@@ -41,6 +44,17 @@ impl Random {
     pub(crate) fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
+}
+
+/// Bytes for uuids and salts. The same ones in each process under a fuzzer, so that what it finds is found again.
+fn random_bytes(bytes: &mut [u8]) -> io::Result<()> {
+    if cfg!(fuzzing) {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let mut random = Random::new(NEXT.fetch_add(1, Ordering::Relaxed));
+        bytes.fill_with(|| random.next() as u8);
+        return Ok(());
+    }
+    getrandom::fill(bytes).map_err(|e| io::Error::other(e.to_string()))
 }
 
 /// Operations that can be told to fail.
@@ -197,11 +211,7 @@ impl CrashStorage {
 
     /// Surroundings with this file system; the clock stands.
     pub(crate) fn environment(&self) -> Environment {
-        Environment {
-            storage: Arc::new(self.clone()),
-            wall_ns: || 1,
-            random: |bytes| getrandom::fill(bytes).map_err(|e| io::Error::other(e.to_string())),
-        }
+        Environment { storage: Arc::new(self.clone()), wall_ns: || 1, random: random_bytes }
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {

@@ -59,6 +59,10 @@ pub fn cursor(data: &[u8]) {
 }
 
 fn mend(bytes: &mut [u8; SLOT_LEN], mode: u8) {
+    // What is just below the limit comes to it in 146,000 years only: the generation, and where lanes begin and stand.
+    for number in (0..3).flat_map(|lane| [0, 8].map(|at| LANES_AT + lane * LANE_LEN + at)).chain([32]) {
+        bytes[number + 7] &= !0x20;
+    }
     if mode & 2 != 0 {
         for lane in 0..3 {
             let lane = &mut bytes[LANES_AT + lane * LANE_LEN..][..LANE_LEN];
@@ -81,7 +85,7 @@ fn mend(bytes: &mut [u8; SLOT_LEN], mode: u8) {
 fn round_trip(slot: &Slot) {
     let bytes = slot.encode(&KEY);
     assert!(is_authentic(&bytes, &KEY));
-    let read = Slot::decode(&bytes).unwrap();
+    let read = Slot::decode(&bytes).unwrap_or_else(|| panic!("{slot:?}"));
     assert_eq!(read.encode(&KEY), bytes);
     for (lane, read) in slot.lanes.iter().zip(&read.lanes) {
         assert!(read.is_written_as(lane));

@@ -101,6 +101,9 @@ mod mutants;
 #[cfg(test)]
 mod tests;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 pub use consumer::{Consumer, Outcome, Plan, Read, ReadLimit, RewindTo};
 pub use error::{AppendError, CloseError, CursorError, OpenError, ReadError, VerifyError};
 pub use forget::{ForgetError, forget};

@@ -25,6 +25,7 @@ pub(crate) struct Scan {
     /// One past the last ordinal of each lane, damaged ones included.
     pub(crate) lane_end: [u64; LANES],
     lane_first: [u64; LANES],
+    first_sequence: u64,
     pub(crate) next_sequence: u64,
     /// Indexes below this were durable when the last good record was written.
     pub(crate) synced: u32,
@@ -108,6 +109,7 @@ pub(crate) fn scan(
         end: RECORDS_START.min(len),
         lane_end: header.lane_first,
         lane_first: header.lane_first,
+        first_sequence: header.first_sequence,
         next_sequence: header.first_sequence,
         next_number: 1,
         ..Scan::default()
@@ -163,7 +165,7 @@ pub(crate) fn scan(
         scan.synced = scan.synced.max(record.synced);
         scan.end = offset + record.stride();
         scan.index_end = record.index + 1;
-        scan.next_number = scan.next_number.max(record.source.max(record.label).saturating_add(1));
+        scan.see_number(record.source.max(record.label));
         if fault.is_some() {
             continue;
         }
@@ -191,7 +193,7 @@ pub(crate) fn scan(
                 if cipher.is_some()
                     && let Some(seal) = SealBody::decode(&body)
                 {
-                    scan.believe(&seal, header);
+                    scan.believe(&seal, record.index);
                 }
                 return Ok(scan);
             }
@@ -214,7 +216,9 @@ impl Scan {
         } else {
             record.sequence
         };
-        self.next_sequence = self.next_sequence.max(next);
+        // Not every header is authenticated here: a forged one must not use up the numbers. An index is one record.
+        let possible = self.first_sequence + u64::from(record.index) + 1;
+        self.next_sequence = self.next_sequence.max(next.min(possible));
         if record.kind() == Some(Kind::Data) {
             let lane = usize::from(record.lane);
             let end = self.lane_first[lane].saturating_add(u64::from(record.lane_index) + 1);
@@ -226,7 +230,7 @@ impl Scan {
         for entry in state::entries(entries) {
             match entry {
                 Entry::Name { number, name } => {
-                    self.next_number = self.next_number.max(number.saturating_add(1));
+                    self.see_number(number);
                     self.names.push((number, name.to_owned()));
                 }
                 Entry::Checkpoint { source, bytes } => {
@@ -238,11 +242,20 @@ impl Scan {
         }
     }
 
-    /// A seal knows what the segment held, whatever became of it since.
-    fn believe(&mut self, seal: &SealBody, header: &SegmentHeader) {
-        self.next_sequence = self.next_sequence.max(seal.next_sequence);
+    /// Not every header is authenticated here: a forged one must not use up the numbers.
+    fn see_number(&mut self, number: u32) {
+        if number < state::NUMBERS_END {
+            self.next_number = self.next_number.max(number + 1);
+        }
+    }
+
+    /// A seal knows what the segment held, whatever became of it since; no more than there are indexes before it.
+    fn believe(&mut self, seal: &SealBody, index: u32) {
+        let possible = u64::from(index);
+        let next_sequence = seal.next_sequence.min(self.first_sequence + possible);
+        self.next_sequence = self.next_sequence.max(next_sequence);
         for lane in 0..LANES {
-            let end = header.lane_first[lane].saturating_add(seal.lane_records[lane]);
+            let end = self.lane_first[lane] + seal.lane_records[lane].min(possible);
             self.lane_end[lane] = self.lane_end[lane].max(end);
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    cursor::file::{FoundSlot, NEW_SUFFIX, consumer_of, read_slots},
+    cursor::file::{FoundSlots, NEW_SUFFIX, consumer_of, read_slots},
     segment::header::{HEADER_LEN, HEADER_PAGE, HeaderError, SegmentHeader},
     shared::{CURSORS, LOCK, QUARANTINE, SPARE_PREFIX, segment_of},
     storage::{Access, Entry, Storage, StoredFile, read_around_damage},
@@ -25,11 +25,11 @@ pub(crate) struct SegmentFile {
     pub(crate) header: Result<SegmentHeader, String>,
 }
 
-/// A cursor's file, with the slots whose CRCs are right, the newest first.
+/// A cursor's file, with what it holds.
 pub(crate) struct CursorEntry {
     pub(crate) path: PathBuf,
     pub(crate) consumer: String,
-    pub(crate) slots: Vec<FoundSlot>,
+    pub(crate) found: FoundSlots,
 }
 
 /// See the module.
@@ -74,7 +74,7 @@ pub(crate) fn survey(storage: &dyn Storage, dir: &Path) -> io::Result<Survey> {
                 file => file?,
             };
             let slots = read_slots(file.as_ref())?;
-            found.cursors.push(CursorEntry { path: entry.path, consumer, slots });
+            found.cursors.push(CursorEntry { path: entry.path, consumer, found: slots });
         } else if entry.name.ends_with(NEW_SUFFIX) {
             found.leftovers.push((entry.path, entry.len));
         } else {
@@ -93,7 +93,7 @@ impl Survey {
     /// single file from elsewhere can't change it.
     pub(crate) fn store_uuid(&self) -> Option<[u8; 16]> {
         let segments = self.segments.iter().filter_map(|segment| segment.header.as_ref().ok());
-        let cursors = self.cursors.iter().filter_map(|cursor| cursor.slots.first());
+        let cursors = self.cursors.iter().filter_map(|cursor| cursor.found.slots.first());
         let uuids =
             segments.map(|header| header.store_uuid).chain(cursors.map(|found| found.slot.store_uuid));
         let mut votes: HashMap<[u8; 16], usize> = HashMap::new();

@@ -294,7 +294,7 @@ fn check_cursors(found: &Survey, masters: &Masters, uuid: &[u8; 16], report: &mu
     for cursor in &found.cursors {
         let is_own =
             |found: &&FoundSlot| found.slot.store_uuid == *uuid && found.slot.name == cursor.consumer;
-        let Some(FoundSlot { slot, bytes, .. }) = cursor.slots.iter().find(is_own) else {
+        let Some(FoundSlot { slot, bytes, .. }) = cursor.found.slots.iter().find(is_own) else {
             report.damage(&cursor.path, 0, "no slot of this cursor is whole");
             continue;
         };
@@ -340,7 +340,7 @@ pub(crate) fn inspect_in(storage: &dyn Storage, dir: &Path) -> Result<Inspection
         inspection.segments.push(segment);
     }
     for cursor in found.cursors {
-        let own = cursor.slots.into_iter().find(|found| found.slot.store_uuid == uuid);
+        let own = cursor.found.slots.into_iter().find(|found| found.slot.store_uuid == uuid);
         let Some(FoundSlot { slot, .. }) = own else { continue };
         let lanes = std::array::from_fn(|lane| LaneStatus::of(&slot.lanes[lane], lane_end[lane]));
         let status =

@@ -9,7 +9,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::slot::{MAX_CONSUMER_NAME, SLOT_LEN, SLOTS, Slot};
-use crate::storage::{Access, Storage, StoredFile, read_full_at, write_all_at};
+use crate::storage::{Access, Storage, StoredFile, is_damage, read_full_at, write_all_at};
 
 /// Length of a cursor's file, bytes.
 pub(crate) const CURSOR_FILE_LEN: u64 = (SLOTS * SLOT_LEN) as u64;
@@ -71,20 +71,33 @@ pub(crate) struct FoundSlot {
     pub(crate) bytes: Box<[u8; SLOT_LEN]>,
 }
 
-/// The slots of a cursor file whose CRCs are right, the newest first.
-pub(crate) fn read_slots(file: &dyn StoredFile) -> io::Result<Vec<FoundSlot>> {
-    let mut slots = Vec::new();
+/// What a cursor's file holds.
+#[derive(Default)]
+pub(crate) struct FoundSlots {
+    /// Those whose CRCs are right, the newest first.
+    pub(crate) slots: Vec<FoundSlot>,
+    /// Part of it can't be read. What is written there may not be read again: the file is to be replaced.
+    pub(crate) broken: bool,
+}
+
+/// Reads the slots of a cursor's file.
+pub(crate) fn read_slots(file: &dyn StoredFile) -> io::Result<FoundSlots> {
+    let mut found = FoundSlots::default();
     for at in 0..SLOTS {
         let mut bytes = Box::new([0; SLOT_LEN]);
-        let read = read_full_at(file, bytes.as_mut_slice(), (at * SLOT_LEN) as u64)?;
-        if read == SLOT_LEN
-            && let Some(slot) = Slot::decode(&bytes)
-        {
-            slots.push(FoundSlot { at, slot, bytes });
+        match read_full_at(file, bytes.as_mut_slice(), (at * SLOT_LEN) as u64) {
+            Err(e) if is_damage(&e) => found.broken = true,
+            read => {
+                if read? == SLOT_LEN
+                    && let Some(slot) = Slot::decode(&bytes)
+                {
+                    found.slots.push(FoundSlot { at, slot, bytes });
+                }
+            }
         }
     }
-    slots.sort_unstable_by_key(|found| std::cmp::Reverse(found.slot.generation));
-    Ok(slots)
+    found.slots.sort_unstable_by_key(|found| std::cmp::Reverse(found.slot.generation));
+    Ok(found)
 }
 
 impl CursorFile {

@@ -47,7 +47,7 @@ use sha2::Sha256;
 use super::lane::{FATES, LaneCursor, MAX_PLANS, MAX_RANGES, PlanMark, Tally};
 use crate::{
     options::LANES,
-    segment::header::{array_at, u16_at, u32_at, u64_at},
+    segment::header::{NUMBERS_END, array_at, u16_at, u32_at, u64_at},
 };
 
 pub(crate) const SLOT_LEN: usize = 4096;
@@ -57,14 +57,14 @@ pub(crate) const MAX_CONSUMER_NAME: usize = 128;
 const MAGIC: [u8; 8] = *b"whimcur\n";
 const VERSION: u16 = 1;
 const NAME_AT: usize = 48;
-const LANES_AT: usize = NAME_AT + MAX_CONSUMER_NAME;
-const LANE_LEN: usize = 1264;
-const REWOUND_AT: usize = 16 + FATES * 8;
-const COUNTS_AT: usize = REWOUND_AT + 8;
-const RANGES_AT: usize = 112;
+pub(crate) const LANES_AT: usize = NAME_AT + MAX_CONSUMER_NAME;
+pub(crate) const LANE_LEN: usize = 1264;
+pub(crate) const REWOUND_AT: usize = 16 + FATES * 8;
+pub(crate) const COUNTS_AT: usize = REWOUND_AT + 8;
+pub(crate) const RANGES_AT: usize = 112;
 const PLANS_AT: usize = RANGES_AT + MAX_RANGES * 8;
 const SYNCED_AT: usize = LANES_AT + LANES * LANE_LEN;
-const CRC_AT: usize = 4060;
+pub(crate) const CRC_AT: usize = 4060;
 const MAC_AT: usize = 4064;
 
 /// What a slot says.
@@ -110,7 +110,7 @@ impl Slot {
             return None;
         }
         let name_len = usize::from(bytes[11]);
-        if name_len > MAX_CONSUMER_NAME {
+        if name_len > MAX_CONSUMER_NAME || u64_at(bytes, 32) >= NUMBERS_END {
             return None;
         }
         let mut lanes: [LaneCursor; LANES] = Default::default();
@@ -192,12 +192,17 @@ fn decode_lane(bytes: &[u8]) -> Option<LaneCursor> {
         // Sign-extended: the first of a plan may be below the mark.
         let above = u32_at(entry, 0) as i32;
         let first = low.checked_add_signed(above.into())?;
+        // No longer than `LaneCursor::plan` takes them: else it could not be written again.
+        let len = i32::try_from(u32_at(entry, 4)).ok()?;
         lane.plans.push(PlanMark {
             first,
-            last: first.checked_add(u32_at(entry, 4).into())?,
+            last: first.checked_add_signed(len.into())?,
             count: u32_at(entry, 8),
             generation: u32_at(entry, 12),
         });
+    }
+    if lane.reach() >= NUMBERS_END {
+        return None;
     }
     let counted: Option<u64> = (0..FATES).try_fold(0u64, |sum, n| sum.checked_add(count(n)));
     let taken = lane.ranges.iter().try_fold(low - first, |sum, (start, end)| sum.checked_add(end - start))?;
@@ -282,6 +287,19 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(Slot::decode(&bad).is_none() || !is_authentic(&bad, &KEY), "bit {bit}");
         }
+    }
+
+    /// Found by fuzzing: what is written next would overflow.
+    #[test]
+    fn numbers_that_would_overflow_are_refused() {
+        let refused = |change: fn(&mut Slot)| {
+            let mut slot = example();
+            change(&mut slot);
+            assert_eq!(Slot::decode(&slot.encode(&KEY)), None);
+        };
+        refused(|slot| slot.generation = u64::MAX);
+        refused(|slot| slot.lanes[0] = LaneCursor::starting_at(NUMBERS_END));
+        refused(|slot| slot.lanes[1].plans[0].last += u64::from(u32::MAX / 2));
     }
 
     /// Counts that don't fit the marks would break the sum for ever.

@@ -321,6 +321,24 @@ fn segments_in_the_clear_are_not_believed_while_a_key_is_configured() {
     assert_eq!(survivors(&mut Rig::open(&disk, clear).unwrap(), 1), [0]);
 }
 
+/// Found by fuzzing: the WAL did not open, and what was written to that sector later was not read again.
+#[test]
+fn a_cursor_in_a_broken_sector_does_not_stop_the_start_and_forgets_nothing_afterwards() {
+    let path = Path::new("/wal/cursors/a.cursor");
+    for slot in 0..3 {
+        let (disk, _) = small_log(6);
+        disk.break_sector(path, slot * 4096 + 100);
+        inspect_in(&disk, Path::new("/wal")).unwrap();
+        for delivered in 1..6 {
+            let rig = opened(&disk);
+            let id = rig.read("a", 0)[0].id;
+            rig.acknowledge("a", 0, &[id]);
+            assert_eq!(rig.status().consumers[0].total().delivered, delivered, "slot {slot}");
+            rig.close();
+        }
+    }
+}
+
 /// A cursor that can't be believed begins again; it never skips.
 #[test]
 fn a_damaged_or_forged_cursor_begins_at_the_oldest_record_and_is_counted() {

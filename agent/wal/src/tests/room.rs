@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::rig::{Rig, options, record};
+use super::rig::{DIR, Rig, options, record};
 use crate::{Encryption, NewRecord, Options, SyncPolicy, WhenFull, storage::crash::CrashStorage};
 
 const BIG: [u8; 5000] = [1; 5000];
@@ -66,6 +66,17 @@ fn drop_newest_is_told_no_and_goes_on_when_there_is_room() {
     assert_eq!(status.losses.dropped_for_lag, status.consumers[1].total().dropped());
     drain(&mut rig, "b");
     assert!(fill(&mut rig) > count / 2);
+}
+
+/// Found by fuzzing: the writer sought room in it for ever.
+#[test]
+fn an_empty_file_in_quarantine_gives_no_room_and_costs_no_more_than_that() {
+    let disk = CrashStorage::new();
+    disk.put(&Path::new(DIR).join("0000000000000009.wal"), Vec::new());
+    let mut rig = Rig::open(&disk, options()).unwrap();
+    assert_eq!(rig.report.quarantined.len(), 1);
+    assert!(fill(&mut rig) > 0);
+    assert!(rig.try_append(with(WhenFull::DropOldest)).unwrap().is_ok());
 }
 
 #[test]

@@ -78,7 +78,10 @@ impl Core {
             self.discard(&spare);
             return true;
         }
-        if !self.usage.quarantine.is_empty() && self.shrink_quarantine(self.usage.quarantined() - 1) {
+        // Empty files in it give no room back.
+        if let Some(less) = self.usage.quarantined().checked_sub(1)
+            && self.shrink_quarantine(less)
+        {
             return true;
         }
         let Some(oldest) = self.droppable() else { return false };

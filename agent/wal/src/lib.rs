@@ -76,6 +76,10 @@ mod newest;
 
 mod verify;
 
+mod judge;
+
+mod notes;
+
 mod compress;
 
 mod segment;

@@ -70,6 +70,13 @@ pub(crate) struct FoundSlot {
     pub(crate) bytes: Box<[u8; SLOT_LEN]>,
 }
 
+impl FoundSlot {
+    /// Whether it is one of this consumer of this WAL.
+    pub(crate) fn is_of(&self, consumer: &str, store_uuid: &[u8; 16]) -> bool {
+        self.slot.store_uuid == *store_uuid && self.slot.name == consumer
+    }
+}
+
 /// The slots of a cursor file whose CRCs are right, the newest first.
 pub(crate) fn read_slots(file: &dyn StoredFile) -> io::Result<Vec<FoundSlot>> {
     let mut slots = Vec::new();

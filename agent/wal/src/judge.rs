@@ -136,17 +136,18 @@ pub(crate) struct Judged<'a> {
     pub(crate) is_last: bool,
 }
 
-/// Reads segments through, in order, and says of each what is wrong. The WAL may be in use.
+/// Reads the first `count` of the segments through, in order, and says of each what is wrong. The WAL may be in use.
 pub(crate) fn judge_all<'a>(
     storage: &dyn Storage,
     segments: &'a [Usable<'a>],
+    count: usize,
     progress: &mut dyn FnMut(Progress),
     take: &mut dyn FnMut(Judged<'a>),
 ) -> Result<(), VerifyError> {
-    let total = segments.iter().map(|segment| segment.file.len).sum();
+    let total = segments.iter().take(count).map(|segment| segment.file.len).sum();
     let mut done = 0;
     let mut sealed: Option<(u64, [u8; TAG_LEN])> = None;
-    for (at, segment) in segments.iter().enumerate() {
+    for (at, segment) in segments.iter().enumerate().take(count) {
         let Usable { file, header, cipher } = segment;
         let next = segments.get(at + 1).map(|next| next.header);
         let mut show = |offset| progress(Progress { done: done + offset, total });

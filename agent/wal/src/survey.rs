@@ -11,7 +11,7 @@ use crate::{
     notes::{NEW_NOTES, NOTES},
     segment::header::{HEADER_LEN, HEADER_PAGE, HeaderError, SegmentHeader},
     shared::{CURSORS, LOCK, QUARANTINE, SPARE_PREFIX, segment_of},
-    storage::{Access, Entry, Storage, StoredFile, read_around_damage},
+    storage::{Access, Entry, Storage, StoredFile, read_around_damage, write_all_at},
 };
 
 /// The lock file says which WAL this is, should all headers be gone: `whimbrel wal UUID CRC`, in hexadecimal.
@@ -172,8 +172,17 @@ pub(crate) fn read_header(file: &dyn StoredFile) -> io::Result<Result<SegmentHea
     Ok(Err(first.unwrap_or(HeaderError::Magic)))
 }
 
+/// Writes into the lock file whose WAL this is, durably.
+pub(crate) fn name_lock(storage: &dyn Storage, path: &Path, uuid: &[u8; 16]) -> io::Result<()> {
+    let text = lock_text(uuid);
+    let file = storage.open(path, Access::Write)?;
+    write_all_at(file.as_ref(), text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)?;
+    file.sync_all()
+}
+
 /// What the lock file of this WAL holds.
-pub(crate) fn lock_text(uuid: &[u8; 16]) -> String {
+fn lock_text(uuid: &[u8; 16]) -> String {
     let text = format!("{LOCK_PREFIX}{:032x}", u128::from_be_bytes(*uuid));
     let crc = crc32fast::hash(text.as_bytes());
     format!("{text} {crc:08x}\n")

@@ -8,10 +8,10 @@ use std::{
 use crate::{
     cursor::{
         file::{FoundSlot, read_slots},
-        slot::is_authentic,
+        slot::{Slot, is_authentic},
     },
     error::VerifyError,
-    judge::{Finding, Judged, judge_all, usable},
+    judge::{Judged, judge_all, usable},
     key::KeyRing,
     notes,
     options::LANES,
@@ -20,7 +20,7 @@ use crate::{
     shared::LOCK,
     status::{ConsumerStatus, LaneStatus},
     storage::{Access, Storage, environment, is_locked},
-    survey::{SegmentFile, Survey, survey_in_use},
+    survey::{CursorEntry, SegmentFile, Survey, survey_in_use},
 };
 
 /// How often a cursor that looks damaged is read again: it may be being written.
@@ -138,14 +138,6 @@ pub fn inspect(dir: &Path) -> Result<Inspection, VerifyError> {
     Ok(found)
 }
 
-/// The segments, in order.
-///
-/// # Errors
-/// [`VerifyError`] when the directory or a file in it cannot be read at all.
-pub fn list(dir: &Path) -> Result<Vec<SegmentReport>, VerifyError> {
-    inspect(dir).map(|found| found.segments)
-}
-
 pub(crate) fn fail(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VerifyError {
     let path = path.to_owned();
     move |cause| VerifyError { action, path, cause }
@@ -181,7 +173,7 @@ pub(crate) fn verify_in(
             Err(reason) => report.damage(&file.path, 0, &reason),
         }
     }
-    judge_all(storage, &segments, progress, &mut |judged| {
+    judge_all(storage, &segments, usize::MAX, progress, &mut |judged| {
         let Judged { segment, scanned, findings, is_last } = judged;
         report.authenticated &= segment.cipher.is_some();
         if is_last {
@@ -193,10 +185,10 @@ pub(crate) fn verify_in(
             sealed: scanned.seal.is_some(),
             ..describe(segment.file, segment.header)
         });
-        for Finding { path, offset, what, mark } in findings {
-            let damage = Damage { path, offset, what };
-            if noted.contains(&mark) { report.known.push(damage) } else { report.damages.push(damage) }
-        }
+        let (known, new): (Vec<_>, Vec<_>) =
+            findings.into_iter().partition(|finding| noted.contains(&finding.mark));
+        report.known.extend(known.into_iter().map(Damage::from));
+        report.damages.extend(new.into_iter().map(Damage::from));
     })?;
     Ok(report)
 }
@@ -207,7 +199,7 @@ impl VerifyReport {
     }
 }
 
-fn describe(file: &SegmentFile, header: &SegmentHeader) -> SegmentReport {
+pub(crate) fn describe(file: &SegmentFile, header: &SegmentHeader) -> SegmentReport {
     SegmentReport {
         path: file.path.clone(),
         segment: header.segment,
@@ -253,6 +245,29 @@ fn check_cursors(
             Err(what) => report.damage(&cursor.path, 0, what),
         }
     }
+}
+
+/// The newest slot of a cursor that can be believed, as opening takes it.
+pub(crate) fn authentic_slot(
+    storage: &dyn Storage,
+    entry: &CursorEntry,
+    masters: &Masters,
+    uuid: &[u8; 16],
+) -> Option<Slot> {
+    let newest = |slots: &[FoundSlot]| {
+        let authentic = |found: &&FoundSlot| {
+            let key = masters.cursor_key(found.slot.key_id, uuid);
+            found.is_of(&entry.consumer, uuid) && key.is_some_and(|key| is_authentic(&found.bytes, &key))
+        };
+        slots.iter().find(authentic).map(|found| found.slot.clone())
+    };
+    newest(&entry.slots).or_else(|| {
+        // It may have been being written.
+        (0..LOOKS_AT_A_CURSOR).find_map(|_| {
+            let file = storage.open(&entry.path, Access::Read).ok()?;
+            newest(&read_slots(file.as_ref()).ok()?)
+        })
+    })
 }
 
 /// Whether the newest slot of a cursor could be authenticated, or what is wrong with it.

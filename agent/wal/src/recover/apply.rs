@@ -16,8 +16,8 @@ use crate::{
     segment::encrypt::Masters,
     shared::{CURSORS, Figures, LOCK, Lost, QUARANTINE, Shared},
     status::OpenReport,
-    storage::{Access, Environment, Storage, write_all_at},
-    survey::{Survey, lock_text},
+    storage::{Access, Environment, Storage},
+    survey::{Survey, name_lock},
     writer::{core::Core, names::Names, queue::Queue, room::Usage, segments::Previous},
 };
 
@@ -105,13 +105,7 @@ impl Decided {
             return Ok(());
         }
         let path = dir.join(LOCK);
-        let text = lock_text(&self.store_uuid);
-        let written = storage.open(&path, Access::Write).and_then(|file| {
-            write_all_at(file.as_ref(), text.as_bytes(), 0)?;
-            file.set_len(text.len() as u64)?;
-            file.sync_all()
-        });
-        match written {
+        match name_lock(storage, &path, &self.store_uuid) {
             // A full disk must not keep a WAL from opening; the headers say the same.
             Err(e) if e.kind() == io::ErrorKind::StorageFull => Ok(()),
             written => written.map_err(OpenError::io("writing", path)),

@@ -3,5 +3,6 @@
 mod damage;
 mod faults;
 mod model;
+mod repair;
 mod rig;
 mod room;

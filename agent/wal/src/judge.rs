@@ -7,7 +7,7 @@ use crate::{
     error::VerifyError,
     options::LANES,
     recover::bounds_of,
-    scan::{Depth, FaultKind, Scan, scan, scan_in_use},
+    scan::{Bounds, Depth, FaultKind, Scan, scan, scan_in_use},
     segment::{
         encrypt::{Masters, SegmentCipher, TAG_LEN},
         header::SegmentHeader,
@@ -87,11 +87,25 @@ fn judge(
         Some(_) if scanned.faults.is_empty() => numbered.saturating_sub(scanned.records.iter().sum()),
         Some(_) => 0,
     };
+    let rest = file.len.saturating_sub(scanned.end);
     if short > 0 {
         let what = format!("it ends early: {short} of its {numbered} records are gone");
-        found.push(bytes(scanned.end, file.len.saturating_sub(scanned.end), what)?);
+        found.push(bytes(scanned.end, rest, what)?);
+    } else if scanned.seal.is_none() && next.previous_tag != [0; TAG_LEN] {
+        found.push(bytes(scanned.end, rest, "its seal is gone; no record is".to_owned())?);
     }
     Ok(found)
+}
+
+/// The bounds that readers keep to end before the seal.
+fn with_seal(bounds: Bounds, header: &SegmentHeader, next: &SegmentHeader) -> Bounds {
+    let sealed = is_sealed(header, next);
+    Bounds { index: bounds.index.saturating_add(sealed.into()), ..bounds }
+}
+
+/// Whether a segment was sealed, as the one after it says.
+pub(crate) fn is_sealed(header: &SegmentHeader, next: &SegmentHeader) -> bool {
+    next.segment == header.segment + 1 && next.previous_tag != [0; TAG_LEN]
 }
 
 /// Data records between two sets of ordinals.
@@ -155,7 +169,8 @@ pub(crate) fn judge_all<'a>(
             let depth = cipher.as_ref().map_or(Depth::Crc, Depth::Tags);
             let scanned = match next {
                 Some(next) => {
-                    scan(open.as_ref(), header, depth, file.len, bounds_of(header, next), &mut show)?
+                    let bounds = with_seal(bounds_of(header, next), header, next);
+                    scan(open.as_ref(), header, depth, file.len, bounds, &mut show)?
                 }
                 None => scan_in_use(open.as_ref(), header, depth, file.len, &mut show)?,
             };

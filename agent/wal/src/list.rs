@@ -9,14 +9,14 @@ use std::{
 use crate::{
     cursor::slot::Slot,
     error::VerifyError,
-    judge::{Usable, usable},
+    judge::{Usable, is_sealed, usable},
     options::LANES,
     recover::bounds_of,
     scan::Bounds,
     segment::{
         encrypt::Masters,
         frame::Kind,
-        header::RECORDS_START,
+        header::{RECORDS_START, SegmentHeader},
         walk::{Step, Walker},
     },
     shared::LOCK,
@@ -81,8 +81,8 @@ pub(crate) fn list_in(storage: &dyn Storage, dir: &Path) -> Result<Listing, Veri
     };
     let cursors: Vec<Slot> = found.cursors.iter().filter_map(own).collect();
     for (at, segment) in segments.iter().enumerate() {
-        let bounds = segments.get(at + 1).map_or(Bounds::NONE, |next| bounds_of(segment.header, next.header));
-        match listed(storage, segment, bounds, &cursors) {
+        let next = segments.get(at + 1).map(|next| next.header);
+        match listed(storage, segment, next, &cursors) {
             // Passed by everybody and deleted while we looked.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             listed => listing.segments.push(listed.map_err(fail("reading", &segment.file.path))?),
@@ -94,11 +94,13 @@ pub(crate) fn list_in(storage: &dyn Storage, dir: &Path) -> Result<Listing, Veri
 fn listed(
     storage: &dyn Storage,
     segment: &Usable<'_>,
-    bounds: Bounds,
+    next: Option<&SegmentHeader>,
     cursors: &[Slot],
 ) -> io::Result<Listed> {
     let header = segment.header;
+    let bounds = next.map_or(Bounds::NONE, |next| bounds_of(header, next));
     let mut report = describe(segment.file, header);
+    report.sealed = next.is_some_and(|next| is_sealed(header, next));
     let mut ends = header.lane_first;
     let file = storage.open(&segment.file.path, Access::Read)?;
     let seed = header.crc_seed();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's own functions")]
 
 use std::{
+    ops::ControlFlow,
     path::Path,
     sync::{
         Arc,
@@ -12,8 +13,8 @@ use std::{
 };
 
 use whimbrel_wal::{
-    Encryption, Key, KeyRing, Lane, NewRecord, Options, Outcome, ReadLimit, SyncPolicy, Wal, WhenFull,
-    inspect, verify,
+    DumpFilter, Dumped, Encryption, Key, KeyRing, Lane, NewRecord, Options, Outcome, ReadLimit, SyncPolicy,
+    Wal, WhenFull, dump, inspect, list, plan_repair, verify,
 };
 
 /// Looks under each policy, at least, and how many segments come and go meanwhile.
@@ -112,6 +113,26 @@ fn a_wal_under_load_is_never_said_to_be_damaged() {
             assert_eq!(report.authenticated, keys.is_some());
             seen = seen.max(report.segments.last().map_or(0, |segment| segment.segment));
             inspect(dir.path()).unwrap();
+            let listing = list(dir.path()).unwrap();
+            assert!(listing.in_use && listing.unusable.is_empty(), "{sync:?}, look {look}: {listing:#?}");
+            // A record of which only a part is written is not shown, nor taken for a damaged one.
+            let (mut last, mut damages) = (0, Vec::new());
+            let told = dump(dir.path(), Some(&ring()), &DumpFilter::default(), &mut |what| {
+                match what {
+                    Dumped::Record(record, payload) => {
+                        assert!(record.id.sequence() > last, "in order");
+                        last = record.id.sequence();
+                        assert!(payload.iter().all(|byte| *byte == payload[0]), "as it was appended");
+                    }
+                    Dumped::Damage(damage) => damages.push(damage),
+                    Dumped::Progress(_) => {}
+                }
+                ControlFlow::Continue(())
+            });
+            told.unwrap();
+            assert!(damages.is_empty(), "{sync:?}, look {look}: {damages:#?}");
+            let planned = plan_repair(dir.path(), None, whimbrel_wal::MIN_MAX_SIZE, &mut |_| {});
+            assert!(planned.unwrap_err().is_locked());
         }
         assert!(busy.end() > 1000, "there was load");
         let report = verify(dir.path(), Some(&ring()), &mut |_| {}).unwrap();

@@ -1,6 +1,7 @@
 //! Tests of the whole over the crash-simulating file system, without a thread: the core is driven step by step.
 
 mod damage;
+mod dump;
 mod faults;
 mod model;
 mod repair;

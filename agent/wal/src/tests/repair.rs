@@ -125,7 +125,7 @@ type Way = (&'static str, fn(&CrashStorage, &[PathBuf]), &'static [&'static str]
 const CURSOR: &str = "/wal/cursors/a.cursor";
 
 /// Every kind of damage that the tests of damage know, and leftovers.
-const WAYS: [Way; 16] = [
+const WAYS: [Way; 17] = [
     (
         "a body",
         |disk, files| {
@@ -203,6 +203,17 @@ const WAYS: [Way; 16] = [
             })
         },
         &["it ends early"],
+        &["copy", "note"],
+    ),
+    (
+        "a seal",
+        |disk, files| {
+            change(disk, &files[1], |c| {
+                let at = *records(c).last().unwrap();
+                c[at + 70] ^= 1
+            })
+        },
+        &["its seal is gone"],
         &["copy", "note"],
     ),
     ("a segment taken away", |disk, files| disk.take(&files[1]), &["does not follow"], &["note"]),
@@ -522,4 +533,30 @@ fn a_full_disk_is_told_and_harms_nothing() {
         "{:?}",
         disk.paths()
     );
+}
+
+/// A segment that is authentic in itself, but of another history of the same WAL: only the chain of seals tells.
+#[test]
+fn a_segment_of_another_history_is_found_by_the_seal_that_the_next_one_repeats() {
+    let disk = whole();
+    let history = |disk: &CrashStorage, byte: u8| {
+        let mut rig = Rig::open(disk, options()).unwrap();
+        rig.append(0, &[byte; 100]);
+        let path = rig.segment_files().pop().unwrap();
+        rig.close();
+        Rig::open(disk, options()).unwrap().close();
+        path
+    };
+    let other = disk.fork();
+    let (path, other_path) = (history(&disk, 1), history(&other, 2));
+    assert_eq!(path, other_path);
+    assert!(verified(&disk).is_sound() && verified(&other).is_sound());
+    disk.put(&path, other.content(&path));
+    let report = verified(&disk);
+    assert_eq!(report.damages.len(), 1, "{report:#?}");
+    assert!(report.damages[0].what.contains("not the one that was sealed"), "{report:#?}");
+    let blind = verify_in(&disk, Path::new(DIR), &Masters::of_ring(None), &mut |_| {}).unwrap();
+    assert!(blind.is_sound(), "CRCs alone can't know: {blind:?}");
+    apply(&disk, &plan(&disk)).unwrap();
+    assert!(verified(&disk).is_sound());
 }

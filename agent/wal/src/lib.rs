@@ -78,6 +78,16 @@ mod newest;
 
 mod verify;
 
+mod list;
+
+mod dump;
+
+mod repair;
+
+mod judge;
+
+mod notes;
+
 mod compress;
 
 mod segment;
@@ -105,15 +115,18 @@ mod tests;
 pub mod fuzzing;
 
 pub use consumer::{Consumer, Outcome, Plan, Read, ReadLimit, RewindTo};
-pub use error::{AppendError, CloseError, CursorError, OpenError, ReadError, VerifyError};
+pub use dump::{DumpFilter, DumpReport, Dumped, dump};
+pub use error::{AppendError, CloseError, CursorError, DumpError, OpenError, ReadError, VerifyError};
 pub use forget::{ForgetError, forget};
 pub use key::{Key, KeyError, KeyRing};
+pub use list::{Holder, Listed, Listing, list};
 pub use newest::{HeaderField, StoredRecord};
 pub use options::{
     ConsumerOptions, Encryption, LANES, MAX_CHECKPOINT, MAX_CONSUMERS, MAX_NAME, MAX_NAMES, MAX_RECORD,
     MIN_MAX_SIZE, OnWrongKey, Options, Start, SyncPolicy,
 };
 pub use record::{Lane, NewRecord, Prepared, Record, RecordId, WhenFull};
+pub use repair::{Deed, RepairError, Step, plan_repair, repair};
 pub use status::{ConsumerStatus, Counters, LaneStatus, Losses, OpenReport, Status};
-pub use verify::{Damage, Inspection, Progress, SegmentReport, VerifyReport, inspect, list, verify};
+pub use verify::{Damage, Inspection, Progress, SegmentReport, VerifyReport, inspect, verify};
 pub use wal::Wal;

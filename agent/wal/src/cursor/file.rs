@@ -71,6 +71,13 @@ pub(crate) struct FoundSlot {
     pub(crate) bytes: Box<[u8; SLOT_LEN]>,
 }
 
+impl FoundSlot {
+    /// Whether it is one of this consumer of this WAL.
+    pub(crate) fn is_of(&self, consumer: &str, store_uuid: &[u8; 16]) -> bool {
+        self.slot.store_uuid == *store_uuid && self.slot.name == consumer
+    }
+}
+
 /// What a cursor's file holds.
 #[derive(Default)]
 pub(crate) struct FoundSlots {

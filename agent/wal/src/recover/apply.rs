@@ -17,8 +17,8 @@ use crate::{
     segment::encrypt::Masters,
     shared::{CURSORS, Figures, LOCK, QUARANTINE, Shared},
     status::OpenReport,
-    storage::{Access, Environment, Storage, is_no_room, write_all_at},
-    survey::{Survey, lock_text},
+    storage::{Access, Environment, Storage, is_no_room},
+    survey::{Survey, name_lock},
     writer::{core::Core, names::Names, queue::Queue, room::Usage, segments::Previous},
 };
 
@@ -106,13 +106,7 @@ impl Decided {
             return Ok(());
         }
         let path = dir.join(LOCK);
-        let text = lock_text(&self.store_uuid);
-        let written = storage.open(&path, Access::Write).and_then(|file| {
-            write_all_at(file.as_ref(), text.as_bytes(), 0)?;
-            file.set_len(text.len() as u64)?;
-            file.sync_all()
-        });
-        match written {
+        match name_lock(storage, &path, &self.store_uuid) {
             // A full disk must not keep a WAL from opening; the headers say the same.
             Err(e) if is_no_room(&e) => Ok(()),
             written => written.map_err(OpenError::io("writing", path)),

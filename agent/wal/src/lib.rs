@@ -98,7 +98,7 @@ mod storage;
 mod tests;
 
 pub use consumer::{Consumer, Outcome, Plan, Read, ReadLimit};
-pub use error::{AppendError, CloseError, CursorError, OpenError, ReadError, VerifyError};
+pub use error::{AppendError, CloseError, CursorError, OpenError, ReadError, RotateError, VerifyError};
 pub use key::{Key, KeyError, KeyRing};
 pub use newest::{HeaderField, StoredRecord};
 pub use options::{

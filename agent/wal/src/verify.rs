@@ -6,7 +6,10 @@ use std::{
 };
 
 use crate::{
-    cursor::{file::FoundSlot, slot::is_authentic},
+    cursor::{
+        file::FoundSlot,
+        slot::{Slot, is_authentic},
+    },
     error::VerifyError,
     key::KeyRing,
     options::LANES,
@@ -357,8 +360,8 @@ pub(crate) fn inspect_in(storage: &dyn Storage, dir: &Path) -> Result<Inspection
                 oldest_pending_ns: None,
             }
         });
-        let status =
-            ConsumerStatus { name: slot.name, resets: slot.resets, lanes, ..ConsumerStatus::default() };
+        let Slot { name, resets, key_id, .. } = slot;
+        let status = ConsumerStatus { name, resets, key_id, lanes, ..ConsumerStatus::default() };
         inspection.consumers.push(status);
     }
     let other = found.leftovers.iter().chain(&found.quarantine).map(|(_, len)| len).sum::<u64>();

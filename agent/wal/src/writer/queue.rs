@@ -9,7 +9,8 @@ use std::{
 };
 
 use crate::{
-    error::{AppendError, CloseError},
+    error::{AppendError, CloseError, RotateError},
+    key::KeyRing,
     record::{Prepared, RecordId},
     shared::lock,
 };
@@ -49,6 +50,12 @@ impl Drop for Pending {
 
 type Closed = Box<dyn FnOnce(Result<(), CloseError>) + Send>;
 
+/// Keys that are to be taken; dropped without an answer when the WAL is closed before.
+pub(crate) struct Rotation {
+    pub(crate) ring: KeyRing,
+    pub(crate) done: Box<dyn FnOnce(Result<(), RotateError>) + Send>,
+}
+
 /// What the writer finds when it looks.
 #[derive(Default)]
 pub(crate) struct Work {
@@ -57,12 +64,17 @@ pub(crate) struct Work {
     pub(crate) reclaim: bool,
     /// A cursor was written and is not synced.
     pub(crate) cursor_dirty: bool,
+    pub(crate) rotations: Vec<Rotation>,
     pub(crate) close: Option<Closed>,
 }
 
 impl Work {
     fn is_empty(&self) -> bool {
-        self.appends.is_empty() && !self.reclaim && !self.cursor_dirty && self.close.is_none()
+        self.appends.is_empty()
+            && !self.reclaim
+            && !self.cursor_dirty
+            && self.rotations.is_empty()
+            && self.close.is_none()
     }
 }
 
@@ -120,6 +132,15 @@ impl Queue {
         let mut state = lock(&self.state);
         if !state.work.cursor_dirty {
             state.work.cursor_dirty = true;
+            self.ready.notify_one();
+        }
+    }
+
+    /// Asks the writer to take other keys.
+    pub(crate) fn rotate(&self, rotation: Rotation) {
+        let mut state = lock(&self.state);
+        if !state.closed {
+            state.work.rotations.push(rotation);
             self.ready.notify_one();
         }
     }

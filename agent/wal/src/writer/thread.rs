@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use super::core::Core;
+use super::{core::Core, queue::Rotation};
 use crate::shared::Shared;
 
 /// The core needs little; threads' stacks are counted against small machines.
@@ -42,6 +42,9 @@ fn run(mut core: Core, held: Box<dyn Send + Sync>) {
         let now = Instant::now();
         core.note(&work, now);
         core.run(std::mem::take(&mut work.appends), work.reclaim, now);
+        for Rotation { ring, done } in std::mem::take(&mut work.rotations) {
+            done(core.rotate(ring));
+        }
         if let Some(done) = work.close {
             let result = core.close();
             drop(core);

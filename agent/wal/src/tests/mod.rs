@@ -2,6 +2,7 @@
 
 mod damage;
 mod faults;
+mod keys;
 mod model;
 mod rig;
 mod room;

@@ -31,7 +31,8 @@ impl Core {
         let failed =
             |taken, action, cause: io::Error| RotateError::Io { action, cause: Arc::new(cause), taken };
         if before.ids().iter().any(|id| !known.contains(id)) {
-            self.forget_for_ever().map_err(|cause| failed(false, "removing what an old key sealed", cause))?;
+            self.forget_for_ever()
+                .map_err(|cause| failed(false, "removing what an old key sealed", cause))?;
         }
         let new_key = ring.current_id() != before.current_id();
         if new_key {

@@ -16,6 +16,7 @@ use std::{
 use crate::{
     consumer::ConsumerState,
     cursor::{file::CURSOR_FILE_LEN, lane::Fate},
+    error::RotateError,
     options::{LANES, Options},
     segment::frame::Kind,
     segment::{
@@ -212,6 +213,14 @@ impl Shared {
         }
         used.remove(&0);
         used
+    }
+
+    /// Whether keys of these ids suffice for what is there.
+    pub(crate) fn check_keys(&self, ids: &[u32]) -> Result<(), RotateError> {
+        match self.key_use().into_iter().find(|(id, _)| !ids.contains(id)) {
+            Some((id, KeyUse { segments, cursors })) => Err(RotateError::InUse { id, segments, cursors }),
+            None => Ok(()),
+        }
     }
 
     /// The segments, in order, as they are now.

@@ -153,6 +153,19 @@ impl Wal {
         answered.recv().unwrap_or(Err(RotateError::Closed))
     }
 
+    /// Whether this ring holds every key that segments and cursors need; changes nothing.
+    ///
+    /// # Errors
+    /// [`RotateError::InUse`] names one that it does not hold.
+    pub fn check_keys(&self, ring: &KeyRing) -> Result<(), RotateError> {
+        self.0.shared.check_keys(&ring.ids())
+    }
+
+    /// Ids of the keys it holds, the current one first; none in the clear.
+    pub fn key_ids(&self) -> Vec<u32> {
+        self.0.shared.masters().ids()
+    }
+
     /// Ids of the keys that segments and cursors need, ascending; none in the clear. A key that is not among them and
     /// not the current one can be retired.
     pub fn keys_in_use(&self) -> Vec<u32> {

@@ -8,12 +8,7 @@
 use std::{io, sync::Arc};
 
 use super::core::{Core, Refusal};
-use crate::{
-    error::RotateError,
-    key::KeyRing,
-    segment::encrypt::Masters,
-    shared::{KeyUse, lock},
-};
+use crate::{error::RotateError, key::KeyRing, segment::encrypt::Masters, shared::lock};
 
 impl Core {
     /// Takes this ring in the place of the one there is.
@@ -24,10 +19,7 @@ impl Core {
             return Err(RotateError::Plain);
         }
         let known = ring.ids();
-        let missing = shared.key_use().into_iter().find(|(id, _)| !known.contains(id));
-        if let Some((id, KeyUse { segments, cursors })) = missing {
-            return Err(RotateError::InUse { id, segments, cursors });
-        }
+        shared.check_keys(&known)?;
         let failed =
             |taken, action, cause: io::Error| RotateError::Io { action, cause: Arc::new(cause), taken };
         if before.ids().iter().any(|id| !known.contains(id)) {

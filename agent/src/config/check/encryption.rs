@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     checker::{Checker, Place, Section},
-    keys::{ENCRYPTION, Keys, OLDER_KEY},
+    keys::{ENCRYPTION, OLDER_KEY},
 };
 use crate::config::{
     Encryption, KeyPlace, KeyPlaces, OnWrongKey, interpolate::read_named_variable, problem::Wrong,
@@ -47,11 +47,13 @@ impl Checker<'_> {
     fn older_keys(&mut self, place: &Place<'_>) -> Option<Vec<KeyPlace>> {
         let items =
             self.list(place, "write [{key_file: PATH}]; key_env and key_command can stand there too")?;
-        items.iter().map(|item| self.older_key(item, &OLDER_KEY)).collect()
+        // All of them, so that every problem is told.
+        let keys: Vec<_> = items.iter().map(|item| self.older_key(item)).collect();
+        keys.into_iter().collect()
     }
 
-    fn older_key(&mut self, place: &Place<'_>, keys: &Keys) -> Option<KeyPlace> {
-        let section = self.section(place, keys)?;
+    fn older_key(&mut self, place: &Place<'_>) -> Option<KeyPlace> {
+        let section = self.section(place, &OLDER_KEY)?;
         let found = self.key_place(&section)?;
         if found.is_none() && section.entries.is_empty() {
             let remedy = "write {key_file: PATH}, {key_env: NAME} or {key_command: [...]}";

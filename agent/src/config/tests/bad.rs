@@ -198,8 +198,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     (
         "wal: {encryption: {key_command: kms}}",
-        &["3:33: wal.encryption.key_command: a list is needed here, and this is a text => write [program, \
-                                   argument, ...]; it is run without a shell"],
+        &["3:33: wal.encryption.key_command: a list is needed here, and this is a single value => write \
+                                   [program, argument, ...]; it is run without a shell"],
     ),
     (
         "wal: {encryption: {key_command: []}}",

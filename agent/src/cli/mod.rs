@@ -11,6 +11,7 @@ mod run;
 mod check;
 mod config;
 pub mod demo;
+mod key;
 mod plugin;
 mod record;
 mod reload;

@@ -233,6 +233,7 @@ pub(crate) fn status(shared: &Shared, state: &ConsumerState) -> ConsumerStatus {
         configured: state.configured,
         lag_bytes: state.lag_bytes(shared),
         resets: state.resets(),
+        key_id: state.key_id(),
         lanes,
     }
 }

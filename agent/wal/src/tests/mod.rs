@@ -4,6 +4,7 @@ mod damage;
 mod dump;
 mod faults;
 mod keeping;
+mod keys;
 mod model;
 mod repair;
 mod rig;

@@ -48,6 +48,11 @@ pub enum State {
         /// What it says.
         reason: String,
     },
+    /// An operator paused it: nothing is sent until `resume`, or the next start. What is under way ends.
+    Paused {
+        /// Since when.
+        since_unix_ms: u64,
+    },
 }
 
 /// One signal of one exporter.
@@ -71,7 +76,7 @@ pub struct LaneStatus {
     pub rejected_items: u64,
     /// Acknowledged as dead letters.
     pub dead_lettered: Amount,
-    /// Acknowledged as dropped, after `retry.give_up_after`.
+    /// Acknowledged as dropped, after `retry.give_up_after` or beyond `max_age`.
     pub dropped: Amount,
     /// Bytes of request bodies that were accepted, as they travelled.
     pub sent_bytes: u64,

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{Folder, MINIMAL};
 use crate::config::{
-    Beginning, Compression, Encryption, LogFormat, LogLevel, OnFull, OnWrongKey, PluginRef, Protocol, Sync, System,
-    SystemGrant,
+    Beginning, Compression, Encryption, LogFormat, LogLevel, OnFull, OnWrongKey, PluginRef, Protocol, Sync,
+    System, SystemGrant,
     check::SECTIONS,
     tree::{Node, Value},
 };

@@ -1,5 +1,6 @@
 //! Exporters over real loopback sockets, records in memory, and time by hand.
 
+mod age;
 mod answers;
 mod durable;
 mod encodings;
@@ -8,6 +9,7 @@ mod halving;
 mod isolation;
 mod lifecycle;
 mod memory;
+mod operate;
 mod receiver;
 mod secure;
 mod store;

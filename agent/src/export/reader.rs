@@ -63,7 +63,7 @@ impl<'a> Reader<'a> {
         lane.count(|status| status.in_flight -= 1);
     }
 
-    /// The records of the next request; none if there are none.
+    /// The records of the next request; none if there are none, or the exporter was paused meanwhile.
     pub(super) async fn next_request(&mut self) -> Result<Vec<Record>, Stopped> {
         if std::mem::take(&mut self.lost_track) {
             self.after = None;
@@ -76,6 +76,9 @@ impl<'a> Reader<'a> {
                 self.plans.pop_front();
             }
             let plan = self.plans.front().copied();
+            if self.lane.is_paused() {
+                return Ok(Vec::new());
+            }
             if let Some(plan) = plan.filter(|plan| plan.first <= first) {
                 self.plans.pop_front();
                 // As it was, whatever the limits say now: the same records make the same key.
@@ -99,10 +102,6 @@ impl<'a> Reader<'a> {
                 continue;
             };
             if plan.is_none() && !self.is_backlog(&records) && self.wait_for_more(oldest_ns).await? {
-                if self.lane.is_paused() {
-                    // Nothing of it is planned yet: it is read again.
-                    return Ok(Vec::new());
-                }
                 let room = max_request.saturating_sub(bytes(&records));
                 let after = records.last().map(|record| record.id);
                 let more = self.read(after, MAX_RECORDS - records.len(), room).await?;
@@ -112,6 +111,10 @@ impl<'a> Reader<'a> {
                     added += record.uncompressed_len as usize;
                     added <= room
                 }));
+            }
+            if self.lane.is_paused() {
+                // Nothing of it is planned yet: it is read again.
+                return Ok(Vec::new());
             }
             self.after = records.last().map(|record| record.id);
             return Ok(records);

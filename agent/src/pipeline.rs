@@ -194,6 +194,7 @@ impl Pipeline {
             collectors: collectors.clone(),
             receivers,
             exporters,
+            retain: config.wal.retain,
             dead_letters: dead_letters.clone(),
         });
         let (reload, reloader) = Reloader::start(read, config.clone(), collectors, configuration);

@@ -1,12 +1,12 @@
-//! The control socket: `/status` as JSON, for `whimbrel status` and its like, `/wal/record/latest`, and `/reload`. Unix
-//! only, mode 0600: a record shows data.
+//! The control socket: `/status` as JSON, for `whimbrel status` and its like, `/wal/record/latest`, `/reload`, and what
+//! operators do with exporters. Unix only, mode 0600: a record shows data.
 
 use std::{io, path::Path, sync::Arc};
 
 use http::{Method, Request, StatusCode};
 
 use super::{
-    record,
+    operate, record,
     serve::{Answer, json, text},
     socket::{self, Socket},
 };
@@ -26,6 +26,11 @@ pub fn listen(path: &Path, overview: Arc<Overview>, reload: reload::Handle) -> i
     })
 }
 
+/// Below it, `NAME/pause` and its like.
+const EXPORTERS: &str = "/exporters/";
+const PATHS: &str = "there are GET /status, GET /wal/record/latest, POST /reload, POST /exporters/NAME/pause, /resume and \
+                     /rewind, and POST /wal/forget\n";
+
 async fn answer<B>(request: Request<B>, overview: Arc<Overview>, reload: reload::Handle) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/status") => json(StatusCode::OK, &overview.read()),
@@ -37,8 +42,13 @@ async fn answer<B>(request: Request<B>, overview: Arc<Overview>, reload: reload:
             Err(stopping @ Stopping) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{stopping}\n")),
         },
         (&Method::GET, "/wal/record/latest") => record::latest(request.uri().query(), overview).await,
+        (&Method::POST, "/wal/forget") => operate::forget(request.uri().query(), overview).await,
+        (&Method::POST, path) if let Some(deed) = path.strip_prefix(EXPORTERS) => {
+            operate::exporter(deed, request.uri().query(), overview).await
+        }
         (_, "/status" | "/wal/record/latest") => text(StatusCode::METHOD_NOT_ALLOWED, "GET\n"),
-        (_, "/reload") => text(StatusCode::METHOD_NOT_ALLOWED, "POST\n"),
-        _ => text(StatusCode::NOT_FOUND, "there are GET /status, GET /wal/record/latest and POST /reload\n"),
+        (_, "/reload" | "/wal/forget") => text(StatusCode::METHOD_NOT_ALLOWED, "POST\n"),
+        (_, path) if path.starts_with(EXPORTERS) => text(StatusCode::METHOD_NOT_ALLOWED, "POST\n"),
+        _ => text(StatusCode::NOT_FOUND, PATHS),
     }
 }

@@ -7,12 +7,13 @@
 mod ask;
 mod control;
 mod health;
+mod operate;
 mod prometheus;
 mod record;
 mod serve;
 mod socket;
 
-pub use ask::{AskError, ask, get, reload};
+pub use ask::{AskError, ask, get, order, reload};
 pub use control::listen as control;
 pub use health::listen as health;
 pub use serve::{Answer, json, text};

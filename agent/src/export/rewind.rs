@@ -65,6 +65,13 @@ pub enum RewindError {
     },
 }
 
+impl RewindError {
+    /// Whether the agent is about to end, so that trying again is of no use.
+    pub fn is_stopping(&self) -> bool {
+        matches!(self, Self::Stopping)
+    }
+}
+
 impl ExporterHandle {
     /// Sets the cursor back, so that what was delivered and is still kept is sent again, under new keys.
     ///

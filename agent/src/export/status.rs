@@ -22,6 +22,13 @@ pub struct ExporterStatus {
     pub lanes: Vec<LaneStatus>,
 }
 
+impl ExporterStatus {
+    /// Whether an operator has it paused.
+    pub fn is_paused(&self) -> bool {
+        matches!(self.state, State::Paused { .. })
+    }
+}
+
 /// What an exporter, or one lane of it, is at. Times are ms since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]

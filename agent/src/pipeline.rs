@@ -23,7 +23,7 @@ use std::{
 
 use whimbrel_otlp::{Resource, write::Attributes};
 use whimbrel_plugin_host::{Host, HostOptions};
-use whimbrel_wal::{OpenError, OpenReport, Options, SyncPolicy, Wal};
+use whimbrel_wal::{ConsumerOptions, OpenError, OpenReport, Options, Start, SyncPolicy, Wal};
 
 use crate::{
     admin,
@@ -203,6 +203,7 @@ impl Pipeline {
             collectors: collectors.clone(),
             receivers,
             exporters,
+            retain: config.wal.retain,
             dead_letters: dead_letters.clone(),
         });
         let (reload, reloader) = Reloader::start(read, config.clone(), collectors, configuration);
@@ -306,7 +307,19 @@ fn wal_options(config: &Config, encryption: whimbrel_wal::Encryption) -> Options
         },
         config::Encryption::None => whimbrel_wal::OnWrongKey::Refuse,
     };
-    options.consumers = config.exporters.iter().map(|e| e.name.as_str().into()).collect();
+    options.retain = wal.retain;
+    options.consumers = config
+        .exporters
+        .iter()
+        .map(|exporter| ConsumerOptions {
+            name: exporter.name.clone(),
+            max_lag: exporter.max_lag,
+            start: match exporter.from {
+                config::Beginning::Oldest => Start::Oldest,
+                config::Beginning::Now => Start::Now,
+            },
+        })
+        .collect();
     options
 }
 

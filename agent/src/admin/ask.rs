@@ -74,6 +74,15 @@ pub async fn rotate_keys(path: &Path) -> Result<Bytes, AskError> {
     successful(path.display().to_string(), answer)
 }
 
+/// Has a running agent do something: `POST target` over its control socket, within `up_to`. Gives the status, whatever
+/// it is, and the body.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn order(path: &Path, target: &str, up_to: Duration) -> Result<(StatusCode, Bytes), AskError> {
+    over_socket(path, Method::POST, target, up_to).await
+}
+
 /// `GET target` over loopback TCP: what the demo asks the stub.
 ///
 /// # Errors

@@ -1,12 +1,12 @@
-//! The control socket: `/status` as JSON, for `whimbrel status` and its like, `/wal/record/latest`, `/reload`, and the
-//! WAL's keys by their ids. Unix only, mode 0600: a record shows data.
+//! The control socket: `/status` as JSON, for `whimbrel status` and its like, `/wal/record/latest`, `/reload`, the WAL's
+//! keys by their ids, and what operators do with exporters. Unix only, mode 0600: a record shows data.
 
 use std::{io, path::Path, sync::Arc};
 
 use http::{Method, Request, StatusCode};
 
 use super::{
-    record,
+    operate, record,
     serve::{Answer, json, text},
     socket::{self, Socket},
 };
@@ -36,6 +36,11 @@ pub struct Behind {
     pub keys: Arc<keys::Exchange>,
 }
 
+/// Below it, `NAME/pause` and its like.
+const EXPORTERS: &str = "/exporters/";
+const PATHS: &str = "there are GET /status, GET /wal/record/latest, GET /keys, POST /reload, POST /keys/rotate, POST \
+                     /exporters/NAME/pause, /resume and /rewind, and POST /wal/forget\n";
+
 async fn answer<B>(request: Request<B>, behind: Behind) -> Answer {
     let Behind { overview, reload, keys } = behind;
     match (request.method(), request.uri().path()) {
@@ -50,12 +55,14 @@ async fn answer<B>(request: Request<B>, behind: Behind) -> Answer {
         (&Method::GET, "/wal/record/latest") => record::latest(request.uri().query(), overview).await,
         (&Method::GET, "/keys") => json(StatusCode::OK, &keys.status()),
         (&Method::POST, "/keys/rotate") => rotate(keys).await,
+        (&Method::POST, "/wal/forget") => operate::forget(request.uri().query(), overview).await,
+        (&Method::POST, path) if let Some(deed) = path.strip_prefix(EXPORTERS) => {
+            operate::exporter(deed, request.uri().query(), overview).await
+        }
         (_, "/status" | "/wal/record/latest" | "/keys") => text(StatusCode::METHOD_NOT_ALLOWED, "GET\n"),
-        (_, "/reload" | "/keys/rotate") => text(StatusCode::METHOD_NOT_ALLOWED, "POST\n"),
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "there are GET /status, GET /wal/record/latest, GET /keys, POST /reload and POST /keys/rotate\n",
-        ),
+        (_, "/reload" | "/keys/rotate" | "/wal/forget") => text(StatusCode::METHOD_NOT_ALLOWED, "POST\n"),
+        (_, path) if path.starts_with(EXPORTERS) => text(StatusCode::METHOD_NOT_ALLOWED, "POST\n"),
+        _ => text(StatusCode::NOT_FOUND, PATHS),
     }
 }
 

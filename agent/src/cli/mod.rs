@@ -11,6 +11,8 @@ mod run;
 mod check;
 mod config;
 pub mod demo;
+mod exporter;
+mod forget;
 mod key;
 mod plugin;
 mod record;

@@ -55,4 +55,4 @@ pub use receivers::*;
 pub use show::Shown;
 pub use text::Location;
 pub use types::*;
-pub use units::{show_duration, show_size};
+pub use units::{read_duration, show_duration, show_size};

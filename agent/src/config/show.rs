@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
-    Collector, Compression, Config, Exporter, Limits, LogFormat, LogLevel, OnFull, PluginRef, SignalSettings,
-    Sync, SystemGrant, Tls,
+    Beginning, Collector, Compression, Config, Exporter, Limits, LogFormat, LogLevel, OnFull, PluginRef,
+    SignalSettings, Sync, SystemGrant, Tls,
     check::written_config,
     load::Loaded,
     tree::{Node, Number, Scalar, Value, parse_boolean, parse_number},
@@ -146,6 +146,7 @@ impl Loaded {
                 map([
                     ("sync", sync(wal.sync)),
                     ("max_size", text(show_size(wal.max_size))),
+                    ("retain", text(show_duration(wal.retain))),
                     ("on_full", map(on_full)),
                     ("zstd_level", number(i64::from(wal.zstd_level))),
                     ("encryption", encryption::encryption(&wal.encryption, &self.root)),
@@ -197,6 +198,9 @@ impl Loaded {
             concurrency,
             max_request,
             max_delay,
+            max_lag,
+            max_age,
+            from,
             retry,
             signals,
         } = exporter;
@@ -209,6 +213,8 @@ impl Loaded {
             ("timeout", text(show_duration(*timeout))),
             ("max_request", text(show_size(*max_request as u64))),
             ("max_delay", text(show_duration(*max_delay))),
+            ("max_age", max_age.map_or_else(|| text("none"), |age| text(show_duration(age)))),
+            ("from", text(beginning_name(*from))),
             (
                 "retry",
                 map([
@@ -223,6 +229,9 @@ impl Loaded {
         ];
         if let Some(concurrency) = concurrency {
             shown.push(("concurrency", number(i64::try_from(*concurrency).unwrap_or(i64::MAX))));
+        }
+        if let Some(max_lag) = max_lag {
+            shown.push(("max_lag", text(show_size(*max_lag))));
         }
         let signals = [("metrics", &signals.metrics), ("logs", &signals.logs), ("traces", &signals.traces)];
         let own = signals.into_iter().filter(|(_, own)| **own != SignalSettings::default());
@@ -259,6 +268,13 @@ fn compression_name(compression: Compression) -> &'static str {
         Compression::Zstd => "zstd",
         Compression::Gzip => "gzip",
         Compression::None => "none",
+    }
+}
+
+fn beginning_name(from: Beginning) -> &'static str {
+    match from {
+        Beginning::Oldest => "oldest",
+        Beginning::Now => "now",
     }
 }
 

@@ -119,11 +119,8 @@ pub(in crate::config) const RECEIVER_LIMITS: Keys = Keys {
 /// `wal:`
 pub(in crate::config) const WAL: Keys = Keys {
     path: "wal",
-    now: &["sync", "max_size", "on_full", "zstd_level", "encryption"],
-    later: &[
-        ("retain", "in this version a segment is deleted once every exporter has delivered it"),
-        ("segment_size", "in this version the size of a segment follows from `max_size`"),
-    ],
+    now: &["sync", "max_size", "retain", "on_full", "zstd_level", "encryption"],
+    later: &[("segment_size", "in this version the size of a segment follows from `max_size`")],
 };
 
 /// `wal.sync:`, where it is a map.
@@ -157,6 +154,9 @@ pub(in crate::config) const EXPORTER: Keys = Keys {
         "concurrency",
         "max_request",
         "max_delay",
+        "max_lag",
+        "max_age",
+        "from",
         "retry",
     ],
     later: &[
@@ -165,8 +165,6 @@ pub(in crate::config) const EXPORTER: Keys = Keys {
         ("kafka", "in this version exporters send OTLP only"),
         ("nats", "in this version exporters send OTLP only"),
         ("plugin", "in this version exporters send OTLP only"),
-        ("max_lag", "in this version `wal.max_size` bounds what waits for an exporter"),
-        ("max_age", "in this version batches are sent however old they are"),
         ("catch_up", "in this version a backlog is sent as fast as the receiver takes it"),
         ("proxy", "in this version exporters connect directly"),
     ],

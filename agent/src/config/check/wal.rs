@@ -14,6 +14,7 @@ const MOST_SYNC_INTERVAL: Duration = Duration::from_secs(3600);
 const DEFAULT_MAX_SIZE: u64 = 2 << 30;
 const LEAST_MAX_SIZE: u64 = 8 << 20;
 const MOST_MAX_SIZE: u64 = 1 << 50;
+const MOST_RETAIN: Duration = Duration::from_secs(365 * 86_400);
 /// Shares of the disk, millionths.
 const LEAST_SHARE: u64 = 1_000;
 const MOST_SHARE: u64 = 900_000;
@@ -27,6 +28,7 @@ impl Checker<'_> {
         let mut wal = Wal {
             sync: Sync::Always,
             max_size: DEFAULT_MAX_SIZE,
+            retain: Duration::ZERO,
             on_full_collectors: OnFull::DropOldest,
             on_full_receivers: OnFull::Block,
             zstd_level: 1,
@@ -37,6 +39,7 @@ impl Checker<'_> {
         };
         self.set(&mut wal.sync, &section, "sync", Checker::sync);
         self.set(&mut wal.max_size, &section, "max_size", |c, p| c.max_size(p, data_dir));
+        self.set(&mut wal.retain, &section, "retain", |c, p| c.duration(p, Duration::ZERO..=MOST_RETAIN));
         if let Some(place) = section.get("on_full") {
             self.on_full(&place, &mut wal);
         }

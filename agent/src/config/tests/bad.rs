@@ -164,6 +164,7 @@ const TABLE: &[(&str, &[&str])] = &[
                                   2GiB (or kB, MB, GB)"],
     ),
     ("wal: {max_size: 64M}", &["3:17: wal.max_size: `64M` is not a size => write 64MiB"]),
+    ("wal: {retain: 400d}", &["3:15: wal.retain: `400d` is more than 365d => write 0s to 365d"]),
     ("wal: {zstd_level: 20}", &["3:19: wal.zstd_level: `20` is more than 19 => write 0 to 19"]),
     ("wal: {zstd_level: -1}", &["3:19: wal.zstd_level: `-1` is less than 0 => write 0 to 19"]),
     (
@@ -457,6 +458,16 @@ const EXPORTERS: &[(&str, &str)] = &[
         "exporters.x.tls.server_name: `a b` is neither a host name \
                                                          nor an IP address",
     ),
+    ("endpoint: 'http://h', max_lag: 1KiB", "exporters.x.max_lag: `1KiB` is less than 1MiB"),
+    ("endpoint: 'http://h', max_lag: 80%", "exporters.x.max_lag: `80%` is not a size"),
+    (
+        "endpoint: 'http://h', max_lag: 3GiB",
+        "exporters.x.max_lag: `3GiB` is more than the whole WAL may take, which is 2GiB (`wal.max_size`)",
+    ),
+    ("endpoint: 'http://h', max_age: 0s", "exporters.x.max_age: `0s` is less than 1s"),
+    ("endpoint: 'http://h', max_age: 366d", "exporters.x.max_age: `366d` is more than 365d"),
+    ("endpoint: 'http://h', max_age: never", "exporters.x.max_age: `never` is not a duration"),
+    ("endpoint: 'http://h', from: newest", "exporters.x.from: `newest` is not known here"),
     ("file: {path: x}", "exporters.x.file: `file` is not in this version"),
 ];
 

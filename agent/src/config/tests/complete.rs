@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{Folder, MINIMAL};
 use crate::config::{
-    Compression, Encryption, KeyPlace, KeyPlaces, LogFormat, LogLevel, OnFull, OnWrongKey, PluginRef,
-    Protocol, Sync, System, SystemGrant,
+    Beginning, Compression, Encryption, KeyPlace, KeyPlaces, LogFormat, LogLevel, OnFull, OnWrongKey,
+    PluginRef, Protocol, Sync, System, SystemGrant,
     check::SECTIONS,
     tree::{Node, Value},
 };
@@ -52,6 +52,7 @@ receivers:
 wal:
   sync: {interval: 500ms}
   max_size: 10%
+  retain: 2h
   on_full: {collectors: block, receivers: drop_newest}
   zstd_level: 3
   encryption:
@@ -69,6 +70,9 @@ exporters:
     concurrency: 4
     max_request: 1MiB
     max_delay: 250ms
+    max_lag: 2GiB
+    max_age: 3d
+    from: now
     retry: {initial: 1s, maximum: 1m, give_up_after: 1d}
 health: {listen: "127.0.0.1:13134"}
 control: {socket: run/control.sock}
@@ -84,7 +88,7 @@ fn complete() -> Folder {
     let folder = Folder::with(COMPLETE);
     folder.write(
         "extra.yaml",
-        "exporters: {archive: {endpoint: 'http://[::1]:4318', retry: {give_up_after: never}}}\n",
+        "exporters: {archive: {endpoint: 'http://[::1]:4318', max_age: none, retry: {give_up_after: never}}}\n",
     );
     folder.write("token", "t0ken-of-sixteen\n");
     folder
@@ -123,6 +127,7 @@ fn every_key_is_read_into_its_place() {
 
     assert_eq!(config.wal.sync, Sync::Interval(Duration::from_millis(500)));
     assert_eq!(config.wal.max_size, 10 << 30, "a tenth of 100 GiB");
+    assert_eq!(config.wal.retain, Duration::from_secs(7200));
     assert_eq!((config.wal.on_full_collectors, config.wal.zstd_level), (OnFull::Block, 3));
     assert_eq!(config.wal.on_full_receivers, OnFull::DropNewest);
     let keys = KeyPlaces {
@@ -153,6 +158,8 @@ fn every_key_is_read_into_its_place() {
     assert_eq!(backend.tls.server_name.as_deref(), Some("otlp.internal"));
     assert_eq!((backend.timeout, backend.concurrency), (Duration::from_secs(3), Some(4)));
     assert_eq!((backend.max_request, backend.max_delay), (1 << 20, Duration::from_millis(250)));
+    assert_eq!((backend.max_lag, backend.from), (Some(2 << 30), Beginning::Now));
+    assert_eq!(backend.max_age, Some(Duration::from_secs(3 * 86_400)));
     assert_eq!(backend.retry.initial, Duration::from_secs(1));
     assert_eq!(backend.retry.maximum, Duration::from_secs(60));
     assert_eq!(backend.retry.give_up_after, Some(Duration::from_secs(86_400)));
@@ -219,7 +226,7 @@ fn without_keys_the_documented_defaults_hold() {
     assert_eq!((host.limits.memory, host.limits.init), (64 << 20, Duration::from_secs(30)));
     assert_eq!((host.limits.output, host.limits.log_lines), (8 << 20, 100));
     assert_eq!((config.wal.sync, config.wal.max_size, config.wal.zstd_level), (Sync::Always, 2 << 30, 1));
-    assert_eq!(config.wal.on_full_collectors, OnFull::DropOldest);
+    assert_eq!((config.wal.on_full_collectors, config.wal.retain), (OnFull::DropOldest, Duration::ZERO));
     assert_eq!(config.wal.on_full_receivers, OnFull::Block);
     assert!(config.receivers.is_empty());
     let keys = KeyPlaces { create: true, ..places(KeyPlace::File(data.join("wal.key"))) };
@@ -228,6 +235,7 @@ fn without_keys_the_documented_defaults_hold() {
     assert_eq!((backend.compression, backend.timeout), (Compression::Auto, Duration::from_secs(10)));
     assert_eq!((backend.concurrency, backend.max_request), (None, (4 << 20) - (64 << 10)));
     assert_eq!(backend.max_delay, Duration::from_secs(1));
+    assert_eq!((backend.max_lag, backend.max_age, backend.from), (None, None, Beginning::Oldest));
     assert_eq!(backend.retry.initial, Duration::from_millis(500));
     assert_eq!((backend.retry.maximum, backend.retry.give_up_after), (Duration::from_secs(30), None));
     assert_eq!((config.health, &config.control_socket), (None, &data.join("control.sock")));

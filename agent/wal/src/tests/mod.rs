@@ -3,6 +3,7 @@
 mod damage;
 mod dump;
 mod faults;
+mod golden;
 mod keeping;
 mod keys;
 mod model;

@@ -28,7 +28,7 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("resource", &[]),
     ("admin", &["reload", "rotate", "status"]),
     ("reload", &["collect", "config", "status"]),
-    ("rotate", &["config", "dead_letters", "keys"]),
+    ("rotate", &["clock", "config", "dead_letters", "keys"]),
     ("status", &["clock", "collect", "dead_letters", "export", "receive", "store"]),
     ("embed", &["config", "pipeline", "status", "store"]),
     (

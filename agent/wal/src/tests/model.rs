@@ -10,10 +10,13 @@ use std::{
 
 use super::rig::{ALL, Rig, options};
 use crate::{
-    AppendError, Lane, NewRecord, Options, Outcome, Plan, ReadLimit, RecordId, SyncPolicy, WhenFull,
+    AppendError, Encryption, Key, KeyRing, Lane, NewRecord, Options, Outcome, Plan, ReadLimit, RecordId,
+    SyncPolicy, WhenFull,
     storage::crash::{CrashStorage, Random},
 };
 
+/// The one of `options()`.
+const FIRST_KEY: u8 = 7;
 const CONSUMERS: [&str; 2] = ["a", "b"];
 const SEEDS: u64 = 300;
 const STEPS: u64 = 80;
@@ -32,6 +35,14 @@ fn the_promises_hold_under_random_operations_crashes_and_faults() {
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+fn key(number: u8) -> Key {
+    Key::from_bytes([number; 32])
+}
+
+fn ring_of(numbers: &[u8]) -> KeyRing {
+    numbers[1..].iter().fold(KeyRing::new(key(numbers[0])), |ring, n| ring.with_older(key(*n)))
 }
 
 /// What was submitted, by its number.
@@ -69,6 +80,9 @@ struct Model {
     consumers: [Acknowledged; 2],
     /// Last answered and last submitted checkpoint of the source.
     checkpoint: (u64, u64),
+    /// Numbers of the keys that an opening is given, the current one first.
+    keys: Vec<u8>,
+    made_keys: u8,
     faulty: bool,
     tainted: bool,
 }
@@ -94,6 +108,8 @@ impl Model {
             ids: HashMap::new(),
             consumers: Default::default(),
             checkpoint: (0, 0),
+            keys: vec![FIRST_KEY],
+            made_keys: FIRST_KEY,
             faulty: false,
             tainted: false,
         };
@@ -110,6 +126,7 @@ impl Model {
                 88..91 => model.power_loss(),
                 91..93 => model.fuse(),
                 93..96 => model.close(),
+                96..98 => model.rotate(),
                 _ => model.capacity(),
             }
             if model.disk.is_off() {
@@ -407,6 +424,36 @@ impl Model {
         self.say(|| format!("capacity: {capacity:?}"));
         self.tainted |= capacity.is_some();
         self.disk.set_capacity(capacity);
+    }
+
+    /// As an operator would: a new key is there before it is used, an old one goes after it was given up.
+    fn rotate(&mut self) {
+        let add = self.random.chance(60);
+        let mut keys = self.keys.clone();
+        if add {
+            self.made_keys += 1;
+            keys.insert(0, self.made_keys);
+            self.give(&keys);
+        } else {
+            let used = self.rig().core.shared.key_use();
+            let current = keys[0];
+            keys.retain(|n| *n == current || used.contains_key(&key(*n).id()));
+        }
+        let rotated = self.rig().core.rotate(ring_of(&keys));
+        self.say(|| format!("keys {keys:?}: {rotated:?}"));
+        match rotated {
+            Ok(()) => self.give(&keys),
+            Err(error) => {
+                assert!(self.faulty || self.disk.is_off() || self.disk_is_short(), "{error}");
+                assert!(!error.is_in_use(), "{error}");
+            }
+        }
+        self.collect();
+    }
+
+    fn give(&mut self, keys: &[u8]) {
+        self.keys = keys.to_vec();
+        self.options.encryption = Encryption::Aes256Gcm(ring_of(keys));
     }
 
     fn forget(&mut self) {

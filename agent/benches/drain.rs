@@ -132,7 +132,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// A WAL that holds so many batches, encrypted.
 fn filled(dir: &Path, batch: &Batch, records: u64) -> Result<Wal, Box<dyn std::error::Error>> {
     let mut options = Options::new(Encryption::Aes256Gcm(KeyRing::new(Key::generate()?)));
-    options.consumers = vec!["bench".to_owned()];
+    options.consumers = vec!["bench".into()];
     options.sync = SyncPolicy::Never;
     let (wal, _) = Wal::open(dir, options)?;
     let payload = zstd::bulk::decompress(&batch.frame, batch.length)?;

@@ -70,7 +70,7 @@ impl DeadLetterBox {
         }
         let mut options = Options::new(self.encryption.clone());
         options.max_size = MAX_SIZE;
-        options.consumers = vec![READER.to_owned()];
+        options.consumers = vec![READER.into()];
         let (opened, _) = Wal::open(&self.folder, options)?;
         Ok(wal.insert(opened).clone())
     }

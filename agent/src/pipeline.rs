@@ -295,7 +295,7 @@ fn wal_options(config: &Config, encryption: whimbrel_wal::Encryption) -> Options
         },
         config::Encryption::None => whimbrel_wal::OnWrongKey::Refuse,
     };
-    options.consumers = config.exporters.iter().map(|e| e.name.clone()).collect();
+    options.consumers = config.exporters.iter().map(|e| e.name.as_str().into()).collect();
     options
 }
 

@@ -133,7 +133,7 @@ async fn round(protocol: &str, batch: usize, connections: usize, batches: u64, r
     let folder = tempfile::tempdir_in(base).unwrap();
     let mut options = Options::new(Encryption::Aes256Gcm(KeyRing::new(Key::generate().unwrap())));
     options.sync = SyncPolicy::Always;
-    options.consumers = vec!["bench".to_owned()];
+    options.consumers = vec!["bench".into()];
     let (wal, _) = Wal::open(&folder.path().join("wal"), options).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let resource = Resource::new(&Attributes::new().with("host.name", "bench"));

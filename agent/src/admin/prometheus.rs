@@ -175,15 +175,16 @@ fn of_receivers(status: &AgentStatus) -> Vec<Family> {
 fn of_wal(status: &AgentStatus) -> Vec<Family> {
     let wal = &status.wal;
     let mut lost = Family::counter("wal_lost_records", "Records lost, by cause, over all exporters.");
-    for (cause, count) in [
-        ("dropped_for_space", wal.losses.dropped_for_space),
-        ("dropped_for_lag", wal.losses.dropped_for_lag),
-        ("body_damaged", wal.losses.body_damaged),
-        ("not_authentic", wal.losses.not_authentic),
-        ("missing", wal.losses.missing),
-    ] {
+    // What exporters gave up themselves is their own count.
+    for (cause, count) in wal.losses.by_cause().into_iter().filter(|(cause, _)| *cause != "given_up") {
         lost.add(&[("cause", cause)], count);
     }
+    let mut own_losses = Family::counter(
+        "wal_exporter_lost_records",
+        "Records that an exporter lost since its first, by signal and cause; kept over restarts.",
+    );
+    let mut rewound =
+        Family::counter("wal_rewound_records", "Records that were set back to be delivered again.");
     let refused = Family::counter("wal_appends_refused", "Appends refused, by reason.")
         .with(&[("reason", "full")], wal.refused_full)
         .with(&[("reason", "overloaded")], wal.refused_overloaded)
@@ -206,6 +207,10 @@ fn of_wal(status: &AgentStatus) -> Vec<Family> {
             ] {
                 settled.add(&[labels[0], labels[1], ("outcome", outcome)], count);
             }
+            for (cause, count) in lane.losses.by_cause() {
+                own_losses.add(&[labels[0], labels[1], ("cause", cause)], count);
+            }
+            rewound.add(&labels, lane.rewound);
         }
     }
     vec![
@@ -222,6 +227,8 @@ fn of_wal(status: &AgentStatus) -> Vec<Family> {
         Family::counter("wal_sync_microseconds", "Time spent in them.").with(&[], wal.sync_time_us),
         refused,
         lost,
+        own_losses,
+        rewound,
         pending,
         settled,
         lag,

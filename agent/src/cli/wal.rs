@@ -105,7 +105,7 @@ fn described(found: &Inspection, config: &Config) -> String {
     );
     let consumers: Vec<_> = found.consumers.iter().map(WalConsumer::from).collect();
     let consumers = serde_json::to_value(consumers).unwrap_or_default();
-    out.push_str(&print::table(&words::consumers(&consumers)));
+    out.push_str(&words::accounts(&consumers));
     for file in &found.quarantined {
         out.push_str(&format!("in quarantine: {}\n", file.display()));
     }

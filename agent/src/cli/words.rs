@@ -76,22 +76,69 @@ pub(super) fn wal(wal: &Value) -> String {
     if let Some(error) = wal["last_error"].as_str() {
         out.push_str(&format!("  the disk says: {error}\n"));
     }
-    out.push_str(&print::table(&consumers(&wal["consumers"])));
+    out.push_str(&accounts(&wal["consumers"]));
     out
 }
 
-/// Each exporter's counts: `seen` is the sum of the others.
-pub(super) fn consumers(consumers: &Value) -> Vec<Vec<String>> {
-    let mut rows = vec![row(&[
+/// Every exporter's counts, what it lost and why, and whether they add up.
+pub(super) fn accounts(all: &Value) -> String {
+    let mut out = print::table(&consumers(all));
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for consumer in list(all) {
+        let mut lost: Vec<(&String, u64)> = Vec::new();
+        for lane in list(&consumer["lanes"]) {
+            let count = |key: &str| lane[key].as_u64().unwrap_or(0);
+            seen += count("seen");
+            let parts = ["delivered", "skipped", "dead_lettered", "dropped", "corrupt", "pending"];
+            if count("seen") + count("rewound") != parts.into_iter().map(count).sum::<u64>() {
+                wrong.push(format!("{} {}", plain(&consumer["name"]), plain(&lane["signal"])));
+            }
+            for (cause, count) in lane["losses"].as_object().into_iter().flatten() {
+                let count = count.as_u64().unwrap_or(0);
+                match lost.iter_mut().find(|(known, _)| *known == cause) {
+                    Some((_, sum)) => *sum += count,
+                    None => lost.push((cause, count)),
+                }
+            }
+        }
+        let lost: Vec<_> = lost
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(cause, count)| format!("{count} {}", cause.replace('_', " ")))
+            .collect();
+        if !lost.is_empty() {
+            out.push_str(&format!("  {} lost: {}\n", plain(&consumer["name"]), lost.join(", ")));
+        }
+    }
+    if !wrong.is_empty() {
+        out.push_str(&format!("  DOES NOT ADD UP, please report it: {}\n", wrong.join(", ")));
+    } else if seen > 0 {
+        out.push_str(
+            "  every record is accounted for: seen + again = delivered + skipped + dead letters + dropped + corrupt + pending\n",
+        );
+    }
+    out
+}
+
+/// Each exporter's counts, a signal a row.
+fn consumers_heading() -> Vec<String> {
+    row(&[
         "  exporter",
         "signal",
         "seen",
+        "again",
         "delivered",
-        "pending",
+        "skipped",
+        "dead letters",
         "dropped",
         "corrupt",
-        "dead letters",
-    ])];
+        "pending",
+    ])
+}
+
+fn consumers(consumers: &Value) -> Vec<Vec<String>> {
+    let mut rows = vec![consumers_heading()];
     for consumer in list(consumers) {
         for lane in list(&consumer["lanes"]).filter(|lane| lane["seen"] != 0) {
             let left = if consumer["configured"] == false { " (not configured)" } else { "" };
@@ -99,11 +146,13 @@ pub(super) fn consumers(consumers: &Value) -> Vec<Vec<String>> {
                 format!("  {}{left}", plain(&consumer["name"])),
                 plain(&lane["signal"]),
                 plain(&lane["seen"]),
+                plain(&lane["rewound"]),
                 plain(&lane["delivered"]),
-                plain(&lane["pending"]),
+                plain(&lane["skipped"]),
+                plain(&lane["dead_lettered"]),
                 plain(&lane["dropped"]),
                 plain(&lane["corrupt"]),
-                plain(&lane["dead_lettered"]),
+                plain(&lane["pending"]),
             ]);
         }
     }
@@ -121,6 +170,24 @@ pub(super) fn pending(agent: &Value) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn accounts_say_what_was_lost_and_whether_they_add_up() {
+        let mut lane = serde_json::json!({
+            "signal": "logs", "seen": 10, "rewound": 2, "delivered": 7, "skipped": 0, "dead_lettered": 1,
+            "dropped": 3, "corrupt": 0, "pending": 1, "losses": {"dropped_for_space": 3, "missing": 0},
+        });
+        let told = |lane: &Value| accounts(&serde_json::json!([{"name": "backend", "lanes": [lane, lane]}]));
+        let text = told(&lane);
+        assert!(
+            text.contains("backend lost: 6 dropped for space\n") && text.contains("accounted for"),
+            "{text}"
+        );
+        lane["delivered"] = 6.into();
+        let text = told(&lane);
+        assert!(text.contains("DOES NOT ADD UP") && text.contains("backend logs, backend logs"), "{text}");
+        assert!(!accounts(&serde_json::json!([])).contains("accounted for"));
+    }
 
     #[test]
     fn figures_read_as_people_write_them() {

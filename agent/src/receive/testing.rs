@@ -56,7 +56,7 @@ impl Rig {
         let folder = tempfile::tempdir().expect("a folder");
         let mut options = Options::new(Encryption::None);
         options.max_size = wal_size;
-        options.consumers = vec!["test".to_owned()];
+        options.consumers = vec!["test".into()];
         let (wal, _) = Wal::open(&folder.path().join("wal"), options).expect("a WAL");
         let consumer = wal.consumer("test").expect("configured");
         let agent = BTreeMap::from([("host.name".to_owned(), "test-host".to_owned())]);

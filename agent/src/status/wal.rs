@@ -53,18 +53,47 @@ pub struct WalStatus {
 }
 
 /// Records lost, by cause.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct WalLosses {
     /// Dropped unread to make room.
     pub dropped_for_space: u64,
     /// Dropped because one exporter lagged alone.
     pub dropped_for_lag: u64,
+    /// Given up by the exporter itself.
+    pub given_up: u64,
     /// The body's CRC was wrong.
     pub body_damaged: u64,
     /// The authentication tag was wrong.
     pub not_authentic: u64,
     /// Gone with a header or a file.
     pub missing: u64,
+}
+
+impl WalLosses {
+    /// Each cause with its count.
+    pub fn by_cause(&self) -> [(&'static str, u64); 6] {
+        [
+            ("dropped_for_space", self.dropped_for_space),
+            ("dropped_for_lag", self.dropped_for_lag),
+            ("given_up", self.given_up),
+            ("body_damaged", self.body_damaged),
+            ("not_authentic", self.not_authentic),
+            ("missing", self.missing),
+        ]
+    }
+}
+
+impl From<whimbrel_wal::Losses> for WalLosses {
+    fn from(losses: whimbrel_wal::Losses) -> Self {
+        Self {
+            dropped_for_space: losses.dropped_for_space,
+            dropped_for_lag: losses.dropped_for_lag,
+            given_up: losses.given_up,
+            body_damaged: losses.body_damaged,
+            not_authentic: losses.not_authentic,
+            missing: losses.missing,
+        }
+    }
 }
 
 /// One exporter's cursor.
@@ -80,7 +109,8 @@ pub struct WalConsumer {
     pub lanes: Vec<LaneCounts>,
 }
 
-/// One signal of one exporter, in records since the exporter's first: `seen` is the sum of the others.
+/// One signal of one exporter, in records since the exporter's first. This sum always holds: seen + rewound =
+/// delivered + skipped + `dead_lettered` + dropped + corrupt + pending.
 #[derive(Debug, Clone, Serialize)]
 pub struct LaneCounts {
     /// `metrics`, `logs`, `traces`.
@@ -97,6 +127,10 @@ pub struct LaneCounts {
     pub dropped: u64,
     /// Lost to damage.
     pub corrupt: u64,
+    /// The last two by cause.
+    pub losses: WalLosses,
+    /// Counted, and set back to be delivered again.
+    pub rewound: u64,
     /// Still to come.
     pub pending: u64,
     /// When the oldest of those came in, nanoseconds since the epoch.
@@ -125,13 +159,7 @@ impl From<whimbrel_wal::Status> for WalStatus {
             syncs: counters.syncs,
             sync_time_us: micros(counters.sync_time),
             sync_longest_us: micros(counters.sync_longest),
-            losses: WalLosses {
-                dropped_for_space: losses.dropped_for_space,
-                dropped_for_lag: losses.dropped_for_lag,
-                body_damaged: losses.body_damaged,
-                not_authentic: losses.not_authentic,
-                missing: losses.missing,
-            },
+            losses: losses.into(),
             consumers: status.consumers.iter().map(WalConsumer::from).collect(),
         }
     }
@@ -149,8 +177,10 @@ impl From<&whimbrel_wal::ConsumerStatus> for WalConsumer {
                     delivered: lane.delivered,
                     skipped: lane.skipped,
                     dead_lettered: lane.dead_lettered,
-                    dropped: lane.dropped,
-                    corrupt: lane.corrupt,
+                    dropped: lane.dropped(),
+                    corrupt: lane.corrupt(),
+                    losses: lane.losses.into(),
+                    rewound: lane.rewound,
                     pending: lane.pending,
                     oldest_pending_ns: lane.oldest_pending_ns,
                 }

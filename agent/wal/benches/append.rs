@@ -57,7 +57,7 @@ fn options(sync: SyncPolicy) -> Options {
     let mut options = Options::new(Encryption::Aes256Gcm(KeyRing::new(Key::generate().unwrap())));
     options.sync = sync;
     options.zstd_level = 0;
-    options.consumers = vec!["bench".to_owned()];
+    options.consumers = vec!["bench".into()];
     options.max_queued = 1 << 30;
     options
 }

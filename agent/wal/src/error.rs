@@ -239,3 +239,49 @@ pub struct VerifyError {
     /// Why not.
     pub cause: io::Error,
 }
+
+/// Why records of a WAL could not be given. Damaged records are no error: they are passed over, and told.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// The directory or a file in it cannot be read.
+    #[error(transparent)]
+    Read(#[from] VerifyError),
+    /// A segment that is wanted is sealed with a key that was not given.
+    #[error(
+        "{} needs key {needed:08x}, given {}: give that key too, or choose other segments",
+        segment.display(), key_list(given)
+    )]
+    NoKey {
+        /// The segment.
+        segment: PathBuf,
+        /// Id of the missing key.
+        needed: u32,
+        /// Ids of the keys given.
+        given: Vec<u32>,
+    },
+    /// There is no cursor of this consumer that can be believed.
+    #[error("{consumer:?} has no cursor here; there are {}", name_list(known))]
+    NoCursor {
+        /// The consumer.
+        consumer: String,
+        /// Those that have a cursor's file.
+        known: Vec<String>,
+    },
+    /// There is no segment of this number.
+    #[error("there is no segment {segment:016x}")]
+    NoSegment {
+        /// Its number.
+        segment: u64,
+    },
+}
+
+impl DumpError {
+    /// The key that is needed was not given.
+    pub fn is_wrong_key(&self) -> bool {
+        matches!(self, Self::NoKey { .. })
+    }
+}
+
+fn name_list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}

@@ -14,7 +14,7 @@
 //! # let dir = dir.path();
 //! let key = Key::create_file(&dir.join("key"))?;
 //! let mut options = Options::new(Encryption::Aes256Gcm(KeyRing::new(key)));
-//! options.consumers = vec!["backend".to_owned()];
+//! options.consumers = vec!["backend".into()];
 //! let (wal, report) = Wal::open(&dir.join("wal"), options)?;
 //! assert!(!report.is_damaged());
 //!
@@ -72,9 +72,21 @@ mod status;
 
 mod consumer;
 
+mod forget;
+
 mod newest;
 
 mod verify;
+
+mod list;
+
+mod dump;
+
+mod repair;
+
+mod judge;
+
+mod notes;
 
 mod compress;
 
@@ -94,21 +106,27 @@ mod recover;
 
 mod storage;
 
+mod mutants;
+
 #[cfg(test)]
 mod tests;
 
 #[cfg(fuzzing)]
 pub mod fuzzing;
 
-pub use consumer::{Consumer, Outcome, Plan, Read, ReadLimit};
-pub use error::{AppendError, CloseError, CursorError, OpenError, ReadError, VerifyError};
+pub use consumer::{Consumer, Outcome, Plan, Read, ReadLimit, RewindTo};
+pub use dump::{DumpFilter, DumpReport, Dumped, dump};
+pub use error::{AppendError, CloseError, CursorError, DumpError, OpenError, ReadError, VerifyError};
+pub use forget::{ForgetError, forget};
 pub use key::{Key, KeyError, KeyRing};
+pub use list::{Holder, Listed, Listing, list};
 pub use newest::{HeaderField, StoredRecord};
 pub use options::{
-    Encryption, LANES, MAX_CHECKPOINT, MAX_CONSUMERS, MAX_NAME, MAX_NAMES, MAX_RECORD, MIN_MAX_SIZE,
-    OnWrongKey, Options, SyncPolicy,
+    ConsumerOptions, Encryption, LANES, MAX_CHECKPOINT, MAX_CONSUMERS, MAX_NAME, MAX_NAMES, MAX_RECORD,
+    MIN_MAX_SIZE, OnWrongKey, Options, Start, SyncPolicy,
 };
 pub use record::{Lane, NewRecord, Prepared, Record, RecordId, WhenFull};
+pub use repair::{Deed, RepairError, Step, plan_repair, repair};
 pub use status::{ConsumerStatus, Counters, LaneStatus, Losses, OpenReport, Status};
-pub use verify::{Damage, Inspection, Progress, SegmentReport, VerifyReport, inspect, list, verify};
+pub use verify::{Damage, Inspection, Progress, SegmentReport, VerifyReport, inspect, verify};
 pub use wal::Wal;

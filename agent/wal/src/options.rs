@@ -71,6 +71,34 @@ pub enum OnWrongKey {
     SetAside,
 }
 
+/// Where a consumer begins that has no cursor yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// At the oldest record that is still there.
+    #[default]
+    Oldest,
+    /// With what is appended from now on.
+    Now,
+}
+
+/// A consumer that is configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerOptions {
+    /// Names its cursor; 1 to 128 bytes.
+    pub name: String,
+    /// How far it may lag when it lags *alone*, bytes; beyond, it loses its oldest records, counted. `None` (default):
+    /// 80 % of [`Options::max_size`].
+    pub max_lag: Option<u64>,
+    /// Where it begins when it has no cursor yet. Default: at the oldest record.
+    pub start: Start,
+}
+
+impl<T: Into<String>> From<T> for ConsumerOptions {
+    fn from(name: T) -> Self {
+        Self { name: name.into(), max_lag: None, start: Start::Oldest }
+    }
+}
+
 /// What a WAL is opened with.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -91,12 +119,12 @@ pub struct Options {
     pub accept_plain: bool,
     /// Default `Refuse`.
     pub on_wrong_key: OnWrongKey,
-    /// The consumers there are. One that is new begins at the oldest record; one that is no longer named keeps
-    /// its cursor, holds its records, and is the first to lose when space is short. Default none.
-    pub consumers: Vec<String>,
-    /// How far a consumer that lags *alone* may lag, bytes; beyond, it loses its oldest records, counted.
-    /// `None` (default): 80 % of `max_size`.
-    pub max_lag: Option<u64>,
+    /// The consumers there are. One that is no longer named keeps its cursor, holds its records, and is the first to
+    /// lose when space is short, until it is [forgotten](crate::Wal::forget). Default none.
+    pub consumers: Vec<ConsumerOptions>,
+    /// How long segments are kept that every consumer has passed, by the wall clock, for
+    /// [rewinding](crate::Consumer::rewind); they are the first to go when room is needed. Default zero.
+    pub retain: Duration,
     /// Bytes of appends not yet answered, above which [`append`](crate::Wal::append) refuses. Default 16 MiB.
     pub max_queued: u64,
     /// Longest time an acknowledgement stays unsynced. Default 5 s: after a power loss (not after the end of the
@@ -116,7 +144,7 @@ impl Options {
             accept_plain: false,
             on_wrong_key: OnWrongKey::Refuse,
             consumers: Vec::new(),
-            max_lag: None,
+            retain: Duration::ZERO,
             max_queued: 16 * 1024 * 1024,
             cursor_sync: Duration::from_secs(5),
         }
@@ -127,8 +155,14 @@ impl Options {
         self.segment_size.min(self.max_size / 16).max(64 * 1024)
     }
 
+    /// The options of a configured consumer.
+    pub(crate) fn consumer(&self, name: &str) -> Option<&ConsumerOptions> {
+        self.consumers.iter().find(|consumer| consumer.name == name)
+    }
+
     /// How far a consumer that lags alone may lag, bytes.
-    pub(crate) fn effective_max_lag(&self) -> u64 {
-        self.max_lag.unwrap_or(self.max_size / 10 * 8)
+    pub(crate) fn effective_max_lag(&self, consumer: &str) -> u64 {
+        let own = self.consumer(consumer).and_then(|consumer| consumer.max_lag);
+        own.unwrap_or(self.max_size / 10 * 8)
     }
 }

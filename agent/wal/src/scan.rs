@@ -58,8 +58,17 @@ pub(crate) struct Fault {
 pub(crate) enum FaultKind {
     /// Bytes in which no record is.
     Gap { len: u64 },
-    /// A record whose body is wrong.
-    Body { index: u32, fault: BodyFault },
+    /// A record whose body is wrong; all of it is so long.
+    Body { index: u32, len: u64, fault: BodyFault },
+}
+
+impl Fault {
+    /// Bytes concerned.
+    pub(crate) fn len(&self) -> u64 {
+        match self.what {
+            FaultKind::Gap { len } | FaultKind::Body { len, .. } => len,
+        }
+    }
 }
 
 struct Suspect {
@@ -90,6 +99,26 @@ pub(crate) enum Depth<'a> {
     State(&'a SegmentCipher),
     /// Every tag.
     Tags(&'a SegmentCipher),
+}
+
+/// As `scan`, of the last segment of a WAL that may be in use. What is read while it is being written may look damaged;
+/// what is damaged does so twice: whatever a first reading takes for durable is whole by the second.
+pub(crate) fn scan_in_use(
+    file: &dyn StoredFile,
+    header: &SegmentHeader,
+    depth: Depth<'_>,
+    len: u64,
+    progress: &mut dyn FnMut(u64),
+) -> io::Result<Scan> {
+    let first = scan(file, header, depth, len, Bounds::NONE, progress)?;
+    if !first.is_damaged() {
+        return Ok(first);
+    }
+    let mut second = scan(file, header, depth, len, Bounds::NONE, &mut |_| {})?;
+    let seen =
+        |fault: &Fault| first.faults.iter().any(|seen| seen.was_durable && seen.offset == fault.offset);
+    second.faults.retain(|fault| !fault.was_durable || seen(fault));
+    Ok(second)
 }
 
 /// Reads a segment from its first record to `len` or its seal.
@@ -142,7 +171,7 @@ pub(crate) fn scan(
             open_body(&record, seed, depth, &mut body).err()
         };
         if let Some(fault) = fault {
-            let what = FaultKind::Body { index: record.index, fault };
+            let what = FaultKind::Body { index: record.index, len: record.stride(), fault };
             suspects.push(Suspect { offset, what, index: record.index, header: Some(record) });
             // With a right CRC it was written whole: nothing is torn here.
             if fault == BodyFault::Crc {

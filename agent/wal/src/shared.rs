@@ -185,7 +185,7 @@ pub(crate) struct Shared {
     /// The last durable one of each source.
     pub(crate) checkpoints: RwLock<HashMap<Arc<str>, Arc<[u8]>>>,
     /// Those configured, then those that left the configuration.
-    pub(crate) consumers: Vec<Arc<ConsumerState>>,
+    pub(crate) consumers: RwLock<Arc<[Arc<ConsumerState>]>>,
     pub(crate) figures: Mutex<Figures>,
     pub(crate) queue: Queue,
 }
@@ -198,6 +198,11 @@ impl Shared {
     /// The segments, in order, as they are now.
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// The consumers as they are now.
+    pub(crate) fn consumers(&self) -> Arc<[Arc<ConsumerState>]> {
+        self.consumers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn oldest(&self) -> Option<Arc<Segment>> {
@@ -256,42 +261,14 @@ impl Shared {
         format!("?{number}").into()
     }
 
-    pub(crate) fn count_lost(&self, fault: Lost, records: u64) {
-        if records == 0 {
-            return;
-        }
-        let losses = &mut lock(&self.figures).losses;
-        *match fault {
-            Lost::Space => &mut losses.dropped_for_space,
-            Lost::Lag => &mut losses.dropped_for_lag,
-            Lost::Body => &mut losses.body_damaged,
-            Lost::Authenticity => &mut losses.not_authentic,
-            Lost::Missing => &mut losses.missing,
-        } += records;
+    /// Counts records that a consumer lost without having asked for it.
+    pub(crate) fn count_lost(&self, fate: Fate, records: u64) {
+        lock(&self.figures).losses.add(fate, records);
     }
 
     /// Disk use of the lock and the cursors; each may be there twice while it is replaced.
     pub(crate) fn fixed_bytes(&self) -> u64 {
-        4096 + self.consumers.len() as u64 * 2 * CURSOR_FILE_LEN
-    }
-}
-
-/// Why a consumer lost records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lost {
-    Space,
-    Lag,
-    Body,
-    Authenticity,
-    Missing,
-}
-
-impl Lost {
-    pub(crate) fn fate(self) -> Fate {
-        match self {
-            Self::Space | Self::Lag => Fate::Dropped,
-            Self::Body | Self::Authenticity | Self::Missing => Fate::Corrupt,
-        }
+        4096 + self.consumers().len() as u64 * 2 * CURSOR_FILE_LEN
     }
 }
 

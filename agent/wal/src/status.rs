@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::options::LANES;
+use crate::{
+    cursor::lane::{Fate, LaneCursor, Tally},
+    options::LANES,
+};
 
 /// A WAL at one moment.
 #[derive(Debug, Clone, Default)]
@@ -31,7 +34,8 @@ pub struct Status {
     pub consumers: Vec<ConsumerStatus>,
     /// Counted since the WAL was opened.
     pub counters: Counters,
-    /// Lost since the WAL was opened, over all consumers, by cause, in records.
+    /// Lost since the WAL was opened, over all consumers, by cause, in records. What consumers gave up themselves is
+    /// not in it. Each consumer's own, since its first record: [`LaneStatus::losses`].
     pub losses: Losses,
 }
 
@@ -66,13 +70,15 @@ pub struct Counters {
     pub segments_deleted: u64,
 }
 
-/// Records lost since the WAL was opened, over all consumers.
+/// Records lost, by cause.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Dropped unread to make room.
     pub dropped_for_space: u64,
     /// Dropped because one consumer lagged alone.
     pub dropped_for_lag: u64,
+    /// Given up by the consumer itself.
+    pub given_up: u64,
     /// The body's CRC was wrong.
     pub body_damaged: u64,
     /// The CRC was right, the authentication tag wrong: altered on purpose, or by this program's fault.
@@ -84,7 +90,55 @@ pub struct Losses {
 impl Losses {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.dropped_for_space + self.dropped_for_lag + self.body_damaged + self.not_authentic + self.missing
+        self.dropped() + self.corrupt()
+    }
+
+    /// Those that were whole and are not delivered.
+    pub fn dropped(&self) -> u64 {
+        self.dropped_for_space + self.dropped_for_lag + self.given_up
+    }
+
+    /// Those that the disk lost or altered.
+    pub fn corrupt(&self) -> u64 {
+        self.body_damaged + self.not_authentic + self.missing
+    }
+
+    pub(crate) fn of(tally: &Tally) -> Self {
+        Self {
+            dropped_for_space: tally.of(Fate::DroppedForSpace),
+            dropped_for_lag: tally.of(Fate::DroppedForLag),
+            given_up: tally.of(Fate::GivenUp),
+            body_damaged: tally.of(Fate::BodyDamaged),
+            not_authentic: tally.of(Fate::NotAuthentic),
+            missing: tally.of(Fate::Missing),
+        }
+    }
+
+    pub(crate) fn add(&mut self, fate: Fate, records: u64) {
+        *match fate {
+            Fate::DroppedForSpace => &mut self.dropped_for_space,
+            Fate::DroppedForLag => &mut self.dropped_for_lag,
+            Fate::GivenUp => &mut self.given_up,
+            Fate::BodyDamaged => &mut self.body_damaged,
+            Fate::NotAuthentic => &mut self.not_authentic,
+            Fate::Missing => &mut self.missing,
+            Fate::Delivered | Fate::Skipped | Fate::DeadLettered => return,
+        } += records;
+    }
+}
+
+impl std::ops::Add for Losses {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            dropped_for_space: self.dropped_for_space + other.dropped_for_space,
+            dropped_for_lag: self.dropped_for_lag + other.dropped_for_lag,
+            given_up: self.given_up + other.given_up,
+            body_damaged: self.body_damaged + other.body_damaged,
+            not_authentic: self.not_authentic + other.not_authentic,
+            missing: self.missing + other.missing,
+        }
     }
 }
 
@@ -111,8 +165,8 @@ impl ConsumerStatus {
             delivered: sum.delivered + lane.delivered,
             skipped: sum.skipped + lane.skipped,
             dead_lettered: sum.dead_lettered + lane.dead_lettered,
-            dropped: sum.dropped + lane.dropped,
-            corrupt: sum.corrupt + lane.corrupt,
+            losses: sum.losses + lane.losses,
+            rewound: sum.rewound + lane.rewound,
             pending: sum.pending + lane.pending,
             oldest_pending_ns: match (sum.oldest_pending_ns, lane.oldest_pending_ns) {
                 (Some(a), Some(b)) => Some(a.min(b)),
@@ -122,8 +176,8 @@ impl ConsumerStatus {
     }
 }
 
-/// One lane of one consumer, in records since the consumer's first:
-/// seen = delivered + skipped + `dead_lettered` + dropped + corrupt + pending.
+/// One lane of one consumer, in records since the consumer's first. This sum always holds:
+/// seen + rewound = delivered + skipped + `dead_lettered` + dropped + corrupt + pending.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LaneStatus {
     /// Became visible to it.
@@ -134,10 +188,10 @@ pub struct LaneStatus {
     pub skipped: u64,
     /// Acknowledged as refused by the receiver and kept elsewhere.
     pub dead_lettered: u64,
-    /// Lost for want of space, or given up.
-    pub dropped: u64,
-    /// Lost to damage.
-    pub corrupt: u64,
+    /// Dropped, or lost to damage, by cause.
+    pub losses: Losses,
+    /// Counted above, and set back to be delivered again.
+    pub rewound: u64,
     /// Still to come.
     pub pending: u64,
     /// When the oldest of those came in, nanoseconds since the epoch; `None` when nothing is pending or it can't
@@ -148,9 +202,34 @@ pub struct LaneStatus {
 impl LaneStatus {
     /// Whether every record is accounted for.
     pub fn adds_up(&self) -> bool {
-        let parts =
-            [self.delivered, self.skipped, self.dead_lettered, self.dropped, self.corrupt, self.pending];
-        self.seen == parts.iter().sum::<u64>()
+        let parts = [self.delivered, self.skipped, self.dead_lettered, self.losses.total(), self.pending];
+        self.seen + self.rewound == parts.iter().sum::<u64>()
+    }
+
+    /// Lost for want of space, or given up.
+    pub fn dropped(&self) -> u64 {
+        self.losses.dropped()
+    }
+
+    /// Lost to damage.
+    pub fn corrupt(&self) -> u64 {
+        self.losses.corrupt()
+    }
+
+    pub(crate) fn of(cursor: &LaneCursor, end: u64) -> Self {
+        // What became visible and was acknowledged since `end` was looked up is not below it.
+        let end = end.max(cursor.reach());
+        let tally = cursor.tally();
+        Self {
+            seen: end.saturating_sub(cursor.first),
+            delivered: tally.of(Fate::Delivered),
+            skipped: tally.of(Fate::Skipped),
+            dead_lettered: tally.of(Fate::DeadLettered),
+            losses: Losses::of(&tally),
+            rewound: cursor.rewound,
+            pending: cursor.pending(end),
+            oldest_pending_ns: None,
+        }
     }
 }
 

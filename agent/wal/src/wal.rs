@@ -10,6 +10,7 @@ use crate::{
     compress::{self, Codec, Compressors},
     consumer::{self, Consumer},
     error::{AppendError, CloseError, OpenError, ReadError},
+    forget::{self, ForgetError},
     newest::{self, StoredRecord, Walked},
     options::{MAX_CHECKPOINT, MAX_NAME, MAX_RECORD, Options},
     record::{Lane, NewRecord, Prepared, RecordId},
@@ -113,8 +114,17 @@ impl Wal {
 
     /// The handle on a configured consumer.
     pub fn consumer(&self, name: &str) -> Option<Consumer> {
-        let state = self.0.shared.consumers.iter().find(|state| state.configured && state.name == name)?;
+        let consumers = self.0.shared.consumers();
+        let state = consumers.iter().find(|state| state.configured && state.name == name)?;
         Some(Consumer::new(self.0.shared.clone(), state.clone()))
+    }
+
+    /// Forgets a consumer that is no longer configured: its cursor is deleted, and what only it held is.
+    ///
+    /// # Errors
+    /// [`ForgetError`]; nothing was changed.
+    pub fn forget(&self, consumer: &str) -> Result<(), ForgetError> {
+        forget::ask(&self.0.shared, consumer)
     }
 
     /// The newest visible record of a lane and source that `wanted` takes, as it lies on the disk and opened; `None`
@@ -215,7 +225,7 @@ fn prepared(record: NewRecord<'_>, codec: Codec, stored: Vec<u8>) -> Prepared {
 
 /// A WAL's status.
 pub(crate) fn status(shared: &Shared) -> Status {
-    let consumers = shared.consumers.iter().map(|state| consumer::status(shared, state)).collect();
+    let consumers = shared.consumers().iter().map(|state| consumer::status(shared, state)).collect();
     let segments = shared.segments().len();
     let next_sequence = shared.tail().next_sequence;
     let figures = lock(&shared.figures);

@@ -33,7 +33,7 @@ fn main() {
 
 fn options(policy: &str) -> Options {
     let mut options = Options::new(Encryption::Aes256Gcm(KeyRing::new(Key::from_bytes([5; 32]))));
-    options.consumers = vec!["backend".to_owned()];
+    options.consumers = vec!["backend".into()];
     options.max_size = 16 * 1024 * 1024;
     options.segment_size = 128 * 1024;
     options.sync = match policy {
@@ -167,7 +167,7 @@ fn judge(policy: &str) {
     assert!(lost.is_empty(), "{policy}: answered and lost: {lost:?}");
     assert!(answered.len() > 50 && requests.len() > 10, "{policy}: something happened");
     let total = wal.status().consumers[0].total();
-    assert!(total.adds_up() && total.corrupt == 0, "{policy}: {total:?}");
+    assert!(total.adds_up() && total.corrupt() == 0, "{policy}: {total:?}");
     let line = format!(
         "{policy}: {KILLS} kills, {} appended, {} requests, {repeats} of them repeated identically\n",
         answered.len(),

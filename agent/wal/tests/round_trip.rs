@@ -24,7 +24,7 @@ fn ring() -> KeyRing {
 
 fn options() -> Options {
     let mut options = Options::new(Encryption::Aes256Gcm(ring()));
-    options.consumers = vec!["a".to_owned(), "b".to_owned()];
+    options.consumers = vec!["a".into(), "b".into()];
     options
 }
 
@@ -238,7 +238,7 @@ fn nothing_readable_lies_on_disk_unless_it_is_asked_for() {
         let dir = tempfile::tempdir().unwrap();
         let mut options = Options::new(encryption);
         options.zstd_level = level;
-        options.consumers = vec!["a".to_owned()];
+        options.consumers = vec!["a".into()];
         let (wal, _) = Wal::open(dir.path(), options).unwrap();
         append(&wal, b"system.cpu.time on host-17");
         wal.close().unwrap();

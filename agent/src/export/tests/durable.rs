@@ -22,7 +22,7 @@ const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1
 fn open(dir: &Path) -> Wal {
     let ring = KeyRing::new(Key::from_text(KEY).unwrap());
     let mut options = Options::new(Encryption::Aes256Gcm(ring));
-    options.consumers = vec!["backend".to_owned(), "dead".to_owned()];
+    options.consumers = vec!["backend".into(), "dead".into()];
     Wal::open(dir, options).expect("opens").0
 }
 

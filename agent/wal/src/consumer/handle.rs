@@ -2,7 +2,11 @@
 
 use std::{io, sync::Arc};
 
-use super::{read, state::ConsumerState};
+use super::{
+    read,
+    rewind::{self, RewindTo},
+    state::ConsumerState,
+};
 use crate::{
     cursor::lane::{Fate, LaneFault, MAX_PLANS, MAX_RANGES, PlanMark},
     error::{CursorError, ReadError},
@@ -161,6 +165,17 @@ impl Consumer {
             .collect()
     }
 
+    /// Sets the cursor back, so that what was acknowledged, and is still there (see
+    /// [`retain`](crate::Options::retain)), is delivered again. Returns how many records are pending again. Reads that
+    /// go on [after](Self::read) a record go on there: whoever reads begins anew. Durable when it returns. What is
+    /// acknowledged of requests in flight counts as it would have.
+    ///
+    /// # Errors
+    /// [`CursorError::Io`]: after a restart it may turn out to be set back all the same. [`CursorError::Closed`].
+    pub fn rewind(&self, to: RewindTo) -> Result<u64, CursorError> {
+        rewind::rewind(&self.shared, &self.state, to)
+    }
+
     /// Acknowledges records, in any order; those acknowledged before are left as they are. Drops the plan they
     /// belong to (a skipped record does not): pass all records of a plan in one call. Survives the end of the process
     /// when it returns; after a power loss the last [`cursor_sync`](crate::Options::cursor_sync) may be delivered
@@ -187,7 +202,7 @@ impl Consumer {
             Outcome::Delivered => Fate::Delivered,
             Outcome::Skipped => Fate::Skipped,
             Outcome::DeadLettered => Fate::DeadLettered,
-            Outcome::Dropped => Fate::Dropped,
+            Outcome::Dropped => Fate::GivenUp,
         };
         let acknowledge =
             |cursor: &mut crate::cursor::lane::LaneCursor| cursor.acknowledge(spans, fate).map_err(fault);
@@ -207,23 +222,11 @@ pub(crate) fn status(shared: &Shared, state: &ConsumerState) -> ConsumerStatus {
     let mut lanes = [LaneStatus::default(); LANES];
     for lane in Lane::ALL {
         let end = shared.tail().lane_end[lane.index()];
-        let (tally, first, pending, oldest) = state.look(lane.index(), |cursor| {
-            // What became visible and was acknowledged since then is not below `end`.
-            let end = end.max(cursor.reach());
-            (cursor.tally(), cursor.first, (cursor.pending(end), end), cursor.first_pending(end))
+        let (figures, oldest) = state.look(lane.index(), |cursor| {
+            (LaneStatus::of(cursor, end), cursor.first_pending(end.max(cursor.reach())))
         });
-        let (pending, end) = pending;
         let oldest = oldest.map_or(Ok(None), |ordinal| read::find(shared, state, lane, ordinal));
-        lanes[lane.index()] = LaneStatus {
-            seen: end.saturating_sub(first),
-            delivered: tally.delivered,
-            skipped: tally.skipped,
-            dead_lettered: tally.dead_lettered,
-            dropped: tally.dropped,
-            corrupt: tally.corrupt,
-            pending,
-            oldest_pending_ns: ingest_of(oldest),
-        };
+        lanes[lane.index()] = LaneStatus { oldest_pending_ns: ingest_of(oldest), ..figures };
     }
     ConsumerStatus {
         name: state.name.clone(),

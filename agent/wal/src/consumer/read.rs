@@ -21,7 +21,7 @@ use crate::{
         header::RECORDS_START,
         walk::{BodyFault, Step, Walker},
     },
-    shared::{Lost, OpenSegment, Segment, Shared},
+    shared::{OpenSegment, Segment, Shared},
 };
 
 /// A read in progress.
@@ -38,7 +38,7 @@ struct Reading<'a> {
     bytes: u64,
     read: Read,
     skipped: Vec<(u64, u64)>,
-    lost: Vec<(u64, u64, Lost)>,
+    lost: Vec<(u64, u64, Fate)>,
 }
 
 /// Reads pending records of a lane with ordinals in `from..to`.
@@ -106,7 +106,7 @@ impl Reading<'_> {
         let lane = self.lane.index();
         let first = segment.header.lane_first[lane];
         // Between the last segment and this one there was another.
-        self.lose(first, Lost::Missing, None);
+        self.lose(first, Fate::Missing, None);
         let visible = segment.visible();
         let open = segment.open(self.shared).map_err(|cause| (0, cause))?;
         segment.learn_names(self.shared, &open).map_err(|cause| (0, cause))?;
@@ -116,7 +116,7 @@ impl Reading<'_> {
         while !self.is_full() && self.next < self.end {
             let at = walker.offset();
             let Some(step) = walker.step().map_err(|cause| (at, cause))? else {
-                self.lose(visible.lane_end[lane], Lost::Missing, Some(segment));
+                self.lose(visible.lane_end[lane], Fate::Missing, Some(segment));
                 return Ok(());
             };
             let Step::Record { offset, header } = step else { continue };
@@ -129,7 +129,7 @@ impl Reading<'_> {
                     if ordinal < self.next || ordinal >= visible.lane_end[lane] {
                         continue;
                     }
-                    self.lose(ordinal.min(self.end), Lost::Missing, Some(segment));
+                    self.lose(ordinal.min(self.end), Fate::Missing, Some(segment));
                     if ordinal >= self.end {
                         return Ok(());
                     }
@@ -200,14 +200,14 @@ impl Reading<'_> {
                     stored,
                 });
             }
-            (Err(BodyFault::Tag), _) => self.lose_one(ordinal, Lost::Authenticity, segment),
-            _ => self.lose_one(ordinal, Lost::Body, segment),
+            (Err(BodyFault::Tag), _) => self.lose_one(ordinal, Fate::NotAuthentic, segment),
+            _ => self.lose_one(ordinal, Fate::BodyDamaged, segment),
         }
         Ok(false)
     }
 
     /// Everything from `next` below this ordinal is not there.
-    fn lose(&mut self, to: u64, why: Lost, segment: Option<&Arc<Segment>>) {
+    fn lose(&mut self, to: u64, why: Fate, segment: Option<&Arc<Segment>>) {
         if to > self.next {
             self.lost.push((self.next, to, why));
             self.next = to;
@@ -217,7 +217,7 @@ impl Reading<'_> {
         }
     }
 
-    fn lose_one(&mut self, ordinal: u64, why: Lost, segment: &Arc<Segment>) {
+    fn lose_one(&mut self, ordinal: u64, why: Fate, segment: &Arc<Segment>) {
         self.lost.push((ordinal, ordinal + 1, why));
         segment.mark_damaged();
     }
@@ -236,7 +236,7 @@ impl Reading<'_> {
             self.read.skipped = 0;
         }
         for (start, end, why) in std::mem::take(&mut self.lost) {
-            if let Ok(new) = note(vec![(start, end)], why.fate()) {
+            if let Ok(new) = note(vec![(start, end)], why) {
                 self.shared.count_lost(why, new);
             }
         }

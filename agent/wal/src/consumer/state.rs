@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     io,
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
@@ -166,6 +167,29 @@ impl ConsumerState {
         Ok(lost)
     }
 
+    /// Sets lanes back; `None` leaves one as it is. Returns how many records are pending again. On an error everything is
+    /// as before.
+    pub(crate) fn rewind(&self, to: [Option<u64>; LANES], shared: &Shared) -> Result<u64, CursorError> {
+        let mut cursor = lock(&self.cursor);
+        if cursor.closed {
+            return Err(CursorError::Closed);
+        }
+        let before = cursor.slot.lanes.clone();
+        let lanes = cursor.slot.lanes.iter_mut().zip(to);
+        let again = lanes.filter_map(|(lane, to)| Some(lane.rewind(to?))).sum();
+        if cursor.slot.lanes != before
+            && let Err(cause) = cursor.write(shared)
+        {
+            cursor.slot.lanes = before;
+            return Err(CursorError::Io { path: cursor.file.path().to_owned(), cause: Arc::new(cause) });
+        }
+        Ok(again)
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        lock(&self.cursor).file.path().to_owned()
+    }
+
     /// Writes the slot as it is, under the current key.
     pub(crate) fn rewrite(&self, shared: &Shared) -> io::Result<()> {
         lock(&self.cursor).write(shared)
@@ -208,7 +232,7 @@ impl ConsumerState {
 impl Cursor {
     fn write(&mut self, shared: &Shared) -> io::Result<()> {
         self.slot.generation += 1;
-        self.file.write(shared.env.storage.as_ref(), &self.slot)
+        self.file.write(shared.env.storage.as_ref(), &mut self.slot)
     }
 }
 

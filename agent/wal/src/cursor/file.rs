@@ -24,6 +24,7 @@ pub(crate) struct CursorFile {
     key: Zeroizing<[u8; 32]>,
     newest: usize,
     synced: usize,
+    synced_generation: u64,
     /// Something was written since the last sync.
     dirty: bool,
 }
@@ -70,6 +71,13 @@ pub(crate) struct FoundSlot {
     pub(crate) bytes: Box<[u8; SLOT_LEN]>,
 }
 
+impl FoundSlot {
+    /// Whether it is one of this consumer of this WAL.
+    pub(crate) fn is_of(&self, consumer: &str, store_uuid: &[u8; 16]) -> bool {
+        self.slot.store_uuid == *store_uuid && self.slot.name == consumer
+    }
+}
+
 /// What a cursor's file holds.
 #[derive(Default)]
 pub(crate) struct FoundSlots {
@@ -100,22 +108,22 @@ pub(crate) fn read_slots(file: &dyn StoredFile) -> io::Result<FoundSlots> {
 }
 
 impl CursorFile {
-    /// The file of a slot that was read, which is `newest`. It may not be durable: the one that is has the lowest
-    /// generation of the valid ones, and is spared too. The first thing to do is to `write` and `sync`: a sync alone
-    /// would find nothing to write if an earlier one failed.
+    /// The file whose newest slot was read, and lies at `newest`. It may not be durable: the one that is, by what the
+    /// newest says, is spared too. The first thing to do is to `write` and `sync`: a sync alone would find nothing to
+    /// write if an earlier one failed.
     pub(crate) fn opened(
         path: PathBuf,
         file: Arc<dyn StoredFile>,
         key: Zeroizing<[u8; 32]>,
         newest: usize,
-        oldest: usize,
+        (synced, synced_generation): (usize, u64),
     ) -> Self {
-        Self { path, file: Some(file), key, newest, synced: oldest, dirty: true }
+        Self { path, file: Some(file), key, newest, synced, synced_generation, dirty: true }
     }
 
     /// A file that does not exist yet, or is to be replaced: the first `write` makes it.
     pub(crate) fn absent(path: PathBuf, key: Zeroizing<[u8; 32]>) -> Self {
-        Self { path, file: None, key, newest: 0, synced: 0, dirty: false }
+        Self { path, file: None, key, newest: 0, synced: 0, synced_generation: 0, dirty: false }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -128,9 +136,10 @@ impl CursorFile {
 
     /// Writes a slot; it survives the end of the process, and a power loss after `sync`. When the file fails, a new
     /// one takes its place.
-    pub(crate) fn write(&mut self, storage: &dyn Storage, slot: &Slot) -> io::Result<()> {
-        let bytes = slot.encode(&self.key);
+    pub(crate) fn write(&mut self, storage: &dyn Storage, slot: &mut Slot) -> io::Result<()> {
         if let Some(file) = &self.file {
+            slot.synced_generation = self.synced_generation;
+            let bytes = slot.encode(&self.key);
             let next = (0..SLOTS).find(|n| *n != self.newest && *n != self.synced).unwrap_or(0);
             if write_all_at(file.as_ref(), bytes.as_slice(), (next * SLOT_LEN) as u64).is_ok() {
                 self.newest = next;
@@ -138,11 +147,11 @@ impl CursorFile {
                 return Ok(());
             }
         }
-        self.replace(storage, &bytes)
+        self.replace(storage, slot)
     }
 
     /// Makes the newest slot durable. A failed sync is never tried again on that file.
-    pub(crate) fn sync(&mut self, storage: &dyn Storage, slot: &Slot) -> io::Result<()> {
+    pub(crate) fn sync(&mut self, storage: &dyn Storage, slot: &mut Slot) -> io::Result<()> {
         if !self.dirty {
             return Ok(());
         }
@@ -150,16 +159,19 @@ impl CursorFile {
             && file.sync_data().is_ok()
         {
             self.synced = self.newest;
+            self.synced_generation = slot.generation;
             self.dirty = false;
             return Ok(());
         }
-        let bytes = slot.encode(&self.key);
-        self.replace(storage, &bytes)
+        self.replace(storage, slot)
     }
 
-    fn replace(&mut self, storage: &dyn Storage, bytes: &[u8; SLOT_LEN]) -> io::Result<()> {
+    fn replace(&mut self, storage: &dyn Storage, slot: &mut Slot) -> io::Result<()> {
         self.file = None;
         self.dirty = true;
+        // Durable before it has its name.
+        slot.synced_generation = slot.generation;
+        let bytes = slot.encode(&self.key);
         let temporary = self.path.with_extension(NEW_SUFFIX.trim_start_matches('.'));
         match storage.remove(&temporary) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -168,12 +180,13 @@ impl CursorFile {
         let file = storage.open(&temporary, Access::Create)?;
         // Preallocated: later writes need no room.
         let mut whole = vec![0; CURSOR_FILE_LEN as usize];
-        whole[..SLOT_LEN].copy_from_slice(bytes);
+        whole[..SLOT_LEN].copy_from_slice(bytes.as_slice());
         write_all_at(file.as_ref(), &whole, 0)?;
         file.sync_all()?;
         storage.rename(&temporary, &self.path)?;
         storage.sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
         (self.file, self.newest, self.synced, self.dirty) = (Some(file), 0, 0, false);
+        self.synced_generation = slot.generation;
         Ok(())
     }
 }

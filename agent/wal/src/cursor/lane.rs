@@ -1,8 +1,8 @@
 //! The rules of one lane of one cursor, over ordinals; no bytes, no files.
 //!
 //! Invariants: each ordinal from `first` on is acknowledged at most once, with one outcome, so that
-//! seen = delivered + skipped + dead-lettered + dropped + corrupt + pending holds by construction; the low-water mark
-//! never moves back; ranges are sorted, apart from each other and above the mark.
+//! seen + rewound = delivered + skipped + dead-lettered + dropped + corrupt + pending holds by construction; only
+//! `rewind` moves the low-water mark back; ranges are sorted, apart from each other and above the mark.
 //!
 //! What can be found out again after a restart (skipped, corrupt) is *deferred* while it stands apart: kept and
 //! counted in memory, written only once it touches the mark or a range. Else a request with every other record of the
@@ -19,46 +19,63 @@ pub(crate) const MAX_DEFERRED: usize = 64 * 1024;
 /// Ranges reach at most so far above the mark (they are written as 32 bits).
 const MAX_REACH: u64 = u32::MAX as u64;
 
-/// What became of an ordinal.
+/// What became of an ordinal. The numbers are places in [`Tally`], and on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    Delivered,
-    Skipped,
-    DeadLettered,
-    Dropped,
-    Corrupt,
+    Delivered = 0,
+    Skipped = 1,
+    DeadLettered = 2,
+    /// Dropped unread to make room.
+    DroppedForSpace = 3,
+    /// Dropped because the consumer lagged alone.
+    DroppedForLag = 4,
+    /// Acknowledged as given up.
+    GivenUp = 5,
+    /// The body's CRC was wrong.
+    BodyDamaged = 6,
+    /// The CRC was right, the tag was not.
+    NotAuthentic = 7,
+    /// Gone with a header, a segment or the end of one.
+    Missing = 8,
 }
 
+/// Fates there are.
+pub(crate) const FATES: usize = 9;
+
 impl Fate {
+    #[cfg(any(test, fuzzing))]
+    pub(crate) const ALL: [Self; FATES] = [
+        Self::Delivered,
+        Self::Skipped,
+        Self::DeadLettered,
+        Self::DroppedForSpace,
+        Self::DroppedForLag,
+        Self::GivenUp,
+        Self::BodyDamaged,
+        Self::NotAuthentic,
+        Self::Missing,
+    ];
+
     fn is_found_again(self) -> bool {
-        matches!(self, Self::Skipped | Self::Corrupt)
+        matches!(self, Self::Skipped | Self::BodyDamaged | Self::NotAuthentic | Self::Missing)
     }
 }
 
 /// Ordinals by fate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Tally {
-    pub(crate) delivered: u64,
-    pub(crate) skipped: u64,
-    pub(crate) dead_lettered: u64,
-    pub(crate) dropped: u64,
-    pub(crate) corrupt: u64,
-}
+pub(crate) struct Tally(pub(crate) [u64; FATES]);
 
 impl Tally {
     fn add(&mut self, fate: Fate, count: u64) {
-        *match fate {
-            Fate::Delivered => &mut self.delivered,
-            Fate::Skipped => &mut self.skipped,
-            Fate::DeadLettered => &mut self.dead_lettered,
-            Fate::Dropped => &mut self.dropped,
-            Fate::Corrupt => &mut self.corrupt,
-        } += count;
+        self.0[fate as usize] += count;
     }
 
-    #[cfg(test)]
+    pub(crate) fn of(&self, fate: Fate) -> u64 {
+        self.0[fate as usize]
+    }
+
     pub(crate) fn total(&self) -> u64 {
-        self.delivered + self.skipped + self.dead_lettered + self.dropped + self.corrupt
+        self.0.iter().sum()
     }
 }
 
@@ -87,8 +104,10 @@ pub(crate) struct LaneCursor {
     pub(crate) low: u64,
     /// Acknowledged above the mark: start and end.
     pub(crate) ranges: Vec<(u64, u64)>,
-    /// Of what is below the mark and in the ranges.
+    /// Of what is below the mark and in the ranges, and of what was set back to be delivered again.
     pub(crate) tally: Tally,
+    /// How many of those in the tally were set back: they are pending again, or have been counted once more.
+    pub(crate) rewound: u64,
     pub(crate) plans: Vec<PlanMark>,
     /// Start -> end, fate; apart from the mark, the ranges and each other.
     deferred: BTreeMap<u64, (u64, Fate)>,
@@ -102,7 +121,7 @@ impl LaneCursor {
 
     /// Whether both would be written as the same bytes.
     pub(crate) fn is_written_as(&self, other: &Self) -> bool {
-        let written = |lane: &Self| (lane.first, lane.low, lane.tally);
+        let written = |lane: &Self| (lane.first, lane.low, lane.tally, lane.rewound);
         written(self) == written(other) && self.ranges == other.ranges && self.plans == other.plans
     }
 
@@ -207,6 +226,23 @@ impl LaneCursor {
         self.plans.retain(|plan| plan.first >= to);
         self.drop_finished_plans();
         new
+    }
+
+    /// Sets the mark back to `to`: everything from there on is pending again, whatever became of it. Before `first`, the
+    /// consumer's first ordinal becomes an earlier one. Returns how many ordinals are pending again, or for the first time.
+    pub(crate) fn rewind(&mut self, to: u64) -> u64 {
+        if to >= self.low {
+            return 0;
+        }
+        let end = self.reach();
+        let before = self.pending(end);
+        self.first = self.first.min(to);
+        self.low = to;
+        self.ranges.clear();
+        self.deferred.clear();
+        self.plans.clear();
+        self.rewound = self.tally.total() - (to - self.first);
+        (end - to) - before
     }
 
     /// Notes a request; replaces those that it overlaps.
@@ -349,10 +385,18 @@ impl LaneCursor {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn lane() -> LaneCursor {
         LaneCursor::starting_at(10)
+    }
+
+    fn tally(counts: &[(Fate, u64)]) -> Tally {
+        let mut tally = Tally::default();
+        counts.iter().for_each(|(fate, count)| tally.add(*fate, *count));
+        tally
     }
 
     #[test]
@@ -363,7 +407,7 @@ mod tests {
         assert_eq!(lane.acknowledge([(10, 11)], Fate::Delivered), Ok(1));
         assert_eq!(lane.acknowledge([(11, 12)], Fate::DeadLettered), Ok(1));
         assert_eq!((lane.low, lane.ranges.len()), (14, 0));
-        assert_eq!(lane.tally(), Tally { delivered: 3, dead_lettered: 1, ..Tally::default() });
+        assert_eq!(lane.tally(), tally(&[(Fate::Delivered, 3), (Fate::DeadLettered, 1)]));
         assert_eq!(lane.pending(20), 6);
     }
 
@@ -372,7 +416,7 @@ mod tests {
         let mut lane = lane();
         lane.acknowledge([(12, 14)], Fate::Delivered).unwrap();
         let before = lane.clone();
-        assert_eq!(lane.acknowledge([(12, 14), (5, 10)], Fate::Dropped), Ok(0));
+        assert_eq!(lane.acknowledge([(12, 14), (5, 10)], Fate::GivenUp), Ok(0));
         assert_eq!(lane, before);
     }
 
@@ -383,10 +427,10 @@ mod tests {
             lane.acknowledge([(ordinal, ordinal + 1)], Fate::Skipped).unwrap();
         }
         assert_eq!((lane.ranges.len(), lane.low), (0, 10));
-        assert_eq!(lane.tally().skipped, 2500);
+        assert_eq!(lane.tally().of(Fate::Skipped), 2500);
         lane.acknowledge((10..5010).step_by(2).map(|o| (o, o + 1)), Fate::Delivered).unwrap();
         assert_eq!((lane.ranges.len(), lane.low), (0, 5010));
-        assert_eq!(lane.tally, Tally { delivered: 2500, skipped: 2500, ..Tally::default() });
+        assert_eq!(lane.tally, tally(&[(Fate::Delivered, 2500), (Fate::Skipped, 2500)]));
     }
 
     #[test]
@@ -406,11 +450,11 @@ mod tests {
         let mut lane = lane();
         lane.acknowledge([(12, 14)], Fate::Delivered).unwrap();
         lane.acknowledge([(16, 17)], Fate::Skipped).unwrap();
-        assert_eq!(lane.give_up_below(18, Fate::Dropped), 5);
+        assert_eq!(lane.give_up_below(18, Fate::GivenUp), 5);
         assert_eq!(lane.low, 18);
-        let tally = Tally { delivered: 2, skipped: 1, dropped: 5, ..Tally::default() };
+        let tally = tally(&[(Fate::Delivered, 2), (Fate::Skipped, 1), (Fate::GivenUp, 5)]);
         assert_eq!((lane.tally, lane.tally()), (tally, tally));
-        assert_eq!(lane.give_up_below(17, Fate::Dropped), 0, "the mark never moves back");
+        assert_eq!(lane.give_up_below(17, Fate::GivenUp), 0, "the mark never moves back");
         assert_eq!(lane.low, 18);
     }
 
@@ -418,7 +462,7 @@ mod tests {
     fn giving_up_into_a_range_lifts_the_mark_over_it() {
         let mut lane = lane();
         lane.acknowledge([(12, 20)], Fate::Delivered).unwrap();
-        assert_eq!(lane.give_up_below(15, Fate::Dropped), 2);
+        assert_eq!(lane.give_up_below(15, Fate::GivenUp), 2);
         assert_eq!((lane.low, lane.ranges.len()), (20, 0));
         assert_eq!(lane.tally().total(), 10);
     }
@@ -435,12 +479,29 @@ mod tests {
         assert_eq!(lane.plans, [plan(15, 16)]);
         lane.plan(plan(15, 15)).unwrap();
         assert_eq!(lane.plans, [plan(15, 15)], "a half replaces the whole");
-        lane.give_up_below(16, Fate::Dropped);
+        lane.give_up_below(16, Fate::GivenUp);
         assert!(lane.plans.is_empty());
         for n in 0..MAX_PLANS as u64 {
             lane.plan(plan(20 + n, 20 + n)).unwrap();
         }
         assert_eq!(lane.plan(plan(40, 41)), Err(LaneFault::TooManyPlans));
+    }
+
+    #[test]
+    fn what_is_set_back_is_pending_again_and_the_sum_goes_on() {
+        let mut lane = lane();
+        lane.acknowledge([(10, 15), (17, 19)], Fate::Delivered).unwrap();
+        lane.acknowledge([(20, 21)], Fate::Skipped).unwrap();
+        lane.plan(PlanMark { first: 15, last: 16, count: 2, generation: 0 }).unwrap();
+        assert_eq!(lane.rewind(15), 0, "nothing is below the mark");
+        assert_eq!(lane.rewind(12), 5, "12 to 14, and the range");
+        assert_eq!((lane.low, lane.pending(25), lane.rewound), (12, 13, 5));
+        assert!(lane.plans.is_empty() && lane.ranges.is_empty());
+        lane.acknowledge([(12, 25)], Fate::Delivered).unwrap();
+        assert_eq!(lane.tally().total(), 15 + 5);
+        assert_eq!(lane.rewind(7), 18, "before its first, too");
+        assert_eq!((lane.first, lane.low, lane.pending(25)), (7, 7, 18));
+        assert_eq!(lane.rewound, 20);
     }
 
     /// A model of plain sets beside it, over random operations.
@@ -449,46 +510,46 @@ mod tests {
         for seed in 0..200u64 {
             let mut random = crate::storage::crash::Random::new(seed);
             let mut lane = LaneCursor::starting_at(3);
-            let mut model: BTreeMap<u64, Fate> = BTreeMap::new();
-            let mut low = 3;
+            let mut model = BTreeSet::new();
+            let (mut low, mut first) = (3, 3);
+            let mut counted = Tally::default();
             for _ in 0..80 {
                 let start = random.below(150);
                 let end = start + random.below(12);
-                let fates =
-                    [Fate::Delivered, Fate::Skipped, Fate::DeadLettered, Fate::Dropped, Fate::Corrupt];
-                let fate = fates[random.below(5) as usize];
-                if random.below(10) == 0 {
-                    let new = lane.give_up_below(start, fate);
-                    let mut count = 0;
-                    for ordinal in 3..start {
-                        model.entry(ordinal).or_insert_with(|| {
-                            count += 1;
-                            fate
-                        });
+                let fate = Fate::ALL[random.below(FATES as u64) as usize];
+                let before = model.len();
+                match random.below(20) {
+                    0..2 => {
+                        model.extend(first..start);
+                        let new = lane.give_up_below(start, fate);
+                        assert_eq!(new as usize, model.len() - before, "seed {seed}");
+                        counted.add(fate, new);
                     }
-                    assert_eq!(new, count, "seed {seed}");
-                } else {
-                    let before = model.len();
-                    for ordinal in start.max(3)..end {
-                        model.entry(ordinal).or_insert(fate);
+                    2 if start < low => {
+                        // What was deferred is forgotten: it will be found again.
+                        counted = lane.tally;
+                        model.retain(|ordinal| *ordinal < start);
+                        let pending = lane.reach() - start - lane.pending(lane.reach());
+                        assert_eq!(lane.rewind(start), pending, "seed {seed}");
+                        (first, low) = (first.min(start), start);
                     }
-                    let new = lane.acknowledge([(start, end)], fate).unwrap();
-                    assert_eq!(new as usize, model.len() - before, "seed {seed}");
+                    _ => {
+                        model.extend(start.max(first)..end);
+                        let new = lane.acknowledge([(start, end)], fate).unwrap();
+                        assert_eq!(new as usize, model.len() - before, "seed {seed}");
+                        counted.add(fate, new);
+                    }
                 }
-                let model_low = (3..).find(|o| !model.contains_key(o)).unwrap();
+                let model_low = (first..).find(|o| !model.contains(o)).unwrap();
                 assert_eq!(lane.low, model_low, "seed {seed}");
                 assert!(lane.low >= low, "seed {seed}");
                 low = lane.low;
                 for ordinal in 0..170 {
-                    let taken = ordinal < 3 || model.contains_key(&ordinal);
+                    let taken = ordinal < first || model.contains(&ordinal);
                     assert_eq!(lane.is_taken(ordinal), taken, "seed {seed} ordinal {ordinal}");
                 }
-                let count = |fate| model.values().filter(|f| **f == fate).count() as u64;
-                let tally = lane.tally();
-                assert_eq!(tally.skipped, count(Fate::Skipped), "seed {seed}");
-                assert_eq!(tally.delivered, count(Fate::Delivered), "seed {seed}");
-                assert_eq!(tally.corrupt, count(Fate::Corrupt), "seed {seed}");
-                assert_eq!(tally.total(), model.len() as u64, "seed {seed}");
+                assert_eq!(lane.tally(), counted, "seed {seed}");
+                assert_eq!(counted.total(), model.len() as u64 + lane.rewound, "seed {seed}");
                 assert!(lane.ranges.windows(2).all(|w| w[0].1 < w[1].0), "seed {seed}");
                 assert!(lane.ranges.first().is_none_or(|r| r.0 > lane.low), "seed {seed}");
             }

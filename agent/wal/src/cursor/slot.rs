@@ -3,7 +3,7 @@
 //! A consumer's cursor is the file `cursors/NAME.cursor`: three slots of 4096 bytes. The valid slot with the highest
 //! generation holds. A write goes to the slot that is neither the newest nor the last synced one: so a write torn by
 //! the end of the process leaves the newest, and a power loss, however it mixes what was not synced, leaves the
-//! synced one. Little endian.
+//! synced one. Which one that is stands in the newest: who opens the file can't know it otherwise. Little endian.
 //!
 //! ```text
 //! offset size  slot
@@ -17,21 +17,24 @@
 //!     40    4  key id
 //!     44    4  zero
 //!     48  128  consumer's name, zero to its end
-//!    176 1216  lane 0; lanes 1 and 2 after it
-//!   3824  236  zero
+//!    176 1264  lane 0; lanes 1 and 2 after it
+//!   3968    8  synced: generation of the slot that was durable when this one was written; its own, in a new file
+//!   3976   84  zero
 //!   4060    4  CRC-32 of 0..4060: enough to look at it without a key
 //!   4064   32  HMAC-SHA-256 of 0..4064
 //!
 //!              lane
 //!      0    8  first: the consumer's first ordinal
 //!      8    8  low: the low-water mark; every ordinal below it is acknowledged
-//!     16   40  counts: delivered, skipped, dead-lettered, dropped, corrupt
-//!     56    1  ranges (at most 128)
-//!     57    1  plans (at most 8)
-//!     58    6  zero
-//!     64 1024  ranges: u32 start above the low-water mark (of the first; of the others: above the end of the one
+//!     16   72  counts: delivered, skipped, dead-lettered; dropped for space, for lag, given up; damaged body, not
+//!              authentic, missing
+//!     88    8  rewound: how many of those counted were set back, to be delivered again
+//!     96    1  ranges (at most 128)
+//!     97    1  plans (at most 8)
+//!     98   14  zero
+//!    112 1024  ranges: u32 start above the low-water mark (of the first; of the others: above the end of the one
 //!              before), u32 length
-//!   1088  128  plans: u32 first above `low` (modulo 2^32: a plan may begin below), u32 last minus first, u32 count,
+//!   1136  128  plans: u32 first above `low` (modulo 2^32: a plan may begin below), u32 last minus first, u32 count,
 //!              u32 generation of the routes
 //! ```
 //!
@@ -41,7 +44,7 @@
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use super::lane::{LaneCursor, MAX_PLANS, MAX_RANGES, PlanMark, Tally};
+use super::lane::{FATES, LaneCursor, MAX_PLANS, MAX_RANGES, PlanMark, Tally};
 use crate::{
     options::LANES,
     segment::header::{NUMBERS_END, array_at, u16_at, u32_at, u64_at},
@@ -54,11 +57,14 @@ pub(crate) const MAX_CONSUMER_NAME: usize = 128;
 const MAGIC: [u8; 8] = *b"whimcur\n";
 const VERSION: u16 = 1;
 const NAME_AT: usize = 48;
-const LANES_AT: usize = NAME_AT + MAX_CONSUMER_NAME;
-const LANE_LEN: usize = 1216;
-const RANGES_AT: usize = 64;
+pub(crate) const LANES_AT: usize = NAME_AT + MAX_CONSUMER_NAME;
+pub(crate) const LANE_LEN: usize = 1264;
+pub(crate) const REWOUND_AT: usize = 16 + FATES * 8;
+pub(crate) const COUNTS_AT: usize = REWOUND_AT + 8;
+pub(crate) const RANGES_AT: usize = 112;
 const PLANS_AT: usize = RANGES_AT + MAX_RANGES * 8;
-const CRC_AT: usize = 4060;
+const SYNCED_AT: usize = LANES_AT + LANES * LANE_LEN;
+pub(crate) const CRC_AT: usize = 4060;
 const MAC_AT: usize = 4064;
 
 /// What a slot says.
@@ -67,6 +73,7 @@ pub(crate) struct Slot {
     pub(crate) store_uuid: [u8; 16],
     pub(crate) name: String,
     pub(crate) generation: u64,
+    pub(crate) synced_generation: u64,
     pub(crate) key_id: u32,
     pub(crate) resets: u32,
     pub(crate) lanes: [LaneCursor; LANES],
@@ -88,6 +95,7 @@ impl Slot {
         for (number, lane) in self.lanes.iter().enumerate() {
             encode_lane(lane, &mut out[LANES_AT + number * LANE_LEN..][..LANE_LEN]);
         }
+        out[SYNCED_AT..SYNCED_AT + 8].copy_from_slice(&self.synced_generation.to_le_bytes());
         let crc = crc32fast::hash(&out[..CRC_AT]);
         out[CRC_AT..MAC_AT].copy_from_slice(&crc.to_le_bytes());
         let mac = mac(key, &out[..MAC_AT]).finalize().into_bytes();
@@ -113,6 +121,7 @@ impl Slot {
             store_uuid: array_at(bytes, 16),
             name: std::str::from_utf8(&bytes[NAME_AT..NAME_AT + name_len]).ok()?.to_owned(),
             generation: u64_at(bytes, 32),
+            synced_generation: u64_at(bytes, SYNCED_AT),
             key_id: u32_at(bytes, 40),
             resets: u32_at(bytes, 12),
             lanes,
@@ -132,16 +141,15 @@ fn mac(key: &[u8; 32], bytes: &[u8]) -> Hmac<Sha256> {
 }
 
 fn encode_lane(lane: &LaneCursor, out: &mut [u8]) {
-    let tally = lane.tally;
-    let counts = [tally.delivered, tally.skipped, tally.dead_lettered, tally.dropped, tally.corrupt];
     out[0..8].copy_from_slice(&lane.first.to_le_bytes());
     out[8..16].copy_from_slice(&lane.low.to_le_bytes());
-    for (n, count) in counts.iter().enumerate() {
+    for (n, count) in lane.tally.0.iter().enumerate() {
         out[16 + n * 8..][..8].copy_from_slice(&count.to_le_bytes());
     }
+    out[REWOUND_AT..REWOUND_AT + 8].copy_from_slice(&lane.rewound.to_le_bytes());
     // `LaneCursor` keeps both within their limits, and its reach within 32 bits.
-    out[56] = lane.ranges.len() as u8;
-    out[57] = lane.plans.len() as u8;
+    out[COUNTS_AT] = lane.ranges.len() as u8;
+    out[COUNTS_AT + 1] = lane.plans.len() as u8;
     let mut at = lane.low;
     for (n, (start, end)) in lane.ranges.iter().enumerate() {
         let entry = &mut out[RANGES_AT + n * 8..][..8];
@@ -163,14 +171,9 @@ fn decode_lane(bytes: &[u8]) -> Option<LaneCursor> {
     let (first, low) = (u64_at(bytes, 0), u64_at(bytes, 8));
     let mut lane = LaneCursor::starting_at(first);
     lane.low = low;
-    lane.tally = Tally {
-        delivered: count(0),
-        skipped: count(1),
-        dead_lettered: count(2),
-        dropped: count(3),
-        corrupt: count(4),
-    };
-    let (ranges, plans) = (usize::from(bytes[56]), usize::from(bytes[57]));
+    lane.tally = Tally(std::array::from_fn(count));
+    lane.rewound = u64_at(bytes, REWOUND_AT);
+    let (ranges, plans) = (usize::from(bytes[COUNTS_AT]), usize::from(bytes[COUNTS_AT + 1]));
     if ranges > MAX_RANGES || plans > MAX_PLANS || low < first {
         return None;
     }
@@ -201,9 +204,9 @@ fn decode_lane(bytes: &[u8]) -> Option<LaneCursor> {
     if lane.reach() >= NUMBERS_END {
         return None;
     }
-    let counted: Option<u64> = (0..5).try_fold(0u64, |sum, n| sum.checked_add(count(n)));
-    let taken = lane.ranges.iter().fold(low - first, |sum, (start, end)| sum.saturating_add(end - start));
-    (counted == Some(taken)).then_some(lane)
+    let counted: Option<u64> = (0..FATES).try_fold(0u64, |sum, n| sum.checked_add(count(n)));
+    let taken = lane.ranges.iter().try_fold(low - first, |sum, (start, end)| sum.checked_add(end - start))?;
+    (counted? == taken.checked_add(lane.rewound)?).then_some(lane)
 }
 
 #[cfg(test)]
@@ -218,12 +221,15 @@ mod tests {
             store_uuid: [0x11; 16],
             name: "backend".to_owned(),
             generation: 0x22,
+            synced_generation: 0x21,
             key_id: 0x33,
             resets: 0x44,
             lanes: std::array::from_fn(|n| LaneCursor::starting_at(0x100 * n as u64)),
         };
         slot.lanes[1].acknowledge([(0x100, 0x103), (0x105, 0x107), (0x110, 0x111)], Fate::Delivered).unwrap();
-        slot.lanes[1].acknowledge([(0x107, 0x108)], Fate::Dropped).unwrap();
+        slot.lanes[1].acknowledge([(0x107, 0x108)], Fate::GivenUp).unwrap();
+        slot.lanes[2].acknowledge([(0x200, 0x20b)], Fate::Delivered).unwrap();
+        slot.lanes[2].rewind(0x208);
         slot.lanes[1].plan(PlanMark { first: 0x104, last: 0x109, count: 3, generation: 7 }).unwrap();
         slot
     }
@@ -237,21 +243,23 @@ mod tests {
         golden[32] = 0x22;
         golden[40] = 0x33;
         golden[48..55].copy_from_slice(b"backend");
-        let lane = 176 + 1216;
-        golden[lane..lane + 64].copy_from_slice(
-            b"\0\x01\0\0\0\0\0\0\x03\x01\0\0\0\0\0\0\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
-              \x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\x01\0\0\0\0\0\0",
-        );
-        golden[lane + 64..lane + 80].copy_from_slice(b"\x02\0\0\0\x03\0\0\0\x08\0\0\0\x01\0\0\0");
-        golden[lane + 1088..lane + 1104].copy_from_slice(b"\x01\0\0\0\x05\0\0\0\x03\0\0\0\x07\0\0\0");
-        let last = lane + 1216;
-        golden[last + 1] = 2;
-        golden[last + 9] = 2;
+        let lane = 176 + 1264;
+        golden[lane..lane + 24].copy_from_slice(b"\0\x01\0\0\0\0\0\0\x03\x01\0\0\0\0\0\0\x06\0\0\0\0\0\0\0");
+        golden[lane + 16 + 5 * 8] = 1;
+        golden[lane + 96] = 2;
+        golden[lane + 97] = 1;
+        golden[lane + 112..lane + 128].copy_from_slice(b"\x02\0\0\0\x03\0\0\0\x08\0\0\0\x01\0\0\0");
+        golden[lane + 1136..lane + 1152].copy_from_slice(b"\x01\0\0\0\x05\0\0\0\x03\0\0\0\x07\0\0\0");
+        let last = lane + 1264;
+        golden[last..last + 16].copy_from_slice(b"\0\x02\0\0\0\0\0\0\x08\x02\0\0\0\0\0\0");
+        golden[last + 16] = 11;
+        golden[last + 88] = 3;
+        golden[3968] = 0x21;
         let crc = crc32fast::hash(&golden[..4060]);
         golden[4060..4064].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(bytes[..4064], golden[..4064]);
         assert!(is_authentic(&bytes, &KEY));
-        assert_eq!(bytes[4064..4072], [213, 175, 151, 101, 100, 24, 192, 55], "computed by another program");
+        assert_eq!(bytes[4064..4072], [143, 128, 57, 56, 80, 240, 197, 145], "computed by another program");
     }
 
     #[test]
@@ -298,7 +306,7 @@ mod tests {
     #[test]
     fn counts_that_do_not_add_up_are_refused() {
         let mut slot = example();
-        slot.lanes[0].tally.delivered += 1;
+        slot.lanes[0].tally.0[0] += 1;
         assert_eq!(Slot::decode(&slot.encode(&KEY)), None);
     }
 }

@@ -5,16 +5,15 @@ use std::path::Path;
 use crate::{
     cursor::{
         file::{CursorFile, read_slots},
-        lane::{Fate, LaneCursor, PlanMark},
-        slot::{SLOT_LEN, SLOTS, Slot, is_authentic},
+        lane::{FATES, Fate, LaneCursor, PlanMark},
+        slot::{
+            COUNTS_AT, CRC_AT, LANE_LEN, LANES_AT, RANGES_AT, REWOUND_AT, SLOT_LEN, SLOTS, Slot, is_authentic,
+        },
     },
     storage::{Access, Storage as _, crash::CrashStorage},
 };
 
 const KEY: [u8; 32] = [9; 32];
-const CRC_AT: usize = 4060;
-const LANES_AT: usize = 176;
-const LANE_LEN: usize = 1216;
 /// Bytes of one operation.
 const OPERATION: usize = 6;
 
@@ -42,7 +41,7 @@ pub fn cursor(data: &[u8]) {
     let file = disk.open(path, Access::Write).unwrap();
     let slots = read_slots(file.as_ref()).unwrap().slots;
     assert!(slots.is_sorted_by(|a, b| a.slot.generation >= b.slot.generation), "the newest first");
-    let oldest = slots.last().map(|found| found.at);
+    let oldest = slots.last().map(|found| (found.at, found.slot.generation));
     let Some((found, oldest)) = slots.into_iter().next().zip(oldest) else { return };
     let mut slot = found.slot;
     operate(&mut slot, rest);
@@ -50,8 +49,8 @@ pub fn cursor(data: &[u8]) {
     // Written as a consumer writes it, it is the newest that is read.
     slot.generation += 1;
     let mut cursor = CursorFile::opened(path.to_owned(), file.clone(), KEY.into(), found.at, oldest);
-    cursor.write(&disk, &slot).unwrap();
-    cursor.sync(&disk, &slot).unwrap();
+    cursor.write(&disk, &mut slot).unwrap();
+    cursor.sync(&disk, &mut slot).unwrap();
     assert!(file.len().unwrap() <= (SLOTS * SLOT_LEN) as u64);
     let read = read_slots(file.as_ref()).unwrap().slots;
     let newest = read.iter().find(|found| is_authentic(&found.bytes, &KEY)).unwrap();
@@ -67,12 +66,13 @@ fn mend(bytes: &mut [u8; SLOT_LEN], mode: u8) {
         for lane in 0..3 {
             let lane = &mut bytes[LANES_AT + lane * LANE_LEN..][..LANE_LEN];
             let at = |at: usize| u64::from_le_bytes(*lane[at..].first_chunk().unwrap());
-            let length = |n: usize| u32::from_le_bytes(*lane[64 + n * 8 + 4..].first_chunk().unwrap());
-            let ranges = usize::from(lane[56]).min(128);
+            let length = |n: usize| u32::from_le_bytes(*lane[RANGES_AT + n * 8 + 4..].first_chunk().unwrap());
+            let ranges = usize::from(lane[COUNTS_AT]).min(128);
             let taken =
                 (0..ranges).fold(at(8).wrapping_sub(at(0)), |sum, n| sum.wrapping_add(length(n).into()));
-            let others = (1..5).fold(0u64, |sum, n| sum.wrapping_add(at(16 + n * 8)));
-            lane[16..24].copy_from_slice(&taken.wrapping_sub(others).to_le_bytes());
+            let others = (1..FATES).fold(0u64, |sum, n| sum.wrapping_add(at(16 + n * 8)));
+            let counted = taken.wrapping_add(at(REWOUND_AT)).wrapping_sub(others);
+            lane[16..24].copy_from_slice(&counted.to_le_bytes());
         }
     }
     if mode & 1 != 0 {
@@ -100,14 +100,21 @@ fn operate(slot: &mut Slot, operations: &[u8]) {
         // Records have ordinals in `first..end`; the end is an agent's life away from overflowing.
         let start = lane.low.saturating_add_signed(above(1)).max(lane.first);
         let end = start + u64::from(operation[3]) + 1;
-        let fates = [Fate::Delivered, Fate::Skipped, Fate::DeadLettered, Fate::Dropped, Fate::Corrupt];
-        let fate = fates[usize::from(operation[0] & 7) % 5];
+        let fate = Fate::ALL[usize::from(operation[0] & 7 | operation[5] & 8) % FATES];
         let before = lane.clone();
         let far = lane.reach().max(end + 300);
         let pending = lane.pending(far);
         let new = match operation[0] >> 3 & 7 {
             0..4 => lane.acknowledge([(start, end), (end + u64::from(operation[4]), end + 300)], fate),
             4 => Ok(lane.give_up_below(start, fate)),
+            5 => {
+                let back = lane.low.saturating_sub(operation[3].into());
+                let again = lane.rewind(back);
+                assert_eq!(lane.low, back);
+                assert_eq!(lane.pending(far), pending + again);
+                sound(lane, lane);
+                continue;
+            }
             _ => {
                 let last = end - 1 + (u64::from(operation[5]) << 24);
                 let plan = PlanMark { first: start, last, count: operation[4].into(), generation: 1 };
@@ -122,16 +129,13 @@ fn operate(slot: &mut Slot, operations: &[u8]) {
     }
 }
 
-/// seen = delivered + skipped + dead-lettered + dropped + corrupt + pending, and the invariants of the module `lane`.
+/// seen + rewound = delivered + skipped + dead-lettered + dropped + corrupt + pending, and the invariants of the module `lane`.
 fn sound(before: &LaneCursor, lane: &LaneCursor) {
     assert!(lane.low >= before.low && lane.low >= lane.first, "the mark never moves back");
     assert!(lane.ranges.is_sorted_by(|a, b| a.1 < b.0), "ranges lie apart");
     assert!(lane.ranges.iter().all(|(start, end)| start < end && *start > lane.low));
     assert!(lane.plans.iter().all(|plan| plan.first <= plan.last));
     let tally = lane.tally();
-    let counted = [tally.delivered, tally.skipped, tally.dead_lettered, tally.dropped, tally.corrupt]
-        .iter()
-        .sum::<u64>();
     let end = lane.reach() + (1 << 17);
-    assert_eq!(end - lane.first, counted + lane.pending(end), "{lane:?}");
+    assert_eq!(end - lane.first + lane.rewound, tally.total() + lane.pending(end), "{lane:?}");
 }

@@ -92,8 +92,8 @@ fn sums(status: &Status) -> Vec<(String, [[u64; 7]; 3])> {
                     lane.delivered,
                     lane.skipped,
                     lane.dead_lettered,
-                    lane.dropped,
-                    lane.corrupt,
+                    lane.dropped(),
+                    lane.corrupt(),
                     lane.pending,
                 ]
             });

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, RwLock},
 };
@@ -10,14 +9,16 @@ use std::{
 use crate::{
     consumer::ConsumerState,
     cursor::file::{CursorFile, file_name},
+    cursor::lane::Fate,
     error::OpenError,
+    mutants::{Mutant, is_on},
     options::Options,
     scan::{Scan, make_durable},
     segment::encrypt::Masters,
-    shared::{CURSORS, Figures, LOCK, Lost, QUARANTINE, Shared},
+    shared::{CURSORS, Figures, LOCK, QUARANTINE, Shared},
     status::OpenReport,
-    storage::{Access, Environment, Storage, write_all_at},
-    survey::{Survey, lock_text},
+    storage::{Access, Environment, Storage, is_no_room},
+    survey::{Survey, name_lock},
     writer::{core::Core, names::Names, queue::Queue, room::Usage, segments::Previous},
 };
 
@@ -62,8 +63,8 @@ impl Decided {
             slot.key_id = key_id;
             let existing = places.map(|places| (storage.open(&path, Access::Write), places));
             let file = match existing {
-                Some((Ok(file), (newest, oldest))) if !resigned => {
-                    CursorFile::opened(path, file, key, newest, oldest)
+                Some((Ok(file), (newest, synced))) if !resigned => {
+                    CursorFile::opened(path, file, key, newest, synced)
                 }
                 _ => CursorFile::absent(path, key),
             };
@@ -79,16 +80,16 @@ impl Decided {
             tail: Mutex::new(self.tail),
             names: RwLock::default(),
             checkpoints: RwLock::default(),
-            consumers,
+            consumers: RwLock::new(consumers.into()),
             figures: Mutex::new(Figures::default()),
             env,
         });
-        for consumer in &shared.consumers {
+        for consumer in shared.consumers().iter() {
             let path = || cursor_dir.join(file_name(&consumer.name));
             consumer.rewrite(&shared).map_err(OpenError::io("writing the cursor", path()))?;
             consumer.sync(&shared).map_err(OpenError::io("syncing the cursor", path()))?;
         }
-        shared.count_lost(Lost::Missing, self.missing);
+        shared.count_lost(Fate::Missing, self.missing);
         usage.fixed = shared.fixed_bytes();
         let mut names = Names::new(1);
         restore_state(&self.scans, &shared, &mut names, self.next_segment.saturating_sub(1));
@@ -105,15 +106,9 @@ impl Decided {
             return Ok(());
         }
         let path = dir.join(LOCK);
-        let text = lock_text(&self.store_uuid);
-        let written = storage.open(&path, Access::Write).and_then(|file| {
-            write_all_at(file.as_ref(), text.as_bytes(), 0)?;
-            file.set_len(text.len() as u64)?;
-            file.sync_all()
-        });
-        match written {
+        match name_lock(storage, &path, &self.store_uuid) {
             // A full disk must not keep a WAL from opening; the headers say the same.
-            Err(e) if e.kind() == io::ErrorKind::StorageFull => Ok(()),
+            Err(e) if is_no_room(&e) => Ok(()),
             written => written.map_err(OpenError::io("writing", path)),
         }
     }
@@ -122,8 +117,11 @@ impl Decided {
     fn cut_last(&self, storage: &dyn Storage) -> Result<(), OpenError> {
         let (Some(segment), Some(scan)) = (self.segments.last(), self.scans.last()) else { return Ok(()) };
         let cut = storage.open(&segment.path, Access::Write).and_then(|file| {
-            if file.len()? > scan.end {
+            if file.len()? > scan.end && !is_on(Mutant::ForgetTornTail) {
                 file.set_len(scan.end)?;
+            }
+            if is_on(Mutant::BelieveUnsynced) {
+                return Ok(());
             }
             make_durable(file.as_ref(), &segment.header, scan)
         });

@@ -9,7 +9,7 @@ use crate::{
         slot::{Slot, is_authentic},
     },
     error::OpenError,
-    options::{LANES, MAX_CONSUMERS, Options},
+    options::{ConsumerOptions, LANES, MAX_CONSUMERS, Options, Start},
     scan::{Bounds, Depth, Scan, scan},
     segment::{
         encrypt::{Masters, SegmentCipher},
@@ -39,8 +39,9 @@ pub(super) struct Decided {
 /// A consumer, with the slot it begins with.
 pub(super) struct Known {
     pub(super) slot: Slot,
-    /// Where the newest and the oldest valid slot lie; `None`: there is no usable file, one is made.
-    pub(super) places: Option<(usize, usize)>,
+    /// Where the newest slot lies, and where and of which generation the one that is durable; `None`: there is no usable
+    /// file, one is made.
+    pub(super) places: Option<(usize, (usize, u64))>,
     pub(super) configured: bool,
 }
 
@@ -99,13 +100,15 @@ impl Decided {
             }
         }
         let oldest = segments.first().map_or(tail.lane_end, |segment| segment.header.lane_first);
-        for name in &options.consumers {
+        for ConsumerOptions { name, start, .. } in &options.consumers {
             if !consumers.iter().any(|known| known.slot.name == *name) {
                 let resets = u32::from(report.cursors_reset.contains(name));
                 if resets == 0 {
                     report.consumers_added.push(name.clone());
                 }
-                let lanes = oldest.map(LaneCursor::starting_at);
+                // One whose cursor was lost may have had anything still to deliver.
+                let first = if *start == Start::Now && resets == 0 { tail.lane_end } else { oldest };
+                let lanes = first.map(LaneCursor::starting_at);
                 let slot = Slot { store_uuid, name: name.clone(), resets, lanes, ..Slot::default() };
                 consumers.push(Known { slot, places: None, configured: true });
             }
@@ -114,11 +117,11 @@ impl Decided {
         let mut missing = 0;
         for Known { slot, .. } in &mut consumers {
             let lanes = slot.lanes.iter_mut().zip(oldest);
-            let lost: u64 = lanes.map(|(lane, oldest)| lane.give_up_below(oldest, Fate::Corrupt)).sum();
+            let lost: u64 = lanes.map(|(lane, oldest)| lane.give_up_below(oldest, Fate::Missing)).sum();
             report.lost_records = report.lost_records.max(lost);
             missing += lost;
         }
-        let order = |name: &str| options.consumers.iter().position(|other| other == name);
+        let order = |name: &str| options.consumers.iter().position(|other| other.name == name);
         consumers
             .sort_by_key(|known| (order(&known.slot.name).unwrap_or(usize::MAX), known.slot.name.clone()));
         let next_segment = kept.last().map_or(1, |(file, _, _)| file.number + 1);
@@ -213,7 +216,7 @@ fn read_cursors(
 ) -> Vec<Known> {
     let mut consumers = Vec::new();
     for entry in &found.cursors {
-        let configured = options.consumers.contains(&entry.consumer);
+        let configured = options.consumer(&entry.consumer).is_some();
         let valid = entry.found.slots.iter().find(|FoundSlot { slot, bytes, .. }| {
             let key = masters.cursor_key(slot.key_id, &slot.store_uuid);
             slot.store_uuid == *store_uuid
@@ -222,8 +225,10 @@ fn read_cursors(
         });
         match valid {
             Some(FoundSlot { at, slot, .. }) if consumers.len() < MAX_CONSUMERS => {
-                let oldest = entry.found.slots.last().map_or(*at, |found| found.at);
-                let places = (!entry.found.broken).then_some((*at, oldest));
+                let said = slot.synced_generation;
+                let synced = entry.found.slots.iter().find(|found| found.slot.generation == said);
+                let synced = synced.map_or((*at, slot.generation), |found| (found.at, said));
+                let places = (!entry.found.broken).then_some((*at, synced));
                 consumers.push(Known { slot: slot.clone(), places, configured });
             }
             Some(_) => quarantine.push((

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     cursor::slot::MAX_CONSUMER_NAME,
     error::OpenError,
-    options::{MAX_CONSUMERS, MIN_MAX_SIZE, OnWrongKey, Options, SyncPolicy},
+    options::{ConsumerOptions, MAX_CONSUMERS, MIN_MAX_SIZE, OnWrongKey, Options, SyncPolicy},
     segment::encrypt::Masters,
     shared::{CURSORS, LOCK, QUARANTINE, parent},
     status::OpenReport,
@@ -75,11 +75,11 @@ fn check(options: &Options) -> Result<(), OpenError> {
             options.consumers.len()
         ));
     }
-    for (at, name) in options.consumers.iter().enumerate() {
+    for (at, ConsumerOptions { name, .. }) in options.consumers.iter().enumerate() {
         if !(1..=MAX_CONSUMER_NAME).contains(&name.len()) {
             return refuse(format!("a consumer's name has 1 to {MAX_CONSUMER_NAME} bytes, {name:?} has not"));
         }
-        if options.consumers[..at].contains(name) {
+        if options.consumers[..at].iter().any(|other| other.name == *name) {
             return refuse(format!("two consumers are named {name:?}"));
         }
     }
@@ -137,7 +137,7 @@ fn start(core: &mut Core, report: &mut OpenReport) -> Result<(), OpenError> {
         match core.begin_segment() {
             Ok(()) => break,
             Err(Refusal::NoRoom { .. }) => {
-                report.full = !core.reclaim();
+                report.full = !core.reclaim() && !core.reclaim_retained();
                 if report.full {
                     break;
                 }

@@ -27,7 +27,11 @@ use super::{
     frame::{Kind, RECORD_HEADER_LEN},
     header::{HEADER_LEN, SegmentHeader},
 };
-use crate::{key::KeyRing, options::Encryption};
+use crate::{
+    key::KeyRing,
+    mutants::{Mutant, is_on},
+    options::Encryption,
+};
 
 /// Length of an AES-GCM tag, bytes.
 pub(crate) const TAG_LEN: usize = 16;
@@ -218,6 +222,7 @@ fn nonce(kind: Kind, index: u32) -> [u8; 12] {
         Kind::Seal => 2,
         Kind::State => 3,
     };
+    let index = if is_on(Mutant::ReuseNonce) { index & !1 } else { index };
     let mut out = [0; 12];
     out[..4].copy_from_slice(&domain.to_be_bytes());
     out[4..].copy_from_slice(&u64::from(index).to_be_bytes());

@@ -9,10 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use super::{Access, Entry, Environment, Storage, StoredFile};
@@ -44,17 +41,6 @@ impl Random {
     pub(crate) fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
-}
-
-/// Bytes for uuids and salts. The same ones in each process under a fuzzer, so that what it finds is found again.
-fn random_bytes(bytes: &mut [u8]) -> io::Result<()> {
-    if cfg!(fuzzing) {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let mut random = Random::new(NEXT.fetch_add(1, Ordering::Relaxed));
-        bytes.fill_with(|| random.next() as u8);
-        return Ok(());
-    }
-    getrandom::fill(bytes).map_err(|e| io::Error::other(e.to_string()))
 }
 
 /// Operations that can be told to fail.
@@ -102,6 +88,9 @@ struct Disk {
     fuse: Option<u64>,
     off: bool,
     operations: u64,
+    wall_ns: u64,
+    /// Where the random numbers of the surroundings go on.
+    drawn: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -196,8 +185,13 @@ impl Disk {
             && let Some(random) = &mut self.random
             && random.chance(self.fault_percent)
         {
-            let kinds = [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::Interrupted];
-            let kind = kinds[random.below(2) as usize];
+            let kinds = [
+                io::ErrorKind::Other,
+                io::ErrorKind::StorageFull,
+                io::ErrorKind::QuotaExceeded,
+                io::ErrorKind::ReadOnlyFilesystem,
+            ];
+            let kind = kinds[random.below(kinds.len() as u64) as usize];
             return Err(kind.into());
         }
         Ok(())
@@ -209,9 +203,35 @@ impl CrashStorage {
         Self(Arc::default())
     }
 
-    /// Surroundings with this file system; the clock stands.
+    /// Surroundings with this file system. The wall clock stands but for `pass`; what is drawn at random is the same in
+    /// every run.
     pub(crate) fn environment(&self) -> Environment {
-        Environment { storage: Arc::new(self.clone()), wall_ns: || 1, random: random_bytes }
+        let (clock, source) = (self.clone(), self.clone());
+        Environment {
+            storage: Arc::new(self.clone()),
+            wall_ns: Arc::new(move || clock.disk().wall_ns),
+            random: Arc::new(move |bytes| {
+                let mut disk = source.disk();
+                let mut random = Random::new(disk.drawn);
+                bytes.fill_with(|| random.next() as u8);
+                disk.drawn = random.next();
+                Ok(())
+            }),
+        }
+    }
+
+    /// What is drawn at random goes on from here.
+    pub(crate) fn draw_from(&self, seed: u64) {
+        self.disk().drawn = seed;
+    }
+
+    pub(crate) fn wall_ns(&self) -> u64 {
+        self.disk().wall_ns
+    }
+
+    /// The wall clock goes on.
+    pub(crate) fn pass(&self, time: std::time::Duration) {
+        self.disk().wall_ns += time.as_nanos() as u64;
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -319,6 +339,7 @@ impl CrashStorage {
     pub(crate) fn fork(&self) -> Self {
         let disk = self.disk();
         let copy = Self::new();
+        copy.draw_from(disk.drawn);
         for (path, inode) in &disk.names {
             copy.put(path, disk.inodes[*inode].content.clone());
         }

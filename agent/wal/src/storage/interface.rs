@@ -11,9 +11,9 @@ use std::{
 pub(crate) struct Environment {
     pub(crate) storage: Arc<dyn Storage>,
     /// Nanoseconds since the epoch; information only, never order.
-    pub(crate) wall_ns: fn() -> u64,
+    pub(crate) wall_ns: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Fills with random bytes.
-    pub(crate) random: fn(&mut [u8]) -> io::Result<()>,
+    pub(crate) random: Arc<dyn Fn(&mut [u8]) -> io::Result<()> + Send + Sync>,
 }
 
 /// How a file is opened.

@@ -21,11 +21,11 @@ const LOCK_ATTEMPTS: usize = 5;
 pub(crate) fn environment() -> Environment {
     Environment {
         storage: Arc::new(RealStorage),
-        wall_ns: || {
+        wall_ns: Arc::new(|| {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-        },
-        random: |bytes| getrandom::fill(bytes).map_err(|e| io::Error::other(e.to_string())),
+        }),
+        random: Arc::new(|bytes| getrandom::fill(bytes).map_err(|e| io::Error::other(e.to_string()))),
     }
 }
 

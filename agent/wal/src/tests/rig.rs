@@ -28,7 +28,7 @@ pub(crate) fn options() -> Options {
     let mut options = Options::new(Encryption::Aes256Gcm(ring()));
     options.max_size = crate::MIN_MAX_SIZE;
     options.zstd_level = 0;
-    options.consumers = vec!["a".to_owned(), "b".to_owned()];
+    options.consumers = vec!["a".into(), "b".into()];
     options
 }
 
@@ -91,7 +91,7 @@ impl Rig {
 
     pub(crate) fn consumer(&self, name: &str) -> Consumer {
         let shared = self.core.shared.clone();
-        let state = shared.consumers.iter().find(|state| state.name == name).unwrap().clone();
+        let state = shared.consumers().iter().find(|state| state.name == name).unwrap().clone();
         Consumer::new(shared, state)
     }
 

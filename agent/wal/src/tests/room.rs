@@ -60,10 +60,10 @@ fn drop_newest_is_told_no_and_goes_on_when_there_is_room() {
     error.unwrap();
     let status = rig.status();
     assert!(
-        status.consumers[1].total().dropped > 0 && status.consumers[0].total().dropped == 0,
+        status.consumers[1].total().dropped() > 0 && status.consumers[0].total().dropped() == 0,
         "{status:?}"
     );
-    assert_eq!(status.losses.dropped_for_lag, status.consumers[1].total().dropped);
+    assert_eq!(status.losses.dropped_for_lag, status.consumers[1].total().dropped());
     drain(&mut rig, "b");
     assert!(fill(&mut rig) > count / 2);
 }
@@ -113,11 +113,11 @@ fn drop_oldest_moves_every_cursor_and_counts() {
     let status = rig.status();
     for consumer in &status.consumers {
         let total = consumer.total();
-        assert!(total.dropped > 0 && total.dropped < count / 2, "{total:?}");
+        assert!(total.dropped() > 0 && total.dropped() < count / 2, "{total:?}");
         assert_eq!(total.seen, count + 1);
     }
     assert_eq!(rig.read("a", 0).last().unwrap().id, newest);
-    assert_eq!(status.losses.dropped_for_space, 2 * status.consumers[0].total().dropped);
+    assert_eq!(status.losses.dropped_for_space, 2 * status.consumers[0].total().dropped());
     // The count is durable before the records are gone: vector#25570.
     // https://github.com/vectordotdev/vector/issues/25570
     let disk = rig.disk.clone();
@@ -125,8 +125,8 @@ fn drop_oldest_moves_every_cursor_and_counts() {
     drop(rig);
     let rig = Rig::open(&disk, options()).unwrap();
     let total = rig.status().consumers[0].total();
-    assert_eq!((total.seen, total.corrupt), (count + 1, 0), "{total:?}");
-    assert!(total.dropped > 0);
+    assert_eq!((total.seen, total.corrupt()), (count + 1, 0), "{total:?}");
+    assert!(total.dropped() > 0);
     assert!(!rig.report.is_damaged(), "{:?}", rig.report);
 }
 
@@ -237,7 +237,7 @@ fn without_any_consumer_records_are_kept_until_space_is_short() {
     let count = fill(&mut rig);
     rig.try_append(with(WhenFull::DropOldest)).unwrap().unwrap();
     let disk = rig.close();
-    let rig = Rig::open(&disk, Options { consumers: vec!["late".to_owned()], ..alone }).unwrap();
+    let rig = Rig::open(&disk, Options { consumers: vec!["late".into()], ..alone }).unwrap();
     let read = rig.read("late", 0).len() as u64;
     assert!(read > count / 2 && read <= count, "{read} of {count}");
     assert_eq!(rig.report.consumers_added, ["late"]);
@@ -258,7 +258,7 @@ fn cursors_are_synced_before_segments_go_under_every_policy() {
         disk.power_loss(&mut crate::storage::crash::Random::new(11));
         let rig = Rig::open(&disk, Options { sync, ..options() }).unwrap();
         let total = rig.status().consumers[0].total();
-        assert_eq!(total.corrupt, 0, "{sync:?} {total:?}");
+        assert_eq!(total.corrupt(), 0, "{sync:?} {total:?}");
         assert!(disk.paths().contains(&Path::new("/wal/cursors/a.cursor").to_owned()));
     }
 }

@@ -86,7 +86,8 @@ impl Core {
         if active.filled - active.tail < ahead / 2 && active.filled < target_len {
             let to = (active.tail + ahead).min(target_len).max(active.filled);
             let growth = to - active.filled;
-            if self.usage.fits(growth, &shared) {
+            if self.usage.fits(growth, &shared) || self.reclaim_retained() {
+                let Some(active) = &mut self.active else { return };
                 let from = active.filled;
                 match write_zeros(active.open.file.as_ref(), from, to) {
                     Ok(()) => {

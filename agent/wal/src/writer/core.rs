@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     error::{AppendError, CloseError},
+    mutants::{Mutant, is_on},
     options::{LANES, SyncPolicy},
     record::{Prepared, RecordId, WhenFull},
     segment::{
@@ -126,7 +127,7 @@ impl Core {
 
     /// Does all there is to do.
     pub(crate) fn run(&mut self, appends: Vec<Pending>, reclaim: bool, now: Instant) {
-        if reclaim || !self.parked.is_empty() {
+        if reclaim || !self.parked.is_empty() || self.retention_left() == Some(Duration::ZERO) {
             self.reclaim();
         }
         let parked = std::mem::take(&mut self.parked);
@@ -160,7 +161,9 @@ impl Core {
             _ => None,
         });
         let retry = (self.parked_on_disk && !self.parked.is_empty()).then(|| now + DISK_RETRY);
-        parked.chain(retry).chain(self.sync_due).chain(self.cursors_due).min()
+        // Not at once again where a segment could not be deleted.
+        let retained = self.retention_left().map(|left| now + left.max(DISK_RETRY));
+        parked.chain(retry).chain(self.sync_due).chain(self.cursors_due).chain(retained).min()
     }
 
     /// Places and frames one record, or answers it with a refusal, or parks it.
@@ -279,14 +282,15 @@ impl Core {
             return;
         }
         match self.shared.options.sync {
-            SyncPolicy::Always => self.sync_now(),
+            SyncPolicy::Always => {
+                if is_on(Mutant::AnswerBeforeSync) {
+                    self.answer_unseen();
+                }
+                self.sync_now();
+            }
             SyncPolicy::Never => self.publish(),
             SyncPolicy::Interval { every, bytes } => {
-                let mut unseen = std::mem::take(&mut self.unseen);
-                for framed in &mut unseen {
-                    self.answer(&mut framed.pending, Ok(framed.id));
-                }
-                self.unseen = unseen;
+                self.answer_unseen();
                 if self.unsynced_bytes >= bytes {
                     self.sync_now();
                 } else if self.sync_due.is_none() {
@@ -294,6 +298,14 @@ impl Core {
                 }
             }
         }
+    }
+
+    fn answer_unseen(&mut self) {
+        let mut unseen = std::mem::take(&mut self.unseen);
+        for framed in &mut unseen {
+            self.answer(&mut framed.pending, Ok(framed.id));
+        }
+        self.unseen = unseen;
     }
 
     /// Writes the buffer. When that fails, what is not visible goes to another segment.
@@ -365,7 +377,7 @@ impl Core {
         for framed in &mut unseen {
             self.answer(&mut framed.pending, Ok(framed.id));
         }
-        for consumer in &self.shared.consumers {
+        for consumer in self.shared.consumers().iter() {
             consumer.wake();
         }
         unseen.clear();
@@ -417,7 +429,7 @@ impl Core {
             sealed = Err(failed(action, kind.into()));
         }
         let synced = self.sync_cursors();
-        for consumer in &self.shared.consumers {
+        for consumer in self.shared.consumers().iter() {
             consumer.close();
         }
         sealed?;

@@ -54,7 +54,9 @@ impl Core {
                     if let Refusal::Io { action, cause } = &refusal {
                         self.note_error(action, cause);
                     }
-                    let hopeless = matches!(refusal, Refusal::NoRoom { .. }) && !self.reclaim();
+                    let hopeless = matches!(refusal, Refusal::NoRoom { .. })
+                        && !self.reclaim()
+                        && !self.reclaim_retained();
                     last = refusal;
                     if hopeless {
                         break;

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::core::Core;
 use crate::{
     error::{AppendError, CloseError},
     record::{Prepared, RecordId},
@@ -47,6 +48,9 @@ impl Drop for Pending {
     }
 }
 
+/// Something to be done by the writer, between commits.
+pub(crate) type Task = Box<dyn FnOnce(&mut Core) + Send>;
+
 type Closed = Box<dyn FnOnce(Result<(), CloseError>) + Send>;
 
 /// What the writer finds when it looks.
@@ -57,12 +61,17 @@ pub(crate) struct Work {
     pub(crate) reclaim: bool,
     /// A cursor was written and is not synced.
     pub(crate) cursor_dirty: bool,
+    pub(crate) tasks: Vec<Task>,
     pub(crate) close: Option<Closed>,
 }
 
 impl Work {
     fn is_empty(&self) -> bool {
-        self.appends.is_empty() && !self.reclaim && !self.cursor_dirty && self.close.is_none()
+        self.appends.is_empty()
+            && !self.reclaim
+            && !self.cursor_dirty
+            && self.tasks.is_empty()
+            && self.close.is_none()
     }
 }
 
@@ -120,6 +129,15 @@ impl Queue {
         let mut state = lock(&self.state);
         if !state.work.cursor_dirty {
             state.work.cursor_dirty = true;
+            self.ready.notify_one();
+        }
+    }
+
+    /// Has the writer do something after what was appended before; dropped undone when the WAL is closed.
+    pub(crate) fn task(&self, task: Task) {
+        let mut state = lock(&self.state);
+        if !state.closed {
+            state.work.tasks.push(task);
             self.ready.notify_one();
         }
     }

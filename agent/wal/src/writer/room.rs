@@ -5,13 +5,15 @@
 //! consumer has passed the oldest segment, those that have not lose it; then the append's own policy. Acknowledging
 //! and deleting need no room: cursors are preallocated.
 
-use std::{io, path::PathBuf, sync::Arc, sync::atomic::Ordering};
+use std::{io, path::PathBuf, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use super::core::{Core, Refusal};
 use crate::{
+    cursor::lane::Fate,
+    mutants::{Mutant, is_on},
     options::SyncPolicy,
     record::{Prepared, WhenFull},
-    shared::{Lost, QUARANTINE, Segment, Shared, lock},
+    shared::{QUARANTINE, Segment, Shared, lock},
 };
 
 /// Bytes in use.
@@ -69,7 +71,7 @@ impl Core {
 
     /// Gives back the least that can be spared; `false` when nothing can.
     fn make_room(&mut self, when_full: WhenFull) -> bool {
-        if self.reclaim() || self.remove_leftovers() {
+        if self.reclaim() || self.remove_leftovers() || self.reclaim_retained() {
             return true;
         }
         if let Some(spare) = self.spare.take() {
@@ -83,14 +85,15 @@ impl Core {
             return true;
         }
         let Some(oldest) = self.droppable() else { return false };
-        let configured = || self.shared.consumers.iter().filter(|consumer| consumer.configured);
+        let consumers = self.shared.consumers();
+        let configured = || consumers.iter().filter(|consumer| consumer.configured);
         let holds = |consumer: &crate::consumer::ConsumerState| !consumer.has_passed(&oldest);
-        if configured().next().is_none() && self.shared.consumers.iter().any(|c| holds(c))
+        if configured().next().is_none() && consumers.iter().any(|c| holds(c))
             || configured().any(|consumer| !holds(consumer))
         {
-            return self.give_up(&oldest, Lost::Lag);
+            return self.give_up(&oldest, Fate::DroppedForLag);
         }
-        when_full == WhenFull::DropOldest && self.give_up(&oldest, Lost::Space)
+        when_full == WhenFull::DropOldest && self.give_up(&oldest, Fate::DroppedForSpace)
     }
 
     /// The oldest segment, if it may go: the last one holds names and checkpoints.
@@ -100,10 +103,10 @@ impl Core {
     }
 
     /// Moves every cursor past a segment, durably, counting what is lost, and unlinks it.
-    fn give_up(&mut self, segment: &Arc<Segment>, why: Lost) -> bool {
+    fn give_up(&mut self, segment: &Arc<Segment>, why: Fate) -> bool {
         let ends = segment.visible().lane_end;
-        for consumer in self.shared.consumers.clone() {
-            match consumer.give_up_below(ends, &self.shared, why.fate()) {
+        for consumer in self.shared.consumers().iter() {
+            match consumer.give_up_below(ends, &self.shared, why) {
                 Ok(lost) => self.shared.count_lost(why, lost),
                 Err(cause) => {
                     self.note_error("writing a cursor", &cause);
@@ -114,58 +117,81 @@ impl Core {
         self.sync_cursors() && self.unlink(segment)
     }
 
-    /// A consumer that lags alone, by more than its limit, loses its oldest.
+    /// A consumer that lags alone, by more than its limit, loses its oldest, though another may hold the same segments.
     pub(crate) fn enforce_max_lag(&mut self) {
-        let limit = self.shared.options.effective_max_lag();
-        loop {
-            let Some(oldest) = self.droppable() else { return };
-            let configured: Vec<_> =
-                self.shared.consumers.iter().filter(|consumer| consumer.configured).cloned().collect();
-            let lags = |consumer: &crate::consumer::ConsumerState| consumer.lag_bytes(&self.shared) > limit;
-            let alone = configured.iter().any(|consumer| !lags(consumer));
-            let Some(laggard) =
-                configured.iter().find(|consumer| alone && lags(consumer) && !consumer.has_passed(&oldest))
-            else {
-                return;
-            };
-            match laggard.give_up_below(oldest.visible().lane_end, &self.shared, Lost::Lag.fate()) {
-                Ok(lost) => self.shared.count_lost(Lost::Lag, lost),
-                Err(cause) => return self.note_error("writing a cursor", &cause),
+        let shared = self.shared.clone();
+        let consumers = shared.consumers();
+        let configured = || consumers.iter().filter(|consumer| consumer.configured);
+        let lags = |consumer: &crate::consumer::ConsumerState| {
+            consumer.lag_bytes(&shared) > shared.options.effective_max_lag(&consumer.name)
+        };
+        if configured().all(|consumer| lags(consumer)) {
+            return;
+        }
+        let segments = shared.segments();
+        let Some((_last, droppable)) = segments.split_last() else { return };
+        for laggard in configured().filter(|consumer| lags(consumer)) {
+            for segment in droppable.iter().filter(|segment| !laggard.has_passed(segment)) {
+                match laggard.give_up_below(segment.visible().lane_end, &shared, Fate::DroppedForLag) {
+                    Ok(lost) => shared.count_lost(Fate::DroppedForLag, lost),
+                    Err(cause) => return self.note_error("writing a cursor", &cause),
+                }
+                if !lags(laggard) {
+                    break;
+                }
             }
-            // Another may hold it still: it stays, and the laggard's lag is shorter all the same.
-            self.reclaim();
         }
     }
 
-    /// Unlinks what everybody has durably passed. `true` if that was anything.
+    /// Unlinks what everybody has durably passed and nothing keeps any longer. `true` if that was anything.
     pub(crate) fn reclaim(&mut self) -> bool {
         let mut any = false;
-        while let Some(oldest) = self.droppable() {
-            let consumers = &self.shared.consumers;
-            if consumers.is_empty() || !consumers.iter().all(|consumer| consumer.has_passed(&oldest)) {
-                break;
-            }
-            let durable = consumers.iter().all(|consumer| consumer.has_durably_passed(&oldest));
-            if !durable && !self.sync_cursors() {
-                break;
-            }
-            if !self.shared.consumers.iter().all(|consumer| consumer.has_durably_passed(&oldest)) {
-                break;
-            }
-            let gone = if oldest.damaged.load(Ordering::Relaxed) {
-                self.quarantine(&oldest)
-            } else {
-                self.unlink(&oldest)
-            };
-            if !gone {
-                break;
-            }
+        while self.retention_left().is_none_or(|left| left.is_zero()) && self.reclaim_oldest() {
             any = true;
         }
-        if any {
+        any
+    }
+
+    /// Unlinks the oldest segment if everybody has passed it, though it is still to be kept for rewinding.
+    pub(crate) fn reclaim_retained(&mut self) -> bool {
+        !self.shared.options.retain.is_zero() && self.reclaim_oldest()
+    }
+
+    /// How long the oldest segment is still to be kept though everybody has passed it; `None` without retention, or while
+    /// somebody needs it.
+    pub(crate) fn retention_left(&self) -> Option<Duration> {
+        let retain = self.shared.options.retain;
+        if retain.is_zero() {
+            return None;
+        }
+        let oldest = self.droppable()?;
+        let next = self.shared.segment_after(oldest.header.segment)?;
+        let consumers = self.shared.consumers();
+        if consumers.is_empty() || !consumers.iter().all(|consumer| consumer.has_passed(&oldest)) {
+            return None;
+        }
+        // It was written until the next one was begun.
+        let age = (self.shared.env.wall_ns)().saturating_sub(next.header.created_ns);
+        Some(retain.saturating_sub(Duration::from_nanos(age)))
+    }
+
+    /// Unlinks the oldest segment if everybody has durably passed it.
+    fn reclaim_oldest(&mut self) -> bool {
+        let Some(oldest) = self.droppable() else { return false };
+        let consumers = self.shared.consumers();
+        if consumers.is_empty() || !consumers.iter().all(|consumer| consumer.has_passed(&oldest)) {
+            return false;
+        }
+        let durably = || consumers.iter().all(|consumer| consumer.has_durably_passed(&oldest));
+        if !is_on(Mutant::UnlinkBeforeCursor) && !durably() && !(self.sync_cursors() && durably()) {
+            return false;
+        }
+        let damaged = oldest.damaged.load(Ordering::Relaxed);
+        let gone = if damaged { self.quarantine(&oldest) } else { self.unlink(&oldest) };
+        if gone {
             self.show_usage();
         }
-        any
+        gone
     }
 
     /// Removes what is of no use; `true` if any of it went.
@@ -229,7 +255,7 @@ impl Core {
     /// Makes every cursor durable; `false` when one can't be. Under `never` the WAL first: no cursor is durable beyond
     /// what it counts.
     pub(crate) fn sync_cursors(&mut self) -> bool {
-        let dirty = self.shared.consumers.iter().any(|consumer| consumer.is_dirty());
+        let dirty = self.shared.consumers().iter().any(|consumer| consumer.is_dirty());
         if !dirty {
             return true;
         }
@@ -241,7 +267,7 @@ impl Core {
             self.fail_over("syncing a segment", cause);
         }
         let mut all = true;
-        for consumer in self.shared.consumers.clone() {
+        for consumer in self.shared.consumers().iter() {
             if let Err(cause) = consumer.sync(&self.shared) {
                 self.note_error("syncing a cursor", &cause);
                 all = false;

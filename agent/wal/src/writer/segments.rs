@@ -17,6 +17,7 @@ use super::{
     failing::ATTEMPTS,
 };
 use crate::{
+    mutants::{Mutant, is_on},
     options::{LANES, MAX_NAMES},
     record::{Lane, Prepared},
     segment::{
@@ -109,7 +110,9 @@ impl Core {
         write_all_at(spare.file.as_ref(), bytes, 0).map_err(Refusal::io("writing a segment's head"))?;
         timed_sync(spare.file.as_ref(), &self.shared).map_err(Refusal::io("syncing a segment's head"))?;
         storage.rename(&spare.path, path).map_err(Refusal::io("naming a segment"))?;
-        storage.sync_dir(&self.shared.dir).map_err(Refusal::io("syncing the directory of"))?;
+        if !is_on(Mutant::SkipDirectorySync) {
+            storage.sync_dir(&self.shared.dir).map_err(Refusal::io("syncing the directory of"))?;
+        }
         let Some(active) = &mut self.active else { return Ok(()) };
         active.tail = bytes.len() as u64;
         active.synced = active.next_index;

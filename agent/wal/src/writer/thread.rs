@@ -28,7 +28,7 @@ impl Drop for Gone {
     fn drop(&mut self) {
         self.0.queue.abandon();
         // Without the lock no cursor may be written.
-        for consumer in &self.0.consumers {
+        for consumer in self.0.consumers().iter() {
             consumer.close();
         }
     }
@@ -42,6 +42,9 @@ fn run(mut core: Core, held: Box<dyn Send + Sync>) {
         let now = Instant::now();
         core.note(&work, now);
         core.run(std::mem::take(&mut work.appends), work.reclaim, now);
+        for task in work.tasks {
+            task(&mut core);
+        }
         if let Some(done) = work.close {
             let result = core.close();
             drop(core);

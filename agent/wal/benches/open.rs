@@ -67,7 +67,7 @@ fn options() -> Options {
     options.sync = SyncPolicy::Never;
     options.zstd_level = 0;
     options.max_size = 12 * GIB;
-    options.consumers = CONSUMERS.map(str::to_owned).to_vec();
+    options.consumers = CONSUMERS.map(Into::into).to_vec();
     options
 }
 

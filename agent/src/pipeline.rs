@@ -23,7 +23,7 @@ use std::{
 
 use whimbrel_otlp::{Resource, write::Attributes};
 use whimbrel_plugin_host::{Host, HostOptions};
-use whimbrel_wal::{OpenError, OpenReport, Options, SyncPolicy, Wal};
+use whimbrel_wal::{ConsumerOptions, OpenError, OpenReport, Options, Start, SyncPolicy, Wal};
 
 use crate::{
     admin,
@@ -58,6 +58,9 @@ pub enum StartError {
     /// The key cannot be had.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// Reading the keys broke off.
+    #[error("reading the keys: {0}")]
+    KeysTask(tokio::task::JoinError),
     /// The WAL, or that of the dead letters, cannot be opened.
     #[error(transparent)]
     Wal(#[from] OpenError),
@@ -143,7 +146,13 @@ impl Pipeline {
         let places = Places::of(&config.data_dir);
         make_private(&config.data_dir)?;
 
-        let keys = keys::read(&config.wal.encryption, &config.data_dir, &places.wal)?;
+        let keys = {
+            let (encryption, data_dir) = (config.wal.encryption.clone(), config.data_dir.clone());
+            let wal_dir = places.wal.clone();
+            // A command may take its time.
+            let read = move || keys::read(&encryption, &data_dir, &wal_dir);
+            tokio::task::spawn_blocking(read).await.map_err(StartError::KeysTask)??
+        };
         if keys.created {
             tracing::info!(key = %key_place(&config.wal), "first start: made a key for the WAL; keep a copy of it elsewhere");
         }
@@ -194,11 +203,16 @@ impl Pipeline {
             collectors: collectors.clone(),
             receivers,
             exporters,
+            retain: config.wal.retain,
             dead_letters: dead_letters.clone(),
         });
         let (reload, reloader) = Reloader::start(read, config.clone(), collectors, configuration);
-        let control = admin::control(&config.control_socket, overview.clone(), reload.clone())
-            .map_err(|source| StartError::Control { path: config.control_socket.clone(), source })?;
+        let exchange = keys::Exchange::new(config.wal.encryption.clone(), wal.clone(), dead_letters.clone());
+        let control = admin::control(
+            &config.control_socket,
+            admin::Behind { overview: overview.clone(), reload: reload.clone(), keys: Arc::new(exchange) },
+        )
+        .map_err(|source| StartError::Control { path: config.control_socket.clone(), source })?;
         let health = match config.health {
             Some(address) => Some(
                 admin::health(address, overview.clone())
@@ -268,8 +282,7 @@ fn make_private(data_dir: &Path) -> Result<(), StartError> {
 
 fn key_place(wal: &config::Wal) -> String {
     match &wal.encryption {
-        config::Encryption::KeyFile { path, .. } => path.display().to_string(),
-        config::Encryption::KeyEnv { variable, .. } => format!("${variable}"),
+        config::Encryption::Aes256Gcm(places) => places.current.to_string(),
         config::Encryption::None => "none".to_owned(),
     }
 }
@@ -288,14 +301,25 @@ fn wal_options(config: &Config, encryption: whimbrel_wal::Encryption) -> Options
     options.max_size = wal.max_size;
     options.zstd_level = wal.zstd_level;
     options.on_wrong_key = match &wal.encryption {
-        config::Encryption::KeyFile { on_wrong_key, .. }
-        | config::Encryption::KeyEnv { on_wrong_key, .. } => match on_wrong_key {
+        config::Encryption::Aes256Gcm(places) => match places.on_wrong_key {
             config::OnWrongKey::Refuse => whimbrel_wal::OnWrongKey::Refuse,
             config::OnWrongKey::SetAside => whimbrel_wal::OnWrongKey::SetAside,
         },
         config::Encryption::None => whimbrel_wal::OnWrongKey::Refuse,
     };
-    options.consumers = config.exporters.iter().map(|e| e.name.as_str().into()).collect();
+    options.retain = wal.retain;
+    options.consumers = config
+        .exporters
+        .iter()
+        .map(|exporter| ConsumerOptions {
+            name: exporter.name.clone(),
+            max_lag: exporter.max_lag,
+            start: match exporter.from {
+                config::Beginning::Oldest => Start::Oldest,
+                config::Beginning::Now => Start::Now,
+            },
+        })
+        .collect();
     options
 }
 

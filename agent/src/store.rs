@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 use whimbrel_otlp::{PartError, Resource, Signal, WalkError};
-use whimbrel_wal::{AppendError, Lane, NewRecord, ReadError, StoredRecord, Wal, WhenFull};
+use whimbrel_wal::{AppendError, ForgetError, Lane, NewRecord, ReadError, StoredRecord, Wal, WhenFull};
 
 use crate::{
     clock::{self, Clock},
@@ -262,5 +262,13 @@ impl Store {
     /// Sizes, counts and losses of the WAL.
     pub fn status(&self) -> whimbrel_wal::Status {
         self.wal.status()
+    }
+
+    /// Forgets a consumer that is not configured, with all that waits for it. Blocks while files are removed.
+    ///
+    /// # Errors
+    /// [`ForgetError`].
+    pub fn forget(&self, consumer: &str) -> Result<(), ForgetError> {
+        self.wal.forget(consumer)
     }
 }

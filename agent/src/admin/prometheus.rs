@@ -242,7 +242,9 @@ fn of_exporters(status: &AgentStatus) -> Vec<Family> {
         Family::counter("exporter_rejected_items", "Of those, what the receiver did not keep.");
     let mut bytes = Family::counter("exporter_sent_bytes", "Bodies of accepted requests, as they travelled.");
     let mut in_flight = Family::gauge("exporter_requests_in_flight", "Put together and not yet settled.");
+    let mut paused = Family::gauge("exporter_paused", "1 while an operator has it paused.");
     for exporter in &status.exporters {
+        paused.add(&[("exporter", exporter.name.as_str())], u64::from(exporter.is_paused()));
         for lane in &exporter.lanes {
             let labels = [("exporter", exporter.name.as_str()), ("signal", lane.signal)];
             items.add(&labels, lane.delivered.items);
@@ -260,5 +262,5 @@ fn of_exporters(status: &AgentStatus) -> Vec<Family> {
             }
         }
     }
-    vec![requests, items, rejected, bytes, in_flight]
+    vec![requests, items, rejected, bytes, in_flight, paused]
 }

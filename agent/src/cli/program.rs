@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, error::ErrorKind};
 use super::{
     check, config, demo,
     exit::{Exit, Failure, Outcome},
-    plugin, print, reload, run, status, wal,
+    exporter, key, plugin, print, reload, run, status, wal,
 };
 use crate::config::Problems;
 
@@ -26,6 +26,9 @@ Examples:
   whimbrel status                        what the running agent does
   whimbrel reload                        apply what changed in the configuration
   whimbrel wal verify                    whether the data on disk is whole
+  whimbrel key rotate                    encrypt with a new key from now on
+  whimbrel exporter rewind NAME --since 2h
+                                         send what was delivered again, as far as wal.retain keeps it
 
 Environment:
   WHIMBREL_CONFIG                        what -c would name
@@ -65,6 +68,12 @@ enum Command {
     /// Look at the write-ahead log, the durable buffer on disk
     #[command(subcommand, arg_required_else_help = true)]
     Wal(wal::Command),
+    /// Make, list, exchange and retire the keys that the write-ahead log is encrypted with
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(key::Command),
+    /// Look at the running agent's exporters; pause, resume and rewind them
+    #[command(subcommand, arg_required_else_help = true)]
+    Exporter(exporter::Command),
     /// Ask the running agent what it does
     Status(status::Args),
     /// Have the running agent read its configuration again, and apply what differs of the collectors
@@ -89,6 +98,8 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Outcome {
         Command::Config(command) => config::run(&command),
         Command::Plugin(command) => plugin::run(&command),
         Command::Wal(command) => wal::run(&command),
+        Command::Key(command) => key::run(&command),
+        Command::Exporter(command) => exporter::run(&command),
         Command::Status(args) => status::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Demo(args) => demo::run(&args),
@@ -160,6 +171,17 @@ mod tests {
             "whimbrel wal status --json",
             "whimbrel wal verify -c a.yaml",
             "whimbrel wal record --from collectors/host --signal metrics",
+            "whimbrel key generate --out wal.key",
+            "whimbrel key list -c a.yaml --json",
+            "whimbrel key rotate --socket /run/x.sock",
+            "whimbrel key retire 1a2b3c4d",
+            "whimbrel wal forget backend --yes --json",
+            "whimbrel exporter status",
+            "whimbrel exporter status backend --json",
+            "whimbrel exporter pause backend",
+            "whimbrel exporter resume backend --socket /run/x.sock",
+            "whimbrel exporter rewind backend --since 2h",
+            "whimbrel exporter rewind backend --oldest",
             "whimbrel plugin inspect a.wasm --json",
             "whimbrel plugin run a.wasm",
             "whimbrel status --json",
@@ -172,11 +194,21 @@ mod tests {
 
     #[test]
     fn commands_of_later_versions_are_not_offered() {
-        for line in
-            ["whimbrel top", "whimbrel tap", "whimbrel wal repair", "whimbrel key rotate", "whimbrel help"]
-        {
+        for line in ["whimbrel top", "whimbrel tap", "whimbrel wal repair", "whimbrel help"] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSubcommand, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_rewinding_must_say_how_far_and_once() {
+        for line in [
+            "whimbrel exporter rewind backend",
+            "whimbrel exporter rewind backend --oldest --since 2h",
+            "whimbrel exporter rewind backend --since yesterday",
+            "whimbrel exporter rewind --oldest",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
         }
     }
 

@@ -196,6 +196,13 @@ fn problems(status: &Value) -> Vec<String> {
         }
     }
     for exporter in words::list(&status["exporters"]) {
+        if exporter["state"]["state"] == "paused" {
+            let name = words::plain(&exporter["name"]);
+            let since = words::moment_ms(exporter["state"]["since_unix_ms"].as_u64());
+            problems.push(format!(
+                "exporter {name}: paused since {since}, until `whimbrel exporter resume {name}` or a restart of the agent"
+            ));
+        }
         for lane in words::list(&exporter["lanes"]) {
             if let Some(reason) = lane["state"]["reason"].as_str() {
                 problems.push(format!(

@@ -7,7 +7,7 @@ use whimbrel_wal::{Inspection, VerifyReport};
 
 use super::{
     exit::{Exit, Outcome},
-    print, record,
+    forget, print, record,
     source::Source,
     words,
 };
@@ -20,6 +20,8 @@ pub(super) enum Command {
     Status(Args),
     /// Read everything and say what is damaged or missing; exits with 3 if anything is. Changes nothing
     Verify(Args),
+    /// Let go of what waits for an exporter that left the configuration
+    Forget(forget::Args),
     /// The newest stored record of the running agent: its bytes, beside what they say
     Record(record::Args),
 }
@@ -39,6 +41,7 @@ pub(super) fn run(command: &Command) -> Outcome {
     match command {
         Command::Status(args) => status(args),
         Command::Verify(args) => verify(args),
+        Command::Forget(args) => forget::run(args),
         Command::Record(args) => record::run(args),
     }
 }

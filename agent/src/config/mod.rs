@@ -22,6 +22,8 @@
 mod receivers;
 mod types;
 
+mod encryption;
+
 mod load;
 
 mod environment;
@@ -44,6 +46,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+pub use encryption::*;
 pub use environment::{Environment, FixedEnvironment, ProcessEnvironment};
 pub use gather::{Given, Sources};
 pub use load::{Loaded, load};
@@ -52,4 +55,4 @@ pub use receivers::*;
 pub use show::Shown;
 pub use text::Location;
 pub use types::*;
-pub use units::{show_duration, show_size};
+pub use units::{read_duration, show_duration, show_size};

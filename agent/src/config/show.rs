@@ -4,6 +4,7 @@
 //! configurations is shown as it is written; in the latter, texts under keys that commonly hold secrets and URLs with
 //! a password are not shown either. Endpoints are shown: they can't hold user names, queries or `${file:...}`.
 
+mod encryption;
 mod receivers;
 
 use std::collections::BTreeMap;
@@ -11,8 +12,8 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
-    Collector, Compression, Config, Encryption, Exporter, Limits, LogFormat, LogLevel, OnFull, OnWrongKey,
-    PluginRef, SignalSettings, Sync, SystemGrant, Tls,
+    Beginning, Collector, Compression, Config, Exporter, Limits, LogFormat, LogLevel, OnFull, PluginRef,
+    SignalSettings, Sync, SystemGrant, Tls,
     check::written_config,
     load::Loaded,
     tree::{Node, Number, Scalar, Value, parse_boolean, parse_number},
@@ -145,9 +146,10 @@ impl Loaded {
                 map([
                     ("sync", sync(wal.sync)),
                     ("max_size", text(show_size(wal.max_size))),
+                    ("retain", text(show_duration(wal.retain))),
                     ("on_full", map(on_full)),
                     ("zstd_level", number(i64::from(wal.zstd_level))),
-                    ("encryption", encryption(&wal.encryption)),
+                    ("encryption", encryption::encryption(&wal.encryption, &self.root)),
                 ]),
             ),
             ("exporters", named(exporters, |one| (one.name.clone(), Self::exporter(one)))),
@@ -196,6 +198,9 @@ impl Loaded {
             concurrency,
             max_request,
             max_delay,
+            max_lag,
+            max_age,
+            from,
             retry,
             signals,
         } = exporter;
@@ -208,6 +213,8 @@ impl Loaded {
             ("timeout", text(show_duration(*timeout))),
             ("max_request", text(show_size(*max_request as u64))),
             ("max_delay", text(show_duration(*max_delay))),
+            ("max_age", max_age.map_or_else(|| text("none"), |age| text(show_duration(age)))),
+            ("from", text(beginning_name(*from))),
             (
                 "retry",
                 map([
@@ -222,6 +229,9 @@ impl Loaded {
         ];
         if let Some(concurrency) = concurrency {
             shown.push(("concurrency", number(i64::try_from(*concurrency).unwrap_or(i64::MAX))));
+        }
+        if let Some(max_lag) = max_lag {
+            shown.push(("max_lag", text(show_size(*max_lag))));
         }
         let signals = [("metrics", &signals.metrics), ("logs", &signals.logs), ("traces", &signals.traces)];
         let own = signals.into_iter().filter(|(_, own)| **own != SignalSettings::default());
@@ -261,6 +271,13 @@ fn compression_name(compression: Compression) -> &'static str {
     }
 }
 
+fn beginning_name(from: Beginning) -> &'static str {
+    match from {
+        Beginning::Oldest => "oldest",
+        Beginning::Now => "now",
+    }
+}
+
 fn plugin_name(plugin: &PluginRef) -> String {
     match plugin {
         PluginRef::Builtin(name) => format!("builtin:{name}"),
@@ -273,22 +290,6 @@ fn sync(sync: Sync) -> Shown {
         Sync::Always => text("always"),
         Sync::Interval(every) => map([("interval", text(show_duration(every)))]),
         Sync::Never => text("never"),
-    }
-}
-
-fn encryption(encryption: &Encryption) -> Shown {
-    let wrong_key = |policy: &OnWrongKey| match policy {
-        OnWrongKey::Refuse => text("refuse"),
-        OnWrongKey::SetAside => text("set_aside"),
-    };
-    match encryption {
-        Encryption::KeyFile { path, create: _, on_wrong_key } => {
-            map([("key_file", text(path.display())), ("on_wrong_key", wrong_key(on_wrong_key))])
-        }
-        Encryption::KeyEnv { variable, on_wrong_key } => {
-            map([("key_env", text(variable)), ("on_wrong_key", wrong_key(on_wrong_key))])
-        }
-        Encryption::None => text("none"),
     }
 }
 

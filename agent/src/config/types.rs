@@ -11,7 +11,7 @@ use std::{
 
 use whimbrel_otlp::Signal;
 
-use super::receivers::Receiver;
+use super::{Encryption, receivers::Receiver};
 
 /// The collectors that are shipped inside the agent, as `builtin:NAME`.
 pub const BUILTIN_PLUGINS: &[&str] = &["heartbeat", "host"];
@@ -203,6 +203,9 @@ pub struct Wal {
     pub sync: Sync,
     /// Disk cap, bytes, all included. Default 2 GiB, at least 8 MiB.
     pub max_size: u64,
+    /// How long segments are kept that every exporter has delivered, for rewinding; they go first when room is needed.
+    /// Default 0s: none is kept. At most 365 days.
+    pub retain: Duration,
     /// What happens to collectors' batches when it is full. Default drop_oldest.
     pub on_full_collectors: OnFull,
     /// What happens to receivers' batches when it is full. Default block.
@@ -235,38 +238,6 @@ pub enum OnFull {
     DropNewest,
 }
 
-/// `wal.encryption`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Encryption {
-    /// AES-256-GCM under the key in this file; absolute. Made at the first start where it is the default one.
-    KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// Whether a missing file may be made: only the default one.
-        create: bool,
-        /// What to do when the WAL is under another key.
-        on_wrong_key: OnWrongKey,
-    },
-    /// The key stands in this environment variable, base64 or hex of 32 bytes.
-    KeyEnv {
-        /// The variable.
-        variable: String,
-        /// What to do when the WAL is under another key.
-        on_wrong_key: OnWrongKey,
-    },
-    /// `encryption: none`
-    None,
-}
-
-/// `wal.encryption.on_wrong_key`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnWrongKey {
-    /// Don't start. Default.
-    Refuse,
-    /// Move the old WAL aside whole, say so, start a new one.
-    SetAside,
-}
-
 /// `exporters.NAME`: one way out, with its own cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exporter {
@@ -292,6 +263,14 @@ pub struct Exporter {
     pub max_request: usize,
     /// How long the oldest record may wait for others to join it. Default 1 s.
     pub max_delay: Duration,
+    /// How far it may lag when it lags alone, bytes of the WAL; beyond, it loses its oldest records, counted. Default
+    /// (`None`): 80 % of `wal.max_size`. At least 1 MiB, at most `wal.max_size`. Whole segments go.
+    pub max_lag: Option<u64>,
+    /// Records that are older than this when their turn comes are given up, counted. Default (`None`): however old they
+    /// are, they are sent. At least 1 s, at most 365 days.
+    pub max_age: Option<Duration>,
+    /// Where it begins when the WAL does not know it yet. Default oldest.
+    pub from: Beginning,
     /// Backoff.
     pub retry: Retry,
     /// What one signal has of its own: only ever set by `OTEL_EXPORTER_OTLP_METRICS_*` and its like.
@@ -424,6 +403,16 @@ pub enum Compression {
     Gzip,
     /// Unpacked and joined.
     None,
+}
+
+/// `exporters.NAME.from`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Beginning {
+    /// With the oldest record that is still kept.
+    #[default]
+    Oldest,
+    /// With what comes in from its first start on.
+    Now,
 }
 
 /// `exporters.NAME.retry`

@@ -82,6 +82,14 @@ pub(super) fn parse_share(text: &str) -> Result<u64, Wrong> {
     u64::try_from(millionths).map_err(|_| refuse())
 }
 
+/// Reads a duration as the configuration writes it.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+pub fn read_duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|wrong| format!("{}; {}", wrong.what, wrong.remedy))
+}
+
 /// A duration as the configuration writes it, in its largest units: `1h30m`.
 pub fn show_duration(duration: Duration) -> String {
     let mut rest = duration.as_nanos();

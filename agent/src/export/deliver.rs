@@ -80,26 +80,22 @@ enum End {
 
 async fn deliver_piece(lane: &Arc<Lane>, piece: &[Record], pinned: Option<Encoding>) -> Result<End, Stopped> {
     let (first, last) = (piece[0].id, piece[piece.len() - 1].id);
+    let key = lane.key(piece);
     let plan = Plan { first, last, count: piece.len() as u32, generation: ROUTES };
     let planned = lane.persist("planning a request", move |lane| lane.source.plan(lane.signal, plan));
     if planned.await?.is_none() {
         return Ok(End::Gone);
     }
 
-    let mut sending = Sending {
-        lane,
-        piece,
-        key: format!("{}/{}/{first}..{last}/{}", lane.exporter, lane.signal, piece.len()).into(),
-        recoded: None,
-    };
+    let mut sending = Sending { lane, piece, key, recoded: None };
     let mut passage = lane.gate.passage();
     let mut chosen = pinned;
     let mut unavailable_since: Option<Duration> = None;
     loop {
-        tokio::select! {
-            biased;
-            () = lane.stopped() => return Err(Stopped),
-            () = passage.enter() => {}
+        lane.turn(&passage).await?;
+        if lane.are_too_old(piece) {
+            lane.give_up(piece).await?;
+            return Ok(End::Settled);
         }
         let encoding = chosen.unwrap_or_else(|| lane.dialect().encoding());
         let outcome = match sending.attempt(encoding).await? {
@@ -257,7 +253,8 @@ impl Sending<'_> {
             // An answer that has come is not thrown away.
             biased;
             answer = self.lane.transport.send(request) => answer,
-            () = self.lane.stopped() => return Err(Stopped),
+            // Not on settling: what is on the wire is answered first.
+            () = self.lane.orders.stopped() => return Err(Stopped),
         };
         let now = unix_ms(&*self.lane.clock);
         self.lane.count(|status| {

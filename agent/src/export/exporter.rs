@@ -1,9 +1,9 @@
-//! One exporter: checks its configuration, starts its lanes, wakes, drains and stops them.
+//! One exporter: checks its configuration, starts its lanes, wakes, pauses, drains and stops them.
 
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -16,13 +16,14 @@ use super::{
     client::Clients,
     grpc::GrpcTransport,
     http::HttpTransport,
-    lane::{Lane, MAX_CONCURRENCY, Phase, Progress, Settings},
+    lane::{Lane, MAX_CONCURRENCY, Settings},
+    orders::{Orders, Phase, Progress},
     source::{DeadLetters, Source},
     status::ExporterStatus,
     transport::Transport,
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, unix_ms},
     config::{self, Protocol},
 };
 
@@ -47,13 +48,14 @@ pub fn start(
     }
     let transports = transports(config, &clock).map_err(wrong)?;
     let name: Arc<str> = config.name.as_str().into();
-    let (phase, _) = watch::channel(Phase::Running);
+    let (orders, _) = watch::channel(Orders::FIRST);
     let lanes = transports.map(|(signal, transport)| {
         let settings = Settings {
             compression: target(config, signal).compression,
             concurrency: concurrency(config, signal),
             max_request: config.max_request,
             max_delay: config.max_delay,
+            max_age: config.max_age,
             retry: config.retry,
         };
         Arc::new(Lane::new(
@@ -64,7 +66,7 @@ pub fn start(
             Arc::clone(&dead_letters),
             transport,
             Arc::clone(&clock),
-            phase.subscribe(),
+            orders.subscribe(),
         ))
     });
     let tasks = lanes.iter().map(|lane| tokio::spawn(Arc::clone(lane).run())).collect();
@@ -72,9 +74,12 @@ pub fn start(
         name,
         endpoint: config.endpoint.clone(),
         protocol: config.protocol,
+        max_age: config.max_age,
+        source,
         lanes,
-        phase,
+        orders,
         tasks: Mutex::new(tasks),
+        settlings: AtomicU64::new(0),
         clock,
     };
     Ok(ExporterHandle { exporter: Arc::new(exporter) })
@@ -124,17 +129,21 @@ fn concurrency(config: &config::Exporter, signal: Signal) -> usize {
 /// A running exporter. Clones are the same one; when the last is dropped, it stops.
 #[derive(Clone)]
 pub struct ExporterHandle {
-    exporter: Arc<Exporter>,
+    pub(super) exporter: Arc<Exporter>,
 }
 
-struct Exporter {
-    name: Arc<str>,
+pub(super) struct Exporter {
+    pub(super) name: Arc<str>,
     endpoint: String,
     protocol: Protocol,
-    lanes: [Arc<Lane>; 3],
-    phase: watch::Sender<Phase>,
+    pub(super) max_age: Option<Duration>,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) lanes: [Arc<Lane>; 3],
+    pub(super) orders: watch::Sender<Orders>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
-    clock: Arc<dyn Clock>,
+    /// How many times the cursor was to be set back.
+    pub(super) settlings: AtomicU64,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// How draining ended.
@@ -167,22 +176,40 @@ impl ExporterHandle {
         }
     }
 
-    /// Whatever is held or waits is tried at once.
-    pub fn resume(&self) {
+    /// Its key in the configuration.
+    pub fn name(&self) -> &str {
+        &self.exporter.name
+    }
+
+    /// Nothing is sent any more until [`resume`](Self::resume); requests on the wire are answered and acknowledged. Whether
+    /// it was not paused before. Kept in memory only.
+    pub fn pause(&self) -> bool {
+        let now = unix_ms(&*self.exporter.clock);
+        self.exporter.orders.send_if_modified(|orders| {
+            let changed = orders.paused.is_none();
+            orders.paused.get_or_insert(now);
+            changed
+        })
+    }
+
+    /// Ends a pause, and whatever is held or waits is tried at once. Whether it was paused.
+    pub fn resume(&self) -> bool {
+        let was_paused = self.exporter.orders.send_if_modified(|orders| orders.paused.take().is_some());
         for lane in &self.exporter.lanes {
             lane.resume.notify_waiters();
         }
+        was_paused
     }
 
     /// Sends what is visible without waiting for more, for at most this long; ends early where the next try would
-    /// come too late. The exporter runs on, without `max_delay`; [`stop`](ExporterHandle::stop) comes after this.
+    /// come too late, and at once where the exporter is paused. The exporter runs on, without `max_delay`; [`stop`](ExporterHandle::stop) comes after this.
     pub async fn drain(&self, within: Duration) -> Drained {
         let clock = &self.exporter.clock;
         let deadline = clock.monotonic().saturating_add(within);
-        self.exporter.phase.send_if_modified(|phase| {
-            let running = *phase == Phase::Running;
+        self.exporter.orders.send_if_modified(|orders| {
+            let running = orders.phase == Phase::Running;
             if running {
-                *phase = Phase::Draining;
+                orders.phase = Phase::Draining;
             }
             running
         });
@@ -206,7 +233,7 @@ impl ExporterHandle {
     /// Ends the exporter: requests under way are broken off and stay planned in the WAL; the next start sends them
     /// again, identically. Answers that have come are acknowledged first.
     pub async fn stop(&self) {
-        self.exporter.phase.send_replace(Phase::Stopping);
+        self.exporter.orders.send_modify(|orders| orders.phase = Phase::Stopping);
         let tasks = std::mem::take(&mut *self.exporter.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in join_all(tasks).await {
             if let Err(error) = task {

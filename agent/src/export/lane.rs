@@ -2,9 +2,15 @@
 //!
 //! The lane reads only when it may send: nothing is held in memory but what is in flight and what waits, at most
 //! `max_delay`, for others to join it. Up to `concurrency` requests run as tasks of their own ([`super::deliver`]).
+//!
+//! Before the cursor is set back, the lane *settles*: requests on the wire are answered and acknowledged, those that wait
+//! for their next try are left as they are planned, and the lane begins anew, as after a restart of the process.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,9 +21,11 @@ use tokio::{
 use whimbrel_otlp::Signal;
 
 use super::{
+    age::Toll,
     deliver::{Ended, deliver},
     dialect::Dialect,
     gate::{Gate, Passage},
+    orders::{Listener, Orders, Phase, Progress},
     reader::Reader,
     retry,
     source::{DeadLetters, Record, RecordId, Settled, Source, SourceError},
@@ -49,8 +57,11 @@ pub(super) struct Lane {
     pub(super) wake: Notify,
     /// Whoever pauses should try now.
     pub(super) resume: Notify,
-    pub(super) phase: watch::Receiver<Phase>,
+    pub(super) orders: Listener,
     pub(super) progress: watch::Sender<Progress>,
+    pub(super) toll: Toll,
+    /// How many records of the lane have been set back so far: part of every request's key.
+    rewound: AtomicU64,
     dialect: Mutex<Dialect>,
     status: Mutex<LaneStatus>,
 }
@@ -62,32 +73,11 @@ pub(super) struct Settings {
     pub(super) concurrency: usize,
     pub(super) max_request: usize,
     pub(super) max_delay: Duration,
+    pub(super) max_age: Option<Duration>,
     pub(super) retry: config::Retry,
 }
 
-/// What the exporter is told to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Send what comes.
-    Running,
-    /// Send what there is, without waiting for more.
-    Draining,
-    /// End; requests in flight stay planned.
-    Stopping,
-}
-
-/// How far a draining lane is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// There may be something to send.
-    Busy,
-    /// Nothing will be tried before this monotonic time.
-    Stuck(Duration),
-    /// Everything visible is settled.
-    Drained,
-}
-
-/// The exporter was told to stop; what was under way stays planned.
+/// The exporter was told to stop, or to settle; what was under way stays planned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stopped;
 
@@ -110,7 +100,7 @@ impl Lane {
         dead_letters: Arc<dyn DeadLetters>,
         transport: Arc<dyn Transport>,
         clock: Arc<dyn Clock>,
-        phase: watch::Receiver<Phase>,
+        orders: watch::Receiver<Orders>,
     ) -> Self {
         Self {
             exporter,
@@ -124,8 +114,10 @@ impl Lane {
             store_gate: Gate::new(),
             wake: Notify::new(),
             resume: Notify::new(),
-            phase,
+            orders: Listener::new(orders),
             progress: watch::Sender::new(Progress::Busy),
+            toll: Toll::default(),
+            rewound: AtomicU64::new(0),
             dialect: Mutex::new(Dialect::new(config.compression)),
             status: Mutex::new(LaneStatus::new(signal)),
         }
@@ -133,13 +125,20 @@ impl Lane {
 
     /// Runs until the exporter stops.
     pub(super) async fn run(self: Arc<Self>) {
-        let mut reader = Reader::new(&self);
-        let mut in_flight = JoinSet::new();
-        if reader.remember().await.is_ok() {
-            while self.step(&mut reader, &mut in_flight).await.is_ok() {}
+        loop {
+            let mut reader = Reader::new(&self);
+            let mut in_flight = JoinSet::new();
+            if reader.remember().await.is_ok() {
+                while self.step(&mut reader, &mut in_flight).await.is_ok() {}
+            }
+            // They see the orders too, and end once what they had already sent is settled.
+            while let Some(ended) = in_flight.join_next().await {
+                reader.reap(Some(ended));
+            }
+            if self.orders.settle().await.is_err() {
+                return;
+            }
         }
-        // They see the phase too, and end once what they had already sent is settled.
-        while in_flight.join_next().await.is_some() {}
     }
 
     async fn step(
@@ -153,11 +152,14 @@ impl Lane {
                 () = self.stopped() => return Err(Stopped),
             }
         }
-        let mut phase = self.phase.clone();
+        let mut orders = self.orders.watch();
         // Seen before reading: what is read after a drain was asked for is all there is to drain.
-        let seen = *phase.borrow_and_update();
-        if seen == Phase::Stopping {
+        let seen = *orders.borrow_and_update();
+        if seen.ends() {
             return Err(Stopped);
+        }
+        if seen.paused.is_some() {
+            return self.rest(reader, in_flight, orders).await;
         }
         let records = reader.next_request().await?;
         if !records.is_empty() {
@@ -172,9 +174,13 @@ impl Lane {
             in_flight.spawn(async move { deliver(&lane, records).await });
             return Ok(());
         }
+        // Other orders may be why nothing was read.
+        if orders.has_changed().map_err(|_| Stopped)? {
+            return Ok(());
+        }
         if in_flight.is_empty() {
             self.idle();
-            if seen == Phase::Draining {
+            if seen.phase == Phase::Draining {
                 self.progress.send_replace(Progress::Drained);
             }
         }
@@ -185,14 +191,79 @@ impl Lane {
                 Ok(())
             }
             () = self.stopped() => Err(Stopped),
-            changed = phase.changed() => changed.map_err(|_| Stopped),
+            changed = orders.changed() => changed.map_err(|_| Stopped),
         }
     }
 
-    /// Ends when the exporter is told to stop. Cancel safe.
+    /// The exporter is paused: reads nothing, lets what is under way end.
+    async fn rest(
+        self: &Arc<Self>,
+        reader: &mut Reader<'_>,
+        in_flight: &mut JoinSet<Ended>,
+        mut orders: watch::Receiver<Orders>,
+    ) -> Result<(), Stopped> {
+        if in_flight.is_empty() {
+            self.idle();
+            self.progress.send_replace(Progress::Stuck(Duration::MAX));
+        }
+        let rested = tokio::select! {
+            ended = in_flight.join_next(), if !in_flight.is_empty() => {
+                reader.reap(ended);
+                Ok(())
+            }
+            () = self.stopped() => Err(Stopped),
+            changed = orders.changed() => changed.map_err(|_| Stopped),
+        };
+        if !self.is_paused() {
+            self.progress.send_replace(Progress::Busy);
+        }
+        rested
+    }
+
+    /// Waits until a request may be tried: nobody else probes, and the exporter is not paused.
+    pub(super) async fn turn(&self, passage: &Passage<'_>) -> Result<(), Stopped> {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stopped() => return Err(Stopped),
+                () = passage.enter() => {}
+            }
+            if !self.is_paused() {
+                return Ok(());
+            }
+            self.progress.send_replace(Progress::Stuck(Duration::MAX));
+            tokio::select! {
+                biased;
+                () = self.stopped() => return Err(Stopped),
+                () = self.orders.unpaused() => {}
+            }
+            self.progress.send_replace(Progress::Busy);
+        }
+    }
+
+    /// Ends when the exporter is told to stop, or the lane to settle. Cancel safe.
     pub(super) async fn stopped(&self) {
-        // A sender that is gone is an exporter that was dropped without being stopped.
-        let _ = self.phase.clone().wait_for(|phase| *phase == Phase::Stopping).await;
+        self.orders.ended().await;
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.orders.now().paused.is_some()
+    }
+
+    /// The lane begins, or begins anew, with so many records set back so far.
+    pub(super) fn begins(&self, rewound: u64) {
+        self.rewound.store(rewound, Ordering::Relaxed);
+    }
+
+    /// The key under which a request goes out: the same for the same records, until the cursor is set back. From then on
+    /// it is another one, because a receiver that knows the old key would drop what is to be sent again.
+    pub(super) fn key(&self, records: &[Record]) -> Arc<str> {
+        let (first, last) = (records[0].id, records[records.len() - 1].id);
+        let again = match self.rewound.load(Ordering::Relaxed) {
+            0 => String::new(),
+            rewound => format!("@{rewound}"),
+        };
+        format!("{}{again}/{}/{first}..{last}/{}", self.exporter, self.signal, records.len()).into()
     }
 
     /// What is known of the receiver.
@@ -211,6 +282,9 @@ impl Lane {
         let dialect = self.dialect();
         status.encoding = dialect.encoding().name();
         status.frames = dialect.frames().name();
+        if let Some(since_unix_ms) = self.orders.now().paused {
+            status.state = State::Paused { since_unix_ms };
+        }
         status
     }
 
@@ -310,7 +384,7 @@ impl Lane {
             let (since, was_waiting, was_held) = match &status.state {
                 State::Waiting { since_unix_ms, .. } => (*since_unix_ms, true, false),
                 State::Held { since_unix_ms, .. } => (*since_unix_ms, false, true),
-                State::Idle | State::Sending => (now, false, false),
+                State::Idle | State::Sending | State::Paused { .. } => (now, false, false),
             };
             status.state = match trouble {
                 Trouble::Wait(delay, reason) => {

@@ -13,7 +13,8 @@ use tokio::task::JoinError;
 
 use super::{
     deliver::Ended,
-    lane::{Lane, Phase, Stopped},
+    lane::{Lane, Stopped},
+    orders::{Orders, Phase},
     source::{Plan, ReadLimit, Record, RecordId},
 };
 
@@ -25,7 +26,7 @@ pub(super) struct Reader<'a> {
     lane: &'a Arc<Lane>,
     /// Behind this record comes what was not taken yet.
     after: Option<RecordId>,
-    /// What was in flight when the last process died, in order.
+    /// What was in flight when the last process died, or the lane settled, in order.
     plans: VecDeque<Plan>,
     /// A request ended without settling all its records: read again from the first, once no other is in flight.
     pub(super) lost_track: bool,
@@ -36,10 +37,11 @@ impl<'a> Reader<'a> {
         Self { lane, after: None, plans: VecDeque::new(), lost_track: false }
     }
 
-    /// Takes over the plans of the last process.
+    /// Takes over the plans of the last process, or of the lane before it settled.
     pub(super) async fn remember(&mut self) -> Result<(), Stopped> {
-        let call = |lane: &Lane| Ok(lane.source.plans(lane.signal));
-        let mut plans = self.lane.persist("reading the cursor", call).await?.unwrap_or_default();
+        let call = |lane: &Lane| Ok((lane.source.plans(lane.signal), lane.source.rewound(lane.signal)));
+        let (mut plans, rewound) = self.lane.persist("reading the cursor", call).await?.unwrap_or_default();
+        self.lane.begins(rewound);
         plans.sort_by_key(|plan| (plan.first, plan.last));
         self.plans = plans.into();
         Ok(())
@@ -61,7 +63,7 @@ impl<'a> Reader<'a> {
         lane.count(|status| status.in_flight -= 1);
     }
 
-    /// The records of the next request; none if there are none.
+    /// The records of the next request; none if there are none, or the exporter was paused meanwhile.
     pub(super) async fn next_request(&mut self) -> Result<Vec<Record>, Stopped> {
         if std::mem::take(&mut self.lost_track) {
             self.after = None;
@@ -69,24 +71,37 @@ impl<'a> Reader<'a> {
         let max_request = self.lane.config.max_request;
         loop {
             let mut records = self.read(self.after, MAX_RECORDS, max_request).await?;
-            let Some(first) = records.first() else { return Ok(records) };
-            let (first, oldest_ns) = (first.id, first.ingest_ns);
+            let Some(first) = records.first().map(|record| record.id) else { return Ok(records) };
             while self.plans.front().is_some_and(|plan| plan.last < first) {
                 self.plans.pop_front();
             }
-            if let Some(plan) = self.plans.front().copied() {
-                if plan.first <= first {
-                    self.plans.pop_front();
-                    // As it was, whatever the limits say now: the same records make the same key.
-                    let call = move |lane: &Lane| lane.source.read_plan(lane.signal, &plan);
-                    records = self.lane.persist("reading the WAL", call).await?.unwrap_or_default();
-                    if records.is_empty() {
-                        continue;
-                    }
-                } else {
-                    records.retain(|record| record.id < plan.first);
+            let plan = self.plans.front().copied();
+            if self.lane.is_paused() {
+                return Ok(Vec::new());
+            }
+            if let Some(plan) = plan.filter(|plan| plan.first <= first) {
+                self.plans.pop_front();
+                // As it was, whatever the limits say now: the same records make the same key.
+                let call = move |lane: &Lane| lane.source.read_plan(lane.signal, &plan);
+                records = self.lane.persist("reading the WAL", call).await?.unwrap_or_default();
+                if records.is_empty() {
+                    continue;
                 }
-            } else if !self.is_backlog(&records) && self.wait_for_more(oldest_ns).await? {
+                self.after = records.last().map(|record| record.id);
+                return Ok(records);
+            }
+            records.retain(|record| plan.is_none_or(|plan| record.id < plan.first));
+            let last = records.last().map(|record| record.id);
+            let (old, mut records): (Vec<_>, Vec<_>) =
+                records.into_iter().partition(|record| self.lane.is_too_old(record));
+            if !old.is_empty() {
+                self.lane.give_up(&old).await?;
+            }
+            let Some(oldest_ns) = records.first().map(|record| record.ingest_ns) else {
+                self.after = last.or(self.after);
+                continue;
+            };
+            if plan.is_none() && !self.is_backlog(&records) && self.wait_for_more(oldest_ns).await? {
                 let room = max_request.saturating_sub(bytes(&records));
                 let after = records.last().map(|record| record.id);
                 let more = self.read(after, MAX_RECORDS - records.len(), room).await?;
@@ -97,7 +112,11 @@ impl<'a> Reader<'a> {
                     added <= room
                 }));
             }
-            self.after = records.last().map(|record| record.id).or(self.after);
+            if self.lane.is_paused() {
+                // Nothing of it is planned yet: it is read again.
+                return Ok(Vec::new());
+            }
+            self.after = records.last().map(|record| record.id);
             return Ok(records);
         }
     }
@@ -125,15 +144,15 @@ impl<'a> Reader<'a> {
         // A record from the future (the clock was set back) is as good as new.
         let age = now.saturating_sub(Duration::from_nanos(oldest_ns));
         let left = lane.config.max_delay.saturating_sub(age);
-        if left.is_zero() || *lane.phase.borrow() == Phase::Draining {
+        if left.is_zero() || lane.orders.now().phase == Phase::Draining {
             return Ok(false);
         }
-        let mut phase = lane.phase.clone();
+        let mut orders = lane.orders.watch();
         tokio::select! {
             () = lane.clock.sleep(left) => {}
-            _ = phase.wait_for(|phase| *phase != Phase::Running) => {}
+            _ = orders.wait_for(|orders| *orders != Orders::FIRST) => {}
         }
-        if *phase.borrow() == Phase::Stopping { Err(Stopped) } else { Ok(true) }
+        if lane.orders.now().ends() { Err(Stopped) } else { Ok(true) }
     }
 }
 

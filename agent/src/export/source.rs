@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use whimbrel_otlp::Signal;
-pub use whimbrel_wal::{Plan, ReadLimit, RecordId};
+pub use whimbrel_wal::{Plan, ReadLimit, RecordId, RewindTo};
 
 /// One exporter's view of the durable records, with its own cursor for each signal.
 pub trait Source: Send + Sync + 'static {
@@ -45,6 +45,16 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// If it can't be written; the lane tries again later, and sends nothing meanwhile.
     fn acknowledge(&self, signal: Signal, records: &[RecordId], settled: Settled) -> Result<(), SourceError>;
+
+    /// Sets the cursor of every signal back, durably, and drops the plans of those that it moves. Returns how many records
+    /// are unacknowledged again. Nobody reads or acknowledges meanwhile.
+    ///
+    /// # Errors
+    /// If it can't be written. It may have been set back all the same.
+    fn rewind(&self, to: RewindTo) -> Result<u64, SourceError>;
+
+    /// How many records of a signal were set back so far: durable, and more after each rewinding that moved the cursor.
+    fn rewound(&self, signal: Signal) -> u64;
 }
 
 /// Where records go that the receiver refuses for what they hold.
@@ -91,7 +101,7 @@ pub enum Settled {
     Delivered,
     /// The dead letters have it.
     DeadLettered,
-    /// Given up after `retry.give_up_after`.
+    /// Given up after `retry.give_up_after`, or beyond `max_age`.
     Dropped,
 }
 

@@ -22,6 +22,13 @@ pub struct ExporterStatus {
     pub lanes: Vec<LaneStatus>,
 }
 
+impl ExporterStatus {
+    /// Whether an operator has it paused.
+    pub fn is_paused(&self) -> bool {
+        matches!(self.state, State::Paused { .. })
+    }
+}
+
 /// What an exporter, or one lane of it, is at. Times are ms since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
@@ -48,6 +55,11 @@ pub enum State {
         /// What it says.
         reason: String,
     },
+    /// An operator paused it: nothing is sent until `resume`, or the next start. What is under way ends.
+    Paused {
+        /// Since when.
+        since_unix_ms: u64,
+    },
 }
 
 /// One signal of one exporter.
@@ -71,7 +83,7 @@ pub struct LaneStatus {
     pub rejected_items: u64,
     /// Acknowledged as dead letters.
     pub dead_lettered: Amount,
-    /// Acknowledged as dropped, after `retry.give_up_after`.
+    /// Acknowledged as dropped, after `retry.give_up_after` or beyond `max_age`.
     pub dropped: Amount,
     /// Bytes of request bodies that were accepted, as they travelled.
     pub sent_bytes: u64,

@@ -1,7 +1,7 @@
 //! The real source: a consumer of the WAL, one lane a signal.
 
 use whimbrel_otlp::Signal;
-use whimbrel_wal::{Consumer, CursorError, Outcome, ReadError};
+use whimbrel_wal::{Consumer, CursorError, Outcome, ReadError, RewindTo};
 
 use super::source::{Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored};
 use crate::store::lane_of;
@@ -35,6 +35,14 @@ impl Source for Consumer {
             Settled::Dropped => Outcome::Dropped,
         };
         Ok(self.acknowledge(lane_of(signal), records, outcome)?)
+    }
+
+    fn rewind(&self, to: RewindTo) -> Result<u64, SourceError> {
+        Ok(self.rewind(to)?)
+    }
+
+    fn rewound(&self, signal: Signal) -> u64 {
+        self.rewound(lane_of(signal))
     }
 }
 

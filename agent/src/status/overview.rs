@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use tokio::time::Instant;
+use whimbrel_wal::ForgetError;
 
 use super::{
     configuration::{Configuration, ConfigurationStatus},
@@ -63,6 +64,7 @@ pub struct Overview {
     pub(crate) collectors: Arc<Roster>,
     pub(crate) receivers: Receivers,
     pub(crate) exporters: Vec<ExporterHandle>,
+    pub(crate) retain: Duration,
     pub(crate) dead_letters: Arc<DeadLetterBox>,
 }
 
@@ -104,6 +106,29 @@ impl Overview {
     pub fn newest_record(&self, wanted: &Wanted) -> Result<Option<String>, ShowError> {
         let found = self.store.newest(wanted.source.as_deref(), wanted.signal)?;
         found.as_ref().map(record::show).transpose()
+    }
+
+    /// A running exporter.
+    pub fn exporter(&self, name: &str) -> Option<&ExporterHandle> {
+        self.exporters.iter().find(|exporter| exporter.name() == name)
+    }
+
+    /// Those that run.
+    pub fn exporter_names(&self) -> impl Iterator<Item = &str> {
+        self.exporters.iter().map(ExporterHandle::name)
+    }
+
+    /// How long the WAL keeps what every exporter has delivered.
+    pub fn retain(&self) -> Duration {
+        self.retain
+    }
+
+    /// Forgets an exporter that left the configuration. Blocks while files are removed.
+    ///
+    /// # Errors
+    /// [`ForgetError`].
+    pub fn forget(&self, name: &str) -> Result<(), ForgetError> {
+        self.store.forget(name)
     }
 
     /// Stops all collectors and receivers, side by side.

@@ -13,16 +13,16 @@ pub enum OpenError {
         /// The WAL's directory.
         dir: PathBuf,
     },
-    /// Segments were written under a key that was not given.
+    /// A segment or a cursor was written under a key that was not given.
     #[error(
         "the WAL in {} was written under another key: {} needs key {needed:08x}, given {}",
-        dir.display(), segment.display(), key_list(given)
+        dir.display(), file.display(), key_list(given)
     )]
     WrongKey {
         /// The WAL's directory.
         dir: PathBuf,
-        /// A segment that needs it.
-        segment: PathBuf,
+        /// The segment or cursor that needs it.
+        file: PathBuf,
         /// Id of the missing key.
         needed: u32,
         /// Ids of the keys given; none with `Encryption::None`.
@@ -216,6 +216,48 @@ pub enum CursorError {
     /// The WAL is closed.
     #[error("the WAL is closed")]
     Closed,
+}
+
+/// Why the keys were not exchanged.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RotateError {
+    /// Something still needs a key that the new ring does not hold. Nothing was changed: put the key in the ring, or
+    /// wait until what needs it is delivered.
+    #[error(
+        "key {id:08x} is still needed, by {segments} segments and {cursors} cursors: keep it among the older keys until they are delivered"
+    )]
+    InUse {
+        /// Id of the key.
+        id: u32,
+        /// Segments sealed with it.
+        segments: usize,
+        /// Cursors signed with it.
+        cursors: usize,
+    },
+    /// The WAL is in the clear: there is no key to exchange. Nothing was changed.
+    #[error("the WAL is in the clear, it has no key; a key is given when it is opened")]
+    Plain,
+    /// A file failed before the new ring was taken (`taken` is false: the old one goes on), or after it: new segments
+    /// are under it, a cursor may not be. Try again with the same ring.
+    #[error("{action}: {cause}; {}", if *taken { "new segments go under the new key all the same: try again" } else { "the keys are as before: try again" })]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        cause: Arc<io::Error>,
+        /// Whether the new ring is in effect.
+        taken: bool,
+    },
+    /// The WAL is closed, or being closed.
+    #[error("the WAL is closed")]
+    Closed,
+}
+
+impl RotateError {
+    /// A key that is still needed is not in the ring.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::InUse { .. })
+    }
 }
 
 /// Why closing was not clean. The lock is released all the same, and recovery will find everything answered.

@@ -116,7 +116,9 @@ pub mod fuzzing;
 
 pub use consumer::{Consumer, Outcome, Plan, Read, ReadLimit, RewindTo};
 pub use dump::{DumpFilter, DumpReport, Dumped, dump};
-pub use error::{AppendError, CloseError, CursorError, DumpError, OpenError, ReadError, VerifyError};
+pub use error::{
+    AppendError, CloseError, CursorError, DumpError, OpenError, ReadError, RotateError, VerifyError,
+};
 pub use forget::{ForgetError, forget};
 pub use key::{Key, KeyError, KeyRing};
 pub use list::{Holder, Listed, Listing, list};

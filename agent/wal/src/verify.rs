@@ -326,8 +326,8 @@ pub(crate) fn inspect_in(storage: &dyn Storage, dir: &Path) -> Result<Inspection
         let own = cursor.found.slots.into_iter().find(|found| found.slot.store_uuid == uuid);
         let Some(FoundSlot { slot, .. }) = own else { continue };
         let lanes = std::array::from_fn(|lane| LaneStatus::of(&slot.lanes[lane], lane_end[lane]));
-        let status =
-            ConsumerStatus { name: slot.name, resets: slot.resets, lanes, ..ConsumerStatus::default() };
+        let Slot { name, resets, key_id, .. } = slot;
+        let status = ConsumerStatus { name, resets, key_id, lanes, ..ConsumerStatus::default() };
         inspection.consumers.push(status);
     }
     let other = found.leftovers.iter().chain(&found.quarantine).map(|(_, len)| len).sum::<u64>();

@@ -8,7 +8,7 @@ use super::{
     keys::{EXPORTER, HEADER, RETRY, TLS},
 };
 use crate::config::{
-    Compression, Exporter, Protocol, Retry, Secret, Signals, Tls,
+    Beginning, Compression, Exporter, Protocol, Retry, Secret, Signals, Tls,
     interpolate::{absolute, read_named_variable, read_value},
     problem::{Wrong, quote_key},
     tree::Value,
@@ -30,6 +30,9 @@ const MOST_CONCURRENCY: i64 = 8;
 const LEAST_BACKOFF: Duration = Duration::from_millis(10);
 const MOST_BACKOFF: Duration = Duration::from_secs(3600);
 const MOST_GIVE_UP: Duration = Duration::from_secs(365 * 86_400);
+const LEAST_LAG: u64 = 1 << 20;
+const LEAST_AGE: Duration = Duration::from_secs(1);
+const MOST_AGE: Duration = Duration::from_secs(365 * 86_400);
 
 /// The names of `compression`.
 pub(in crate::config) const COMPRESSIONS: &[(&str, Compression)] = &[
@@ -44,6 +47,9 @@ pub(in crate::config) const PROTOCOLS: &[(&str, Protocol)] =
     &[("http/protobuf", Protocol::HttpProtobuf), ("grpc", Protocol::Grpc)];
 pub(in crate::config) const LATER_PROTOCOLS: &[(&str, &str)] =
     &[("http/json", "in this version exporters send protobuf, which every OTLP receiver takes")];
+
+/// The names of `from`.
+const FROM: &[(&str, Beginning)] = &[("oldest", Beginning::Oldest), ("now", Beginning::Now)];
 
 /// Headers that the exporter itself sets, beside those of gRPC.
 const OWN_HEADERS: &[&str] = &[
@@ -74,6 +80,9 @@ impl Exporter {
             concurrency: None,
             max_request: DEFAULT_MAX_REQUEST,
             max_delay: DEFAULT_MAX_DELAY,
+            max_lag: None,
+            max_age: None,
+            from: Beginning::Oldest,
             retry: Retry {
                 initial: Duration::from_millis(500),
                 maximum: Duration::from_secs(30),
@@ -85,22 +94,22 @@ impl Exporter {
 }
 
 impl Checker<'_> {
-    /// `exporters:`, every name one.
-    pub(super) fn exporters(&mut self, place: &Place<'_>) -> Vec<Exporter> {
+    /// `exporters:`, every name one, over a WAL of this size, bytes.
+    pub(super) fn exporters(&mut self, place: &Place<'_>, wal_size: u64) -> Vec<Exporter> {
         let Some(section) = self.map(place, "write a name, and `endpoint:` below it") else {
             return Vec::new();
         };
         let exporters = section.entries.iter().filter_map(|entry| {
             let place = section.place(entry);
             self.name(&entry.key, entry.key_at, &place.key).then_some(())?;
-            self.exporter(&entry.key, &place)
+            self.exporter(&entry.key, &place, wal_size)
         });
         let mut exporters: Vec<Exporter> = exporters.collect();
         exporters.sort_by(|one, other| one.name.cmp(&other.name));
         exporters
     }
 
-    fn exporter(&mut self, name: &str, place: &Place<'_>) -> Option<Exporter> {
+    fn exporter(&mut self, name: &str, place: &Place<'_>, wal_size: u64) -> Option<Exporter> {
         let section = self.section(place, &EXPORTER)?;
         let elsewhere = EXPORTER.later.iter().any(|(key, _)| section.get(key).is_some());
         let endpoint = match section.get("endpoint") {
@@ -138,9 +147,37 @@ impl Checker<'_> {
         self.set(&mut exporter.max_delay, &section, "max_delay", |c, p| {
             c.duration(p, Duration::ZERO..=MOST_DELAY)
         });
+        self.set(&mut exporter.max_lag, &section, "max_lag", |c, p| c.max_lag(p, wal_size).map(Some));
+        self.set(&mut exporter.max_age, &section, "max_age", |c, p| c.max_age(p));
+        self.set(&mut exporter.from, &section, "from", |c, p| c.choice(p, FROM, &[]));
         self.set(&mut exporter.retry, &section, "retry", Checker::retry);
         self.doubt(&section, &exporter);
         endpoint.map(|_| exporter)
+    }
+
+    /// A size within what the WAL may take.
+    fn max_lag(&mut self, place: &Place<'_>, wal_size: u64) -> Option<u64> {
+        let lag = self.size(place, LEAST_LAG..=u64::MAX)?;
+        if lag > wal_size {
+            let size = units::show_size(wal_size);
+            let what = format!("is more than the whole WAL may take, which is {size} (`wal.max_size`)");
+            let remedy = format!("write at most {size}, or raise `wal.max_size`");
+            self.wrong(place, Wrong::new(what, remedy));
+            return None;
+        }
+        Some(lag)
+    }
+
+    /// A duration, or `none`.
+    fn max_age(&mut self, place: &Place<'_>) -> Option<Option<Duration>> {
+        self.value(place, |text| match text {
+            "none" => Ok(None),
+            text => match units::parse_duration(text)? {
+                age if age < LEAST_AGE => Err(Wrong::new("is less than 1s", "write 1s to 365d, or none")),
+                age if age > MOST_AGE => Err(Wrong::new("is more than 365d", "write 1s to 365d, or none")),
+                age => Ok(Some(age)),
+            },
+        })
     }
 
     /// Warns of what is allowed and likely not meant.

@@ -119,11 +119,8 @@ pub(in crate::config) const RECEIVER_LIMITS: Keys = Keys {
 /// `wal:`
 pub(in crate::config) const WAL: Keys = Keys {
     path: "wal",
-    now: &["sync", "max_size", "on_full", "zstd_level", "encryption"],
-    later: &[
-        ("retain", "in this version a segment is deleted once every exporter has delivered it"),
-        ("segment_size", "in this version the size of a segment follows from `max_size`"),
-    ],
+    now: &["sync", "max_size", "retain", "on_full", "zstd_level", "encryption"],
+    later: &[("segment_size", "in this version the size of a segment follows from `max_size`")],
 };
 
 /// `wal.sync:`, where it is a map.
@@ -136,12 +133,13 @@ pub(in crate::config) const ON_FULL: Keys =
 /// `wal.encryption:`
 pub(in crate::config) const ENCRYPTION: Keys = Keys {
     path: "wal.encryption",
-    now: &["key_file", "key_env", "on_wrong_key"],
-    later: &[
-        ("key_command", "in this version a key comes from a file (`key_file`) or a variable (`key_env`)"),
-        ("accept_plain", "in this version plain segments are set aside once a key is configured"),
-    ],
+    now: &["key_file", "key_env", "key_command", "older_keys", "on_wrong_key"],
+    later: &[("accept_plain", "in this version plain segments are set aside once a key is configured")],
 };
+
+/// An item of `wal.encryption.older_keys`; in a list, so that no variable and no misplaced key can mean it.
+pub(in crate::config) const OLDER_KEY: Keys =
+    Keys { path: "wal.encryption.older_keys", now: &["key_file", "key_env", "key_command"], later: &[] };
 
 /// `exporters.*:`
 pub(in crate::config) const EXPORTER: Keys = Keys {
@@ -156,6 +154,9 @@ pub(in crate::config) const EXPORTER: Keys = Keys {
         "concurrency",
         "max_request",
         "max_delay",
+        "max_lag",
+        "max_age",
+        "from",
         "retry",
     ],
     later: &[
@@ -164,8 +165,6 @@ pub(in crate::config) const EXPORTER: Keys = Keys {
         ("kafka", "in this version exporters send OTLP only"),
         ("nats", "in this version exporters send OTLP only"),
         ("plugin", "in this version exporters send OTLP only"),
-        ("max_lag", "in this version `wal.max_size` bounds what waits for an exporter"),
-        ("max_age", "in this version batches are sent however old they are"),
         ("catch_up", "in this version a backlog is sent as fast as the receiver takes it"),
         ("proxy", "in this version exporters connect directly"),
     ],

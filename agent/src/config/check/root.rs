@@ -29,7 +29,7 @@ pub(in crate::config) fn check(checker: &mut Checker<'_>, root: &Node, current_d
     let collectors = get("collectors").map(|place| checker.collectors(&place)).unwrap_or_default();
     let receivers = get("receivers").map(|place| checker.receivers(&place)).unwrap_or_default();
     let wal = checker.wal(get("wal").as_ref(), &data_dir);
-    let exporters = get("exporters").map(|place| checker.exporters(&place)).unwrap_or_default();
+    let exporters = get("exporters").map(|place| checker.exporters(&place, wal.max_size)).unwrap_or_default();
     let health = get("health").and_then(|place| checker.health(&place));
     let control_socket = checker.control(get("control").as_ref(), &data_dir, root.at);
     let system = checker.host(get("system").as_ref(), root.at);

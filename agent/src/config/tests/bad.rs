@@ -164,6 +164,7 @@ const TABLE: &[(&str, &[&str])] = &[
                                   2GiB (or kB, MB, GB)"],
     ),
     ("wal: {max_size: 64M}", &["3:17: wal.max_size: `64M` is not a size => write 64MiB"]),
+    ("wal: {retain: 400d}", &["3:15: wal.retain: `400d` is more than 365d => write 0s to 365d"]),
     ("wal: {zstd_level: 20}", &["3:19: wal.zstd_level: `20` is more than 19 => write 0 to 19"]),
     ("wal: {zstd_level: -1}", &["3:19: wal.zstd_level: `-1` is less than 0 => write 0 to 19"]),
     (
@@ -191,6 +192,37 @@ const TABLE: &[(&str, &[&str])] = &[
         "wal: {encryption: {key_file: a, key_env: B}}",
         &["3:19: wal.encryption: has both `key_file` and `key_env` => \
                                                          keep one of the two"],
+    ),
+    (
+        "wal: {encryption: {key_file: a, key_command: [b]}}",
+        &["3:19: wal.encryption: has both `key_file` and `key_command` => keep one of the two"],
+    ),
+    (
+        "wal: {encryption: {key_command: kms}}",
+        &["3:33: wal.encryption.key_command: a list is needed here, and this is a single value => write \
+                                   [program, argument, ...]; it is run without a shell"],
+    ),
+    (
+        "wal: {encryption: {key_command: []}}",
+        &["3:33: wal.encryption.key_command: names no program => write [program, argument, ...]; it is run \
+                                   without a shell"],
+    ),
+    (
+        "wal: {encryption: {key_command: ['']}}",
+        &["3:34: wal.encryption.key_command[0]: `` is not a path => name a file or folder"],
+    ),
+    (
+        "wal: {encryption: {older_keys: {key_file: a}}}",
+        &["3:32: wal.encryption.older_keys: a list is needed here, and this is a map => write \
+                                   [{key_file: PATH}]; key_env and key_command can stand there too"],
+    ),
+    (
+        "wal: {encryption: {older_keys: [{}, {key_fil: a}]}}",
+        &[
+            "3:33: wal.encryption.older_keys[0]: names no key => write {key_file: PATH}, {key_env: NAME} or \
+                                   {key_command: [...]}",
+            "3:38: wal.encryption.older_keys[1].key_fil: unknown key `key_fil` => did you mean `key_file`?",
+        ],
     ),
     (
         "wal: {encryption: {key_env: NOT_SET}}",
@@ -426,6 +458,16 @@ const EXPORTERS: &[(&str, &str)] = &[
         "exporters.x.tls.server_name: `a b` is neither a host name \
                                                          nor an IP address",
     ),
+    ("endpoint: 'http://h', max_lag: 1KiB", "exporters.x.max_lag: `1KiB` is less than 1MiB"),
+    ("endpoint: 'http://h', max_lag: 80%", "exporters.x.max_lag: `80%` is not a size"),
+    (
+        "endpoint: 'http://h', max_lag: 3GiB",
+        "exporters.x.max_lag: `3GiB` is more than the whole WAL may take, which is 2GiB (`wal.max_size`)",
+    ),
+    ("endpoint: 'http://h', max_age: 0s", "exporters.x.max_age: `0s` is less than 1s"),
+    ("endpoint: 'http://h', max_age: 366d", "exporters.x.max_age: `366d` is more than 365d"),
+    ("endpoint: 'http://h', max_age: never", "exporters.x.max_age: `never` is not a duration"),
+    ("endpoint: 'http://h', from: newest", "exporters.x.from: `newest` is not known here"),
     ("file: {path: x}", "exporters.x.file: `file` is not in this version"),
 ];
 

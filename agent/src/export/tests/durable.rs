@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clock::manual::{ManualClock, START},
     config::{Compression, Exporter},
-    export::{Drained, ExporterHandle, start},
+    export::{Drained, ExporterHandle, RewindTo, Rewound, start},
     store::lane_of,
 };
 
@@ -149,6 +149,38 @@ async fn after_the_death_of_the_process_the_identical_request_goes_out_again() {
         assert_eq!(after[0], before[0], "the same records under the same key");
         assert_eq!((after.len(), after[1].1.as_str()), (2, rest));
     }
+}
+
+#[tokio::test]
+async fn a_rewinding_survives_the_death_of_the_process_and_so_do_its_keys() {
+    // The second request of after the rewinding hangs, and so it is in flight when the process dies.
+    let receiver = Receiver::new(|_, number| if number == 5 { Reply::Hang } else { Reply::ok() }).await;
+    let dir = tempfile::tempdir().unwrap();
+    let wal = open(dir.path());
+    let config = Exporter { max_request: 1, concurrency: Some(1), ..config(&receiver) };
+    let (first, ..) = export(&wal, &config);
+    for number in 0..4 {
+        append(&wal, Signal::Logs, &format!("<{number}>"));
+    }
+    until_counted(&wal, "backend", (4, 0, 0)).await;
+    let rewound = in_time(first.rewind(RewindTo::Oldest)).await.unwrap();
+    let oldest_ns = Some(START.as_nanos() as u64);
+    assert_eq!(rewound, Rewound { records: 4, oldest_ns, beyond_max_age: false });
+    receiver.gets(6).await;
+    until_counted(&wal, "backend", (5, 0, 3)).await;
+    let image = killed(dir.path());
+    first.stop().await;
+
+    let wal = open(&image.path().join("wal"));
+    let (second, ..) = export(&wal, &config);
+    until_counted(&wal, "backend", (8, 0, 0)).await;
+    second.stop().await;
+    let received = receiver.received();
+    let texts = ["<0>", "<1>", "<2>", "<3>", "<0>", "<1>", "<1>", "<2>", "<3>"];
+    assert_eq!(receiver.texts(), texts);
+    assert_eq!(received[5].key(), received[6].key(), "what was in flight goes out again as it was");
+    let keys: std::collections::BTreeSet<_> = received.iter().map(Received::key).collect();
+    assert_eq!(keys.len(), 8, "nothing that is sent again bears the key of its first time: {keys:?}");
 }
 
 #[tokio::test]

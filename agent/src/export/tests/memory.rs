@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -11,7 +12,9 @@ use whimbrel_otlp::Signal;
 use super::in_time;
 use crate::{
     clock::manual::START,
-    export::{DeadLetters, Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored},
+    export::{
+        DeadLetters, Plan, ReadLimit, Record, RecordId, RewindTo, Settled, Source, SourceError, Stored,
+    },
 };
 
 /// What a WAL's consumer is to an exporter, without a disk.
@@ -27,6 +30,7 @@ struct Held {
     plans: Vec<(Signal, Plan)>,
     failing: Option<Step>,
     gone: Vec<u64>,
+    rewound: BTreeMap<&'static str, u64>,
     reads: usize,
 }
 
@@ -36,6 +40,7 @@ pub(super) enum Step {
     Read,
     Plan,
     Acknowledge,
+    Rewind,
 }
 
 impl Memory {
@@ -46,6 +51,15 @@ impl Memory {
     /// A record stored as one zstd frame, of three items, that came when the manual clock began.
     pub(super) fn push(&self, signal: Signal, payload: &str) -> RecordId {
         self.state().push(signal, payload.len(), frame(payload))
+    }
+
+    /// As [`push`](Self::push), but it came in so long after the manual clock began.
+    pub(super) fn push_later(&self, signal: Signal, payload: &str, after: Duration) -> RecordId {
+        let mut state = self.state();
+        let id = state.push(signal, payload.len(), frame(payload));
+        let (_, record) = state.records.last_mut().expect("one was pushed");
+        record.ingest_ns = (START + after).as_nanos() as u64;
+        id
     }
 
     /// Several at once: a read sees all of them or none.
@@ -189,6 +203,32 @@ impl Source for Memory {
         drop(state);
         self.changes.send_modify(|changes| *changes += 1);
         Ok(())
+    }
+
+    fn rewind(&self, to: RewindTo) -> Result<u64, SourceError> {
+        let mut state = self.step(Step::Rewind)?;
+        let since = match to {
+            RewindTo::Oldest => 0,
+            RewindTo::Since(ns) => ns,
+        };
+        let mut again = 0;
+        for signal in Signal::ALL {
+            let of = state.records.iter().filter(|(of, _)| *of == signal).map(|(_, record)| record);
+            let Some(first) = of.clone().find(|record| record.ingest_ns >= since) else { continue };
+            let moved: Vec<_> = of.filter(|record| record.id >= first.id).map(|r| r.id.sequence()).collect();
+            let moved =
+                moved.iter().filter(|sequence| state.settled.remove(sequence).is_some()).count() as u64;
+            if moved > 0 {
+                state.plans.retain(|(of, _)| *of != signal);
+                *state.rewound.entry(signal.name()).or_default() += moved;
+            }
+            again += moved;
+        }
+        Ok(again)
+    }
+
+    fn rewound(&self, signal: Signal) -> u64 {
+        self.state().rewound.get(signal.name()).copied().unwrap_or(0)
     }
 }
 

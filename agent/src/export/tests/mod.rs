@@ -1,5 +1,6 @@
 //! Exporters over real loopback sockets, records in memory, and time by hand.
 
+mod age;
 mod answers;
 mod durable;
 mod encodings;
@@ -8,6 +9,7 @@ mod halving;
 mod isolation;
 mod lifecycle;
 mod memory;
+mod operate;
 mod receiver;
 mod secure;
 mod store;
@@ -24,7 +26,7 @@ use self::{
 use super::{ExporterHandle, State, start};
 use crate::{
     clock::manual::ManualClock,
-    config::{Compression, Exporter, Protocol, Retry, Secret, Signals, Tls},
+    config::{Beginning, Compression, Exporter, Protocol, Retry, Secret, Signals, Tls},
 };
 
 /// The configured timeout; no backoff of these tests is as long, so that sleeps can be told apart.
@@ -128,6 +130,9 @@ pub(super) fn config_to(endpoint: &str) -> Exporter {
         concurrency: None,
         max_request: 1 << 20,
         max_delay: Duration::ZERO,
+        max_lag: None,
+        max_age: None,
+        from: Beginning::Oldest,
         retry: Retry { initial: FIRST_BACKOFF, maximum: Duration::from_secs(8), give_up_after: None },
         signals: Signals::default(),
     }

@@ -176,6 +176,13 @@ impl Consumer {
         rewind::rewind(&self.shared, &self.state, to)
     }
 
+    /// How many records of a lane were set back so far, as [`LaneStatus::rewound`]: durable, and more after each
+    /// [`rewind`](Self::rewind) that made acknowledged records pending again, so that what is sent from then on can be told
+    /// from what was sent before.
+    pub fn rewound(&self, lane: Lane) -> u64 {
+        self.state.look(lane.index(), |cursor| cursor.rewound)
+    }
+
     /// Acknowledges records, in any order; those acknowledged before are left as they are. Drops the plan they
     /// belong to (a skipped record does not): pass all records of a plan in one call. Survives the end of the process
     /// when it returns; after a power loss the last [`cursor_sync`](crate::Options::cursor_sync) may be delivered
@@ -233,6 +240,7 @@ pub(crate) fn status(shared: &Shared, state: &ConsumerState) -> ConsumerStatus {
         configured: state.configured,
         lag_bytes: state.lag_bytes(shared),
         resets: state.resets(),
+        key_id: state.key_id(),
         lanes,
     }
 }

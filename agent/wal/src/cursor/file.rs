@@ -22,6 +22,8 @@ pub(crate) struct CursorFile {
     path: PathBuf,
     file: Option<Arc<dyn StoredFile>>,
     key: Zeroizing<[u8; 32]>,
+    /// Ids of other keys that what counts on disk may be signed with.
+    former: Vec<u32>,
     newest: usize,
     synced: usize,
     synced_generation: u64,
@@ -118,12 +120,14 @@ impl CursorFile {
         newest: usize,
         (synced, synced_generation): (usize, u64),
     ) -> Self {
-        Self { path, file: Some(file), key, newest, synced, synced_generation, dirty: true }
+        let former = Vec::new();
+        Self { path, file: Some(file), key, former, newest, synced, synced_generation, dirty: true }
     }
 
     /// A file that does not exist yet, or is to be replaced: the first `write` makes it.
     pub(crate) fn absent(path: PathBuf, key: Zeroizing<[u8; 32]>) -> Self {
-        Self { path, file: None, key, newest: 0, synced: 0, synced_generation: 0, dirty: false }
+        let former = Vec::new();
+        Self { path, file: None, key, former, newest: 0, synced: 0, synced_generation: 0, dirty: false }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -132,6 +136,20 @@ impl CursorFile {
 
     pub(crate) fn is_dirty(&self) -> bool {
         self.dirty
+    }
+
+    /// What is written from now on is signed with this key. The one before, of this id, is needed until a slot under the
+    /// new one is synced: that needs no room, and no write ever goes to the slot that was synced last.
+    pub(crate) fn rekey(&mut self, former: u32, key: Zeroizing<[u8; 32]>) {
+        if !self.former.contains(&former) {
+            self.former.push(former);
+        }
+        self.key = key;
+    }
+
+    /// Ids of keys before the one that is written with, which opening this file may need.
+    pub(crate) fn former_keys(&self) -> &[u32] {
+        &self.former
     }
 
     /// Writes a slot; it survives the end of the process, and a power loss after `sync`. When the file fails, a new
@@ -161,6 +179,7 @@ impl CursorFile {
             self.synced = self.newest;
             self.synced_generation = slot.generation;
             self.dirty = false;
+            self.former.clear();
             return Ok(());
         }
         self.replace(storage, slot)
@@ -187,6 +206,7 @@ impl CursorFile {
         storage.sync_dir(self.path.parent().unwrap_or(Path::new(".")))?;
         (self.file, self.newest, self.synced, self.dirty) = (Some(file), 0, 0, false);
         self.synced_generation = slot.generation;
+        self.former.clear();
         Ok(())
     }
 }

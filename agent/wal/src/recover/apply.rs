@@ -12,7 +12,7 @@ use crate::{
     cursor::lane::Fate,
     error::OpenError,
     mutants::{Mutant, is_on},
-    options::Options,
+    options::{Encryption, Options},
     scan::{Scan, make_durable},
     segment::encrypt::Masters,
     shared::{CURSORS, Figures, LOCK, QUARANTINE, Shared},
@@ -59,22 +59,25 @@ impl Decided {
             let key = masters
                 .cursor_key(key_id, &self.store_uuid)
                 .ok_or_else(|| OpenError::Options("the current key is not in the ring".to_owned()))?;
-            let resigned = slot.key_id != key_id;
-            slot.key_id = key_id;
+            let former = std::mem::replace(&mut slot.key_id, key_id);
             let existing = places.map(|places| (storage.open(&path, Access::Write), places));
-            let file = match existing {
-                Some((Ok(file), (newest, synced))) if !resigned => {
-                    CursorFile::opened(path, file, key, newest, synced)
+            let mut file = match existing {
+                Some((Ok(file), (newest, synced))) => {
+                    CursorFile::opened(path, file, key.clone(), newest, synced)
                 }
-                _ => CursorFile::absent(path, key),
+                _ => CursorFile::absent(path, key.clone()),
             };
+            if former != key_id {
+                file.rekey(former, key);
+            }
             consumers.push(Arc::new(ConsumerState::new(slot, file, configured)));
         }
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             queue: Queue::new(options.max_queued),
-            options,
-            masters,
+            // The ring is the masters' alone: a key that is retired must not live on here.
+            options: Options { encryption: Encryption::None, ..options },
+            masters: RwLock::new(Arc::new(masters)),
             store_uuid: self.store_uuid,
             segments: RwLock::new(self.segments.into_iter().map(Arc::new).collect::<VecDeque<_>>()),
             tail: Mutex::new(self.tail),

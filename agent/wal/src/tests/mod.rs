@@ -3,7 +3,9 @@
 mod damage;
 mod dump;
 mod faults;
+mod golden;
 mod keeping;
+mod keys;
 mod model;
 mod repair;
 mod rig;

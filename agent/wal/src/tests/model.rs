@@ -162,6 +162,7 @@ impl Model {
             crashes: 0,
             quiet: false,
         };
+        model.disk.draw_from(seed);
         model.open();
         for step in 0..STEPS {
             // Some runs have time to grow between their crashes.

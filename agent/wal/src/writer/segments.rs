@@ -127,11 +127,12 @@ impl Core {
     fn new_header(&self) -> io::Result<(SegmentHeader, SegmentCipher)> {
         let shared = &self.shared;
         let tail = shared.tail();
-        let key_id = shared.masters.current_id();
+        let masters = shared.masters();
+        let key_id = masters.current_id();
         let mut salt = [0; 32];
         (shared.env.random)(&mut salt)?;
         let mut header = SegmentHeader {
-            encrypted: shared.masters.encrypts(),
+            encrypted: masters.encrypts(),
             store_uuid: shared.store_uuid,
             segment: self.next_segment,
             first_sequence: tail.next_sequence,
@@ -143,8 +144,7 @@ impl Core {
             previous_tag: self.previous.tag,
             lane_first: tail.lane_end,
         };
-        let master = shared
-            .masters
+        let master = masters
             .get(key_id, &shared.store_uuid)
             .ok_or_else(|| io::Error::other("the current key is not in the ring"))?;
         let cipher = SegmentCipher::create(&master, &mut header);

@@ -6,11 +6,11 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use whimbrel_otlp::Signal;
-use whimbrel_wal::{Encryption, NewRecord, Options, Wal, WhenFull};
+use whimbrel_wal::{Encryption, KeyRing, NewRecord, Options, RotateError, Wal, WhenFull};
 
 use crate::{
     clock::{self, Clock},
@@ -26,9 +26,14 @@ const READER: &str = "operator";
 /// The dead letters of all exporters.
 pub struct DeadLetterBox {
     folder: PathBuf,
-    encryption: Encryption,
     clock: Arc<dyn Clock>,
-    wal: Mutex<Option<Wal>>,
+    state: Mutex<State>,
+}
+
+/// What it is, or will be, opened with; and it, once it is.
+struct State {
+    encryption: Encryption,
+    wal: Option<Wal>,
 }
 
 impl DeadLetterBox {
@@ -41,7 +46,7 @@ impl DeadLetterBox {
         encryption: Encryption,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, whimbrel_wal::OpenError> {
-        let letters = Self { folder, encryption, clock, wal: Mutex::new(None) };
+        let letters = Self { folder, clock, state: Mutex::new(State { encryption, wal: None }) };
         if letters.folder.is_dir() {
             letters.open()?;
         }
@@ -50,8 +55,7 @@ impl DeadLetterBox {
 
     /// How many letters there are.
     pub fn pending(&self) -> u64 {
-        let wal = self.wal.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        wal.map_or(0, |wal| wal.status().consumers.iter().map(|c| c.total().pending).sum())
+        self.opened().map_or(0, |wal| wal.status().consumers.iter().map(|c| c.total().pending).sum())
     }
 
     /// Closes it, if it was open.
@@ -59,20 +63,55 @@ impl DeadLetterBox {
     /// # Errors
     /// As [`Wal::close`].
     pub fn close(&self) -> Result<(), whimbrel_wal::CloseError> {
-        let wal = self.wal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let wal = self.state().wal.take();
         wal.map_or(Ok(()), Wal::close)
     }
 
+    /// Ids of the keys that letters need.
+    pub(crate) fn keys_in_use(&self) -> Vec<u32> {
+        self.opened().map_or_else(Vec::new, |wal| wal.keys_in_use())
+    }
+
+    /// Whether this ring opens all letters; changes nothing.
+    ///
+    /// # Errors
+    /// [`RotateError::InUse`].
+    pub(crate) fn check_keys(&self, ring: &KeyRing) -> Result<(), RotateError> {
+        self.opened().map_or(Ok(()), |wal| wal.check_keys(ring))
+    }
+
+    /// As [`Wal::rotate`]; where there are no letters, the first one is sealed with the new key.
+    ///
+    /// # Errors
+    /// As [`Wal::rotate`].
+    pub(crate) fn rotate(&self, ring: KeyRing) -> Result<(), RotateError> {
+        // Held meanwhile, so that it is not opened with the keys before.
+        let mut state = self.state();
+        if let Some(wal) = &state.wal {
+            wal.rotate(ring.clone())?;
+        }
+        state.encryption = Encryption::Aes256Gcm(ring);
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opened(&self) -> Option<Wal> {
+        self.state().wal.clone()
+    }
+
     fn open(&self) -> Result<Wal, whimbrel_wal::OpenError> {
-        let mut wal = self.wal.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(wal) = &*wal {
+        let mut state = self.state();
+        if let Some(wal) = &state.wal {
             return Ok(wal.clone());
         }
-        let mut options = Options::new(self.encryption.clone());
+        let mut options = Options::new(state.encryption.clone());
         options.max_size = MAX_SIZE;
         options.consumers = vec![READER.into()];
         let (opened, _) = Wal::open(&self.folder, options)?;
-        Ok(wal.insert(opened).clone())
+        Ok(state.wal.insert(opened).clone())
     }
 }
 

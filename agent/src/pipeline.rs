@@ -58,6 +58,9 @@ pub enum StartError {
     /// The key cannot be had.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// Reading the keys broke off.
+    #[error("reading the keys: {0}")]
+    KeysTask(tokio::task::JoinError),
     /// The WAL, or that of the dead letters, cannot be opened.
     #[error(transparent)]
     Wal(#[from] OpenError),
@@ -143,7 +146,13 @@ impl Pipeline {
         let places = Places::of(&config.data_dir);
         make_private(&config.data_dir)?;
 
-        let keys = keys::read(&config.wal.encryption, &config.data_dir, &places.wal)?;
+        let keys = {
+            let (encryption, data_dir) = (config.wal.encryption.clone(), config.data_dir.clone());
+            let wal_dir = places.wal.clone();
+            // A command may take its time.
+            let read = move || keys::read(&encryption, &data_dir, &wal_dir);
+            tokio::task::spawn_blocking(read).await.map_err(StartError::KeysTask)??
+        };
         if keys.created {
             tracing::info!(key = %key_place(&config.wal), "first start: made a key for the WAL; keep a copy of it elsewhere");
         }
@@ -198,8 +207,12 @@ impl Pipeline {
             dead_letters: dead_letters.clone(),
         });
         let (reload, reloader) = Reloader::start(read, config.clone(), collectors, configuration);
-        let control = admin::control(&config.control_socket, overview.clone(), reload.clone())
-            .map_err(|source| StartError::Control { path: config.control_socket.clone(), source })?;
+        let exchange = keys::Exchange::new(config.wal.encryption.clone(), wal.clone(), dead_letters.clone());
+        let control = admin::control(
+            &config.control_socket,
+            admin::Behind { overview: overview.clone(), reload: reload.clone(), keys: Arc::new(exchange) },
+        )
+        .map_err(|source| StartError::Control { path: config.control_socket.clone(), source })?;
         let health = match config.health {
             Some(address) => Some(
                 admin::health(address, overview.clone())
@@ -269,8 +282,7 @@ fn make_private(data_dir: &Path) -> Result<(), StartError> {
 
 fn key_place(wal: &config::Wal) -> String {
     match &wal.encryption {
-        config::Encryption::KeyFile { path, .. } => path.display().to_string(),
-        config::Encryption::KeyEnv { variable, .. } => format!("${variable}"),
+        config::Encryption::Aes256Gcm(places) => places.current.to_string(),
         config::Encryption::None => "none".to_owned(),
     }
 }
@@ -289,8 +301,7 @@ fn wal_options(config: &Config, encryption: whimbrel_wal::Encryption) -> Options
     options.max_size = wal.max_size;
     options.zstd_level = wal.zstd_level;
     options.on_wrong_key = match &wal.encryption {
-        config::Encryption::KeyFile { on_wrong_key, .. }
-        | config::Encryption::KeyEnv { on_wrong_key, .. } => match on_wrong_key {
+        config::Encryption::Aes256Gcm(places) => match places.on_wrong_key {
             config::OnWrongKey::Refuse => whimbrel_wal::OnWrongKey::Refuse,
             config::OnWrongKey::SetAside => whimbrel_wal::OnWrongKey::SetAside,
         },

@@ -19,6 +19,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// configuration may give is ten minutes.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(660);
 
+/// How long an exchange of keys may take: it may run commands, each for half a minute.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// Why a running agent could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
@@ -60,6 +63,15 @@ pub async fn reload(path: &Path) -> Result<(StatusCode, Bytes), AskError> {
         StatusCode::OK | StatusCode::BAD_REQUEST => Ok((status, body)),
         _ => successful(path.display().to_string(), (status, body)).map(|body| (status, body)),
     }
+}
+
+/// Has a running agent read its keys again: `POST /keys/rotate` over its control socket. Gives the JSON.
+///
+/// # Errors
+/// As [`ask`]; `NoAnswer` with what it said where it refuses.
+pub async fn rotate_keys(path: &Path) -> Result<Bytes, AskError> {
+    let answer = over_socket(path, Method::POST, "/keys/rotate", KEYS_TIMEOUT).await?;
+    successful(path.display().to_string(), answer)
 }
 
 /// Has a running agent do something: `POST target` over its control socket, within `up_to`. Gives the status, whatever

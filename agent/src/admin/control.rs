@@ -1,5 +1,5 @@
-//! The control socket: `/status` as JSON, for `whimbrel status` and its like, `/wal/record/latest`, `/reload`, and what
-//! operators do with exporters. Unix only, mode 0600: a record shows data.
+//! The control socket: `/status` as JSON, for `whimbrel status` and its like, `/wal/record/latest`, `/reload`, the WAL's
+//! keys by their ids, and what operators do with exporters. Unix only, mode 0600: a record shows data.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -11,6 +11,7 @@ use super::{
     socket::{self, Socket},
 };
 use crate::{
+    keys,
     reload::{self, Stopping},
     status::Overview,
 };
@@ -20,18 +21,28 @@ use crate::{
 ///
 /// # Errors
 /// Those of [`socket::serve`].
-pub fn listen(path: &Path, overview: Arc<Overview>, reload: reload::Handle) -> io::Result<Socket> {
-    socket::serve(path, "the control socket", move |request| {
-        answer(request, overview.clone(), reload.clone())
-    })
+pub fn listen(path: &Path, behind: Behind) -> io::Result<Socket> {
+    socket::serve(path, "the control socket", move |request| answer(request, behind.clone()))
+}
+
+/// What the socket shows and steers.
+#[derive(Clone)]
+pub struct Behind {
+    /// What the agent does.
+    pub overview: Arc<Overview>,
+    /// Its configuration.
+    pub reload: reload::Handle,
+    /// Its keys.
+    pub keys: Arc<keys::Exchange>,
 }
 
 /// Below it, `NAME/pause` and its like.
 const EXPORTERS: &str = "/exporters/";
-const PATHS: &str = "there are GET /status, GET /wal/record/latest, POST /reload, POST /exporters/NAME/pause, /resume and \
-                     /rewind, and POST /wal/forget\n";
+const PATHS: &str = "there are GET /status, GET /wal/record/latest, GET /keys, POST /reload, POST /keys/rotate, POST \
+                     /exporters/NAME/pause, /resume and /rewind, and POST /wal/forget\n";
 
-async fn answer<B>(request: Request<B>, overview: Arc<Overview>, reload: reload::Handle) -> Answer {
+async fn answer<B>(request: Request<B>, behind: Behind) -> Answer {
+    let Behind { overview, reload, keys } = behind;
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/status") => json(StatusCode::OK, &overview.read()),
         (&Method::POST, "/reload") => match reload.reload().await {
@@ -42,13 +53,29 @@ async fn answer<B>(request: Request<B>, overview: Arc<Overview>, reload: reload:
             Err(stopping @ Stopping) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{stopping}\n")),
         },
         (&Method::GET, "/wal/record/latest") => record::latest(request.uri().query(), overview).await,
+        (&Method::GET, "/keys") => json(StatusCode::OK, &keys.status()),
+        (&Method::POST, "/keys/rotate") => rotate(keys).await,
         (&Method::POST, "/wal/forget") => operate::forget(request.uri().query(), overview).await,
         (&Method::POST, path) if let Some(deed) = path.strip_prefix(EXPORTERS) => {
             operate::exporter(deed, request.uri().query(), overview).await
         }
-        (_, "/status" | "/wal/record/latest") => text(StatusCode::METHOD_NOT_ALLOWED, "GET\n"),
-        (_, "/reload" | "/wal/forget") => text(StatusCode::METHOD_NOT_ALLOWED, "POST\n"),
+        (_, "/status" | "/wal/record/latest" | "/keys") => text(StatusCode::METHOD_NOT_ALLOWED, "GET\n"),
+        (_, "/reload" | "/keys/rotate" | "/wal/forget") => text(StatusCode::METHOD_NOT_ALLOWED, "POST\n"),
         (_, path) if path.starts_with(EXPORTERS) => text(StatusCode::METHOD_NOT_ALLOWED, "POST\n"),
         _ => text(StatusCode::NOT_FOUND, PATHS),
+    }
+}
+
+/// Done to its end once it has begun, whether the client waits or not.
+async fn rotate(keys: Arc<keys::Exchange>) -> Answer {
+    match tokio::task::spawn_blocking(move || keys.exchange()).await {
+        Ok(Ok(status)) => json(StatusCode::OK, &status),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the WAL's keys were not exchanged");
+            let refused =
+                if error.is_refusal() { StatusCode::CONFLICT } else { StatusCode::INTERNAL_SERVER_ERROR };
+            text(refused, format!("{error}\n"))
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }

@@ -13,8 +13,8 @@ mod record;
 mod serve;
 mod socket;
 
-pub use ask::{AskError, ask, get, order, reload};
-pub use control::listen as control;
+pub use ask::{AskError, ask, get, order, reload, rotate_keys};
+pub use control::{Behind, listen as control};
 pub use health::listen as health;
 pub use serve::{Answer, json, text};
 pub use socket::{Socket, serve as socket};

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     config::{
-        Collector, Compression, Config, Encryption, Exporter, Loaded, PluginRef, Problems, Receiver, Shown,
-        Sync, SystemGrant, show_duration, show_size,
+        Collector, Compression, Config, Encryption, Exporter, KeyPlace, KeyPlaces, Loaded, PluginRef,
+        Problems, Receiver, Shown, Sync, SystemGrant, show_duration, show_size,
     },
     resource::{self, Surroundings},
 };
@@ -206,11 +206,12 @@ fn exporter(exporter: &Exporter) -> Vec<String> {
 
 fn key(encryption: &Encryption) -> String {
     match encryption {
-        Encryption::KeyFile { path, create: true, .. } if !path.exists() => {
+        Encryption::Aes256Gcm(KeyPlaces { current: KeyPlace::File(path), create: true, .. })
+            if !path.exists() =>
+        {
             format!("{}, made at the first start", path.display())
         }
-        Encryption::KeyFile { path, .. } => path.display().to_string(),
-        Encryption::KeyEnv { variable, .. } => format!("${variable}"),
+        Encryption::Aes256Gcm(places) => places.current.to_string(),
         Encryption::None => "none: data is stored unencrypted".to_owned(),
     }
 }

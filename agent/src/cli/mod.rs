@@ -13,6 +13,7 @@ mod config;
 pub mod demo;
 mod exporter;
 mod forget;
+mod key;
 mod plugin;
 mod record;
 mod reload;

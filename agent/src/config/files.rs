@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    Encryption, PluginRef,
+    Encryption, KeyPlace, PluginRef,
     interpolate::describe,
     load::Loaded,
     problem::{Problem, Problems},
@@ -25,8 +25,20 @@ impl Loaded {
                 check(&["collectors", &collector.name, "plugin"], "component", path);
             }
         }
-        if let Encryption::KeyFile { path, create: false, .. } = &self.config.wal.encryption {
-            check(&["wal", "encryption", "key_file"], "key file", path);
+        if let Encryption::Aes256Gcm(places) = &self.config.wal.encryption {
+            let current = std::iter::once(("", &places.current));
+            for (key, place) in current.chain(places.older.iter().map(|older| ("older_keys", older))) {
+                let named = |own| ["wal", "encryption", if key.is_empty() { own } else { key }];
+                match place {
+                    KeyPlace::File(path) if !(places.create && key.is_empty()) => {
+                        check(&named("key_file"), "key file", path);
+                    }
+                    KeyPlace::Command(command) if command[0].contains('/') => {
+                        check(&named("key_command"), "program", Path::new(&command[0]));
+                    }
+                    KeyPlace::File(_) | KeyPlace::Env(_) | KeyPlace::Command(_) => {}
+                }
+            }
         }
         for exporter in &self.config.exporters {
             let signals = [&exporter.signals.metrics, &exporter.signals.logs, &exporter.signals.traces];

@@ -22,6 +22,8 @@
 mod receivers;
 mod types;
 
+mod encryption;
+
 mod load;
 
 mod environment;
@@ -44,6 +46,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+pub use encryption::*;
 pub use environment::{Environment, FixedEnvironment, ProcessEnvironment};
 pub use gather::{Given, Sources};
 pub use load::{Loaded, load};

@@ -4,6 +4,7 @@
 //! configurations is shown as it is written; in the latter, texts under keys that commonly hold secrets and URLs with
 //! a password are not shown either. Endpoints are shown: they can't hold user names, queries or `${file:...}`.
 
+mod encryption;
 mod receivers;
 
 use std::collections::BTreeMap;
@@ -11,8 +12,8 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
-    Beginning, Collector, Compression, Config, Encryption, Exporter, Limits, LogFormat, LogLevel, OnFull,
-    OnWrongKey, PluginRef, SignalSettings, Sync, SystemGrant, Tls,
+    Beginning, Collector, Compression, Config, Exporter, Limits, LogFormat, LogLevel, OnFull, PluginRef,
+    SignalSettings, Sync, SystemGrant, Tls,
     check::written_config,
     load::Loaded,
     tree::{Node, Number, Scalar, Value, parse_boolean, parse_number},
@@ -148,7 +149,7 @@ impl Loaded {
                     ("retain", text(show_duration(wal.retain))),
                     ("on_full", map(on_full)),
                     ("zstd_level", number(i64::from(wal.zstd_level))),
-                    ("encryption", encryption(&wal.encryption)),
+                    ("encryption", encryption::encryption(&wal.encryption, &self.root)),
                 ]),
             ),
             ("exporters", named(exporters, |one| (one.name.clone(), Self::exporter(one)))),
@@ -289,22 +290,6 @@ fn sync(sync: Sync) -> Shown {
         Sync::Always => text("always"),
         Sync::Interval(every) => map([("interval", text(show_duration(every)))]),
         Sync::Never => text("never"),
-    }
-}
-
-fn encryption(encryption: &Encryption) -> Shown {
-    let wrong_key = |policy: &OnWrongKey| match policy {
-        OnWrongKey::Refuse => text("refuse"),
-        OnWrongKey::SetAside => text("set_aside"),
-    };
-    match encryption {
-        Encryption::KeyFile { path, create: _, on_wrong_key } => {
-            map([("key_file", text(path.display())), ("on_wrong_key", wrong_key(on_wrong_key))])
-        }
-        Encryption::KeyEnv { variable, on_wrong_key } => {
-            map([("key_env", text(variable)), ("on_wrong_key", wrong_key(on_wrong_key))])
-        }
-        Encryption::None => text("none"),
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use whimbrel_otlp::Signal;
 
-use super::receivers::Receiver;
+use super::{Encryption, receivers::Receiver};
 
 /// The collectors that are shipped inside the agent, as `builtin:NAME`.
 pub const BUILTIN_PLUGINS: &[&str] = &["heartbeat", "host"];
@@ -236,38 +236,6 @@ pub enum OnFull {
     DropOldest,
     /// What comes is refused at once, counted.
     DropNewest,
-}
-
-/// `wal.encryption`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Encryption {
-    /// AES-256-GCM under the key in this file; absolute. Made at the first start where it is the default one.
-    KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// Whether a missing file may be made: only the default one.
-        create: bool,
-        /// What to do when the WAL is under another key.
-        on_wrong_key: OnWrongKey,
-    },
-    /// The key stands in this environment variable, base64 or hex of 32 bytes.
-    KeyEnv {
-        /// The variable.
-        variable: String,
-        /// What to do when the WAL is under another key.
-        on_wrong_key: OnWrongKey,
-    },
-    /// `encryption: none`
-    None,
-}
-
-/// `wal.encryption.on_wrong_key`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnWrongKey {
-    /// Don't start. Default.
-    Refuse,
-    /// Move the old WAL aside whole, say so, start a new one.
-    SetAside,
 }
 
 /// `exporters.NAME`: one way out, with its own cursor.

@@ -13,16 +13,16 @@ pub enum OpenError {
         /// The WAL's directory.
         dir: PathBuf,
     },
-    /// Segments were written under a key that was not given.
+    /// A segment or a cursor was written under a key that was not given.
     #[error(
         "the WAL in {} was written under another key: {} needs key {needed:08x}, given {}",
-        dir.display(), segment.display(), key_list(given)
+        dir.display(), file.display(), key_list(given)
     )]
     WrongKey {
         /// The WAL's directory.
         dir: PathBuf,
-        /// A segment that needs it.
-        segment: PathBuf,
+        /// The segment or cursor that needs it.
+        file: PathBuf,
         /// Id of the missing key.
         needed: u32,
         /// Ids of the keys given; none with `Encryption::None`.
@@ -218,6 +218,48 @@ pub enum CursorError {
     Closed,
 }
 
+/// Why the keys were not exchanged.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RotateError {
+    /// Something still needs a key that the new ring does not hold. Nothing was changed: put the key in the ring, or
+    /// wait until what needs it is delivered.
+    #[error(
+        "key {id:08x} is still needed, by {segments} segments and {cursors} cursors: keep it among the older keys until they are delivered"
+    )]
+    InUse {
+        /// Id of the key.
+        id: u32,
+        /// Segments sealed with it.
+        segments: usize,
+        /// Cursors signed with it.
+        cursors: usize,
+    },
+    /// The WAL is in the clear: there is no key to exchange. Nothing was changed.
+    #[error("the WAL is in the clear, it has no key; a key is given when it is opened")]
+    Plain,
+    /// A file failed before the new ring was taken (`taken` is false: the old one goes on), or after it: new segments
+    /// are under it, a cursor may not be. Try again with the same ring.
+    #[error("{action}: {cause}; {}", if *taken { "new segments go under the new key all the same: try again" } else { "the keys are as before: try again" })]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        cause: Arc<io::Error>,
+        /// Whether the new ring is in effect.
+        taken: bool,
+    },
+    /// The WAL is closed, or being closed.
+    #[error("the WAL is closed")]
+    Closed,
+}
+
+impl RotateError {
+    /// A key that is still needed is not in the ring.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::InUse { .. })
+    }
+}
+
 /// Why closing was not clean. The lock is released all the same, and recovery will find everything answered.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("closing the WAL: {action}: {cause}")]
@@ -238,4 +280,50 @@ pub struct VerifyError {
     pub path: PathBuf,
     /// Why not.
     pub cause: io::Error,
+}
+
+/// Why records of a WAL could not be given. Damaged records are no error: they are passed over, and told.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// The directory or a file in it cannot be read.
+    #[error(transparent)]
+    Read(#[from] VerifyError),
+    /// A segment that is wanted is sealed with a key that was not given.
+    #[error(
+        "{} needs key {needed:08x}, given {}: give that key too, or choose other segments",
+        segment.display(), key_list(given)
+    )]
+    NoKey {
+        /// The segment.
+        segment: PathBuf,
+        /// Id of the missing key.
+        needed: u32,
+        /// Ids of the keys given.
+        given: Vec<u32>,
+    },
+    /// There is no cursor of this consumer that can be believed.
+    #[error("{consumer:?} has no cursor here; there are {}", name_list(known))]
+    NoCursor {
+        /// The consumer.
+        consumer: String,
+        /// Those that have a cursor's file.
+        known: Vec<String>,
+    },
+    /// There is no segment of this number.
+    #[error("there is no segment {segment:016x}")]
+    NoSegment {
+        /// Its number.
+        segment: u64,
+    },
+}
+
+impl DumpError {
+    /// The key that is needed was not given.
+    pub fn is_wrong_key(&self) -> bool {
+        matches!(self, Self::NoKey { .. })
+    }
+}
+
+fn name_list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

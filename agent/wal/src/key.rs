@@ -81,9 +81,9 @@ impl Key {
     /// # Errors
     /// [`KeyError::Random`] when the operating system has none.
     pub fn generate() -> Result<Self, KeyError> {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(|e| KeyError::Random(e.to_string()))?;
-        Ok(Self(bytes))
+        let mut key = Self([0; 32]);
+        getrandom::fill(&mut key.0).map_err(|e| KeyError::Random(e.to_string()))?;
+        Ok(key)
     }
 
     /// A key from its bytes.
@@ -153,10 +153,12 @@ impl Key {
         {
             return Ok(key);
         }
-        match <[u8; 32]>::try_from(content.as_slice()) {
-            Ok(bytes) => Ok(Self(bytes)),
-            Err(_) => Err(KeyError::Malformed { len: content.len() }),
+        if content.len() != 32 {
+            return Err(KeyError::Malformed { len: content.len() });
         }
+        let mut key = Self([0; 32]);
+        key.0.copy_from_slice(&content);
+        Ok(key)
     }
 
     /// Makes a new random key and its file: mode 0600, hexadecimal, synced, its directory too. On an error nothing
@@ -165,25 +167,28 @@ impl Key {
     /// # Errors
     /// [`KeyError::Exists`]: it is never overwritten. [`KeyError::Io`], [`KeyError::Random`].
     pub fn create_file(path: &Path) -> Result<Self, KeyError> {
+        let key = Self::generate()?;
+        key.write_file(path)?;
+        Ok(key)
+    }
+
+    /// Writes the key to a new file: mode 0600, hexadecimal, synced, its directory too. On an error nothing of it
+    /// stays, unless the directory's sync is what failed.
+    ///
+    /// # Errors
+    /// [`KeyError::Exists`]: it is never overwritten. [`KeyError::Io`].
+    pub fn write_file(&self, path: &Path) -> Result<(), KeyError> {
         let fail = |cause: io::Error| match cause.kind() {
             io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.to_owned() },
             _ => KeyError::Io { path: path.to_owned(), cause },
         };
-        let key = Self::generate()?;
         // Under another name until it is whole: a key file cut short by a crash would lock the WAL out for ever.
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(format!(".{}.new", std::process::id()));
         let temporary = PathBuf::from(temporary);
         let written = (|| {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-            let mut text = Zeroizing::new(String::with_capacity(65));
-            for byte in key.0 {
-                for digit in [byte >> 4, byte & 15] {
-                    text.push(char::from_digit(digit.into(), 16).unwrap_or_default());
-                }
-            }
-            text.push('\n');
-            file.write_all(text.as_bytes())?;
+            file.write_all(self.to_text().as_bytes())?;
             file.sync_all()?;
             // A hard link, unlike a rename, fails where a file is already.
             std::fs::hard_link(&temporary, path)
@@ -192,14 +197,25 @@ impl Key {
         written.map_err(fail)?;
         removed.map_err(fail)?;
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(parent).and_then(|dir| dir.sync_all()).map_err(fail)?;
-        Ok(key)
+        File::open(parent).and_then(|dir| dir.sync_all()).map_err(fail)
+    }
+
+    /// The key as text: 64 hexadecimal digits and a line break. Whoever has it has the key; it is zeroed when dropped.
+    pub fn to_text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(65));
+        for byte in self.0.iter() {
+            for digit in [byte >> 4, byte & 15] {
+                text.push(char::from_digit(digit.into(), 16).unwrap_or_default());
+            }
+        }
+        text.push('\n');
+        text
     }
 
     /// Its public id, derived from it; stands in the headers of what it seals.
     pub fn id(&self) -> u32 {
         let mut id = [0; 4];
-        Hkdf::<Sha256>::new(None, &self.0)
+        derivation(None, &self.0)
             .expand(b"whimbrel wal key id", &mut id)
             .expect("four bytes are less than HKDF's limit");
         // 0 stands for "no key".
@@ -215,6 +231,14 @@ impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({:08x})", self.id())
     }
+}
+
+/// The expanding half of HKDF. What is extracted is zeroed; the states of the hash are not, for that is a feature of
+/// `hmac` and `sha2`.
+pub(crate) fn derivation(salt: Option<&[u8]>, secret: &[u8]) -> Hkdf<Sha256> {
+    let (mut extracted, expand) = Hkdf::<Sha256>::extract(salt, secret);
+    extracted.as_mut_slice().zeroize();
+    expand
 }
 
 /// The key that new segments are sealed with, and older ones that old segments still need.
@@ -245,8 +269,9 @@ impl KeyRing {
         std::iter::once(self.current.0).chain(self.older.iter().map(|(id, _)| *id)).collect()
     }
 
-    pub(crate) fn current(&self) -> (u32, &Key) {
-        (self.current.0, &self.current.1)
+    /// Id of the key that new segments are sealed with.
+    pub fn current_id(&self) -> u32 {
+        self.current.0
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&Key> {

@@ -50,7 +50,11 @@
 //!
 //! # In the directory
 //! `lock`, `%016x.wal` (segments), `spare-*` (a file for the next one), `cursors/`, `quarantine/` (what could not be used,
-//! bounded). All of it counts against [`Options::max_size`].
+//! bounded). All of it counts against [`Options::max_size`], but for `noted`, a few lines that a [`repair()`] leaves.
+//!
+//! # From outside
+//! [`inspect`], [`list`], [`verify`] and [`dump()`] need no lock and change nothing, so the WAL may be in use.
+//! [`plan_repair`] and [`repair()`] need it for themselves.
 //!
 //! # What is not detected
 //! Encryption and tags find alteration, reordering, splicing and missing pieces. Without an anchor outside the directory
@@ -78,6 +82,16 @@ mod newest;
 
 mod verify;
 
+mod list;
+
+mod dump;
+
+mod repair;
+
+mod judge;
+
+mod notes;
+
 mod compress;
 
 mod segment;
@@ -96,19 +110,29 @@ mod recover;
 
 mod storage;
 
+mod mutants;
+
 #[cfg(test)]
 mod tests;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 pub use consumer::{Consumer, Outcome, Plan, Read, ReadLimit, RewindTo};
-pub use error::{AppendError, CloseError, CursorError, OpenError, ReadError, VerifyError};
+pub use dump::{DumpFilter, DumpReport, Dumped, dump};
+pub use error::{
+    AppendError, CloseError, CursorError, DumpError, OpenError, ReadError, RotateError, VerifyError,
+};
 pub use forget::{ForgetError, forget};
 pub use key::{Key, KeyError, KeyRing};
+pub use list::{Holder, Listed, Listing, list};
 pub use newest::{HeaderField, StoredRecord};
 pub use options::{
     ConsumerOptions, Encryption, LANES, MAX_CHECKPOINT, MAX_CONSUMERS, MAX_NAME, MAX_NAMES, MAX_RECORD,
     MIN_MAX_SIZE, OnWrongKey, Options, Start, SyncPolicy,
 };
 pub use record::{Lane, NewRecord, Prepared, Record, RecordId, WhenFull};
+pub use repair::{Deed, RepairError, Step, plan_repair, repair};
 pub use status::{ConsumerStatus, Counters, LaneStatus, Losses, OpenReport, Status};
-pub use verify::{Damage, Inspection, Progress, SegmentReport, VerifyReport, inspect, list, verify};
+pub use verify::{Damage, Inspection, Progress, SegmentReport, VerifyReport, inspect, verify};
 pub use wal::Wal;

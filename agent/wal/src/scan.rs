@@ -25,6 +25,7 @@ pub(crate) struct Scan {
     /// One past the last ordinal of each lane, damaged ones included.
     pub(crate) lane_end: [u64; LANES],
     lane_first: [u64; LANES],
+    first_sequence: u64,
     pub(crate) next_sequence: u64,
     /// Indexes below this were durable when the last good record was written.
     pub(crate) synced: u32,
@@ -57,8 +58,17 @@ pub(crate) struct Fault {
 pub(crate) enum FaultKind {
     /// Bytes in which no record is.
     Gap { len: u64 },
-    /// A record whose body is wrong.
-    Body { index: u32, fault: BodyFault },
+    /// A record whose body is wrong; all of it is so long.
+    Body { index: u32, len: u64, fault: BodyFault },
+}
+
+impl Fault {
+    /// Bytes concerned.
+    pub(crate) fn len(&self) -> u64 {
+        match self.what {
+            FaultKind::Gap { len } | FaultKind::Body { len, .. } => len,
+        }
+    }
 }
 
 struct Suspect {
@@ -91,6 +101,26 @@ pub(crate) enum Depth<'a> {
     Tags(&'a SegmentCipher),
 }
 
+/// As `scan`, of the last segment of a WAL that may be in use. What is read while it is being written may look damaged;
+/// what is damaged does so twice: whatever a first reading takes for durable is whole by the second.
+pub(crate) fn scan_in_use(
+    file: &dyn StoredFile,
+    header: &SegmentHeader,
+    depth: Depth<'_>,
+    len: u64,
+    progress: &mut dyn FnMut(u64),
+) -> io::Result<Scan> {
+    let first = scan(file, header, depth, len, Bounds::NONE, progress)?;
+    if !first.is_damaged() {
+        return Ok(first);
+    }
+    let mut second = scan(file, header, depth, len, Bounds::NONE, &mut |_| {})?;
+    let seen =
+        |fault: &Fault| first.faults.iter().any(|seen| seen.was_durable && seen.offset == fault.offset);
+    second.faults.retain(|fault| !fault.was_durable || seen(fault));
+    Ok(second)
+}
+
 /// Reads a segment from its first record to `len` or its seal.
 pub(crate) fn scan(
     file: &dyn StoredFile,
@@ -108,6 +138,7 @@ pub(crate) fn scan(
         end: RECORDS_START.min(len),
         lane_end: header.lane_first,
         lane_first: header.lane_first,
+        first_sequence: header.first_sequence,
         next_sequence: header.first_sequence,
         next_number: 1,
         ..Scan::default()
@@ -140,7 +171,7 @@ pub(crate) fn scan(
             open_body(&record, seed, depth, &mut body).err()
         };
         if let Some(fault) = fault {
-            let what = FaultKind::Body { index: record.index, fault };
+            let what = FaultKind::Body { index: record.index, len: record.stride(), fault };
             suspects.push(Suspect { offset, what, index: record.index, header: Some(record) });
             // With a right CRC it was written whole: nothing is torn here.
             if fault == BodyFault::Crc {
@@ -163,7 +194,7 @@ pub(crate) fn scan(
         scan.synced = scan.synced.max(record.synced);
         scan.end = offset + record.stride();
         scan.index_end = record.index + 1;
-        scan.next_number = scan.next_number.max(record.source.max(record.label).saturating_add(1));
+        scan.see_number(record.source.max(record.label));
         if fault.is_some() {
             continue;
         }
@@ -191,7 +222,7 @@ pub(crate) fn scan(
                 if cipher.is_some()
                     && let Some(seal) = SealBody::decode(&body)
                 {
-                    scan.believe(&seal, header);
+                    scan.believe(&seal, record.index);
                 }
                 return Ok(scan);
             }
@@ -214,7 +245,9 @@ impl Scan {
         } else {
             record.sequence
         };
-        self.next_sequence = self.next_sequence.max(next);
+        // Not every header is authenticated here: a forged one must not use up the numbers. An index is one record.
+        let possible = self.first_sequence + u64::from(record.index) + 1;
+        self.next_sequence = self.next_sequence.max(next.min(possible));
         if record.kind() == Some(Kind::Data) {
             let lane = usize::from(record.lane);
             let end = self.lane_first[lane].saturating_add(u64::from(record.lane_index) + 1);
@@ -226,7 +259,7 @@ impl Scan {
         for entry in state::entries(entries) {
             match entry {
                 Entry::Name { number, name } => {
-                    self.next_number = self.next_number.max(number.saturating_add(1));
+                    self.see_number(number);
                     self.names.push((number, name.to_owned()));
                 }
                 Entry::Checkpoint { source, bytes } => {
@@ -238,11 +271,20 @@ impl Scan {
         }
     }
 
-    /// A seal knows what the segment held, whatever became of it since.
-    fn believe(&mut self, seal: &SealBody, header: &SegmentHeader) {
-        self.next_sequence = self.next_sequence.max(seal.next_sequence);
+    /// Not every header is authenticated here: a forged one must not use up the numbers.
+    fn see_number(&mut self, number: u32) {
+        if number < state::NUMBERS_END {
+            self.next_number = self.next_number.max(number + 1);
+        }
+    }
+
+    /// A seal knows what the segment held, whatever became of it since; no more than there are indexes before it.
+    fn believe(&mut self, seal: &SealBody, index: u32) {
+        let possible = u64::from(index);
+        let next_sequence = seal.next_sequence.min(self.first_sequence + possible);
+        self.next_sequence = self.next_sequence.max(next_sequence);
         for lane in 0..LANES {
-            let end = header.lane_first[lane].saturating_add(seal.lane_records[lane]);
+            let end = self.lane_first[lane] + seal.lane_records[lane].min(possible);
             self.lane_end[lane] = self.lane_end[lane].max(end);
         }
     }

@@ -4,7 +4,7 @@
 //! file operation.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -16,6 +16,7 @@ use std::{
 use crate::{
     consumer::ConsumerState,
     cursor::{file::CURSOR_FILE_LEN, lane::Fate},
+    error::RotateError,
     options::{LANES, Options},
     segment::frame::Kind,
     segment::{
@@ -73,6 +74,8 @@ pub(crate) struct Segment {
     pub(crate) visible: Mutex<Visible>,
     /// Something durable in it was found damaged: when it goes, it goes to the quarantine.
     pub(crate) damaged: AtomicBool,
+    /// Its file is being removed.
+    going: AtomicBool,
     /// Its names are in the table of names.
     named: AtomicBool,
     open: Mutex<Weak<OpenSegment>>,
@@ -92,6 +95,7 @@ impl Segment {
             path,
             visible: Mutex::new(visible),
             damaged: AtomicBool::new(false),
+            going: AtomicBool::new(false),
             named: AtomicBool::new(false),
             open: Mutex::default(),
         }
@@ -99,6 +103,10 @@ impl Segment {
 
     pub(crate) fn visible(&self) -> Visible {
         *lock(&self.visible)
+    }
+
+    pub(crate) fn set_going(&self, going: bool) {
+        self.going.store(going, Ordering::Release);
     }
 
     pub(crate) fn mark_damaged(&self) {
@@ -118,7 +126,7 @@ impl Segment {
         }
         let file = shared.env.storage.open(&self.path, Access::Read)?;
         let master = shared
-            .masters
+            .masters()
             .get(self.header.master_id(), &shared.store_uuid)
             .ok_or_else(|| io::Error::other("its key is not in the ring any more"))?;
         let cipher = SegmentCipher::of(&master, &self.header)
@@ -176,7 +184,8 @@ pub(crate) struct Shared {
     pub(crate) env: Environment,
     pub(crate) dir: PathBuf,
     pub(crate) options: Options,
-    pub(crate) masters: Masters,
+    /// The only place that holds master keys while the WAL is open; a rotation puts others in.
+    pub(crate) masters: RwLock<Arc<Masters>>,
     pub(crate) store_uuid: [u8; 16],
     /// In order; the last one is the active one, if there is one.
     pub(crate) segments: RwLock<VecDeque<Arc<Segment>>>,
@@ -193,6 +202,32 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn tail(&self) -> Tail {
         *lock(&self.tail)
+    }
+
+    /// The keys, as they are now.
+    pub(crate) fn masters(&self) -> Arc<Masters> {
+        self.masters.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many segments and cursors need each key, by its id; what is in the clear is left out.
+    pub(crate) fn key_use(&self) -> BTreeMap<u32, KeyUse> {
+        let mut used: BTreeMap<u32, KeyUse> = BTreeMap::new();
+        for segment in self.segments() {
+            used.entry(segment.header.master_id()).or_default().segments += 1;
+        }
+        for id in self.consumers().iter().flat_map(|consumer| consumer.key_ids()) {
+            used.entry(id).or_default().cursors += 1;
+        }
+        used.remove(&0);
+        used
+    }
+
+    /// Whether keys of these ids suffice for what is there.
+    pub(crate) fn check_keys(&self, ids: &[u32]) -> Result<(), RotateError> {
+        match self.key_use().into_iter().find(|(id, _)| !ids.contains(id)) {
+            Some((id, KeyUse { segments, cursors })) => Err(RotateError::InUse { id, segments, cursors }),
+            None => Ok(()),
+        }
     }
 
     /// The segments, in order, as they are now.
@@ -228,6 +263,11 @@ impl Shared {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let at = segments.partition_point(|other| other.header.segment < number);
         segments.get(at).filter(|segment| segment.header.segment == number).cloned()
+    }
+
+    /// Whether a segment was deleted, or is being: everybody has passed it, or its records were given up and counted.
+    pub(crate) fn is_gone(&self, segment: &Segment) -> bool {
+        segment.going.load(Ordering::Acquire) || self.segment(segment.header.segment).is_none()
     }
 
     /// Takes names from the body of a state record.
@@ -270,6 +310,13 @@ impl Shared {
     pub(crate) fn fixed_bytes(&self) -> u64 {
         4096 + self.consumers().len() as u64 * 2 * CURSOR_FILE_LEN
     }
+}
+
+/// What needs a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct KeyUse {
+    pub(crate) segments: usize,
+    pub(crate) cursors: usize,
 }
 
 /// The directory of a path, for syncing it.

@@ -153,6 +153,8 @@ pub struct ConsumerStatus {
     pub lag_bytes: u64,
     /// How often its cursor was found unusable and began again at the oldest record.
     pub resets: u32,
+    /// Id of the key its cursor is signed with; 0 in the clear.
+    pub key_id: u32,
     /// Its lanes.
     pub lanes: [LaneStatus; LANES],
 }

@@ -7,10 +7,11 @@ use std::{
 };
 
 use crate::{
-    cursor::file::{FoundSlot, NEW_SUFFIX, consumer_of, read_slots},
+    cursor::file::{FoundSlots, NEW_SUFFIX, consumer_of, read_slots},
+    notes::{NEW_NOTES, NOTES},
     segment::header::{HEADER_LEN, HEADER_PAGE, HeaderError, SegmentHeader},
     shared::{CURSORS, LOCK, QUARANTINE, SPARE_PREFIX, segment_of},
-    storage::{Access, Entry, Storage, StoredFile, read_around_damage},
+    storage::{Access, Entry, Storage, StoredFile, read_around_damage, write_all_at},
 };
 
 /// The lock file says which WAL this is, should all headers be gone: `whimbrel wal UUID CRC`, in hexadecimal.
@@ -25,11 +26,11 @@ pub(crate) struct SegmentFile {
     pub(crate) header: Result<SegmentHeader, String>,
 }
 
-/// A cursor's file, with the slots whose CRCs are right, the newest first.
+/// A cursor's file, with what it holds.
 pub(crate) struct CursorEntry {
     pub(crate) path: PathBuf,
     pub(crate) consumer: String,
-    pub(crate) slots: Vec<FoundSlot>,
+    pub(crate) found: FoundSlots,
 }
 
 /// See the module.
@@ -55,12 +56,14 @@ pub(crate) fn survey(storage: &dyn Storage, dir: &Path) -> io::Result<Survey> {
             }
         } else if entry.name == LOCK {
             found.lock_uuid = read_lock(storage, &entry.path);
+        } else if entry.name == NOTES {
+            // Tiny, and only for those who verify.
         } else if let Some(number) = segment_of(&entry.name) {
             match look_at_segment(storage, &entry, number) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 segment => found.segments.push(segment?),
             }
-        } else if entry.name.starts_with(SPARE_PREFIX) {
+        } else if entry.name.starts_with(SPARE_PREFIX) || entry.name == NEW_NOTES {
             found.leftovers.push((entry.path, entry.len));
         } else {
             found.foreign.push(entry.path);
@@ -74,7 +77,7 @@ pub(crate) fn survey(storage: &dyn Storage, dir: &Path) -> io::Result<Survey> {
                 file => file?,
             };
             let slots = read_slots(file.as_ref())?;
-            found.cursors.push(CursorEntry { path: entry.path, consumer, slots });
+            found.cursors.push(CursorEntry { path: entry.path, consumer, found: slots });
         } else if entry.name.ends_with(NEW_SUFFIX) {
             found.leftovers.push((entry.path, entry.len));
         } else {
@@ -88,12 +91,39 @@ pub(crate) fn survey(storage: &dyn Storage, dir: &Path) -> io::Result<Survey> {
     Ok(found)
 }
 
+/// As `survey`, of a directory that may be in use: segments that were begun while the directory was being listed may be
+/// left out of the list although later ones are in it. Such a gap is gone at the next look; a real one stays.
+pub(crate) fn survey_in_use(storage: &dyn Storage, dir: &Path) -> io::Result<Survey> {
+    const LOOKS: usize = 20;
+    let mut found = survey(storage, dir)?;
+    let mut gaps = found.gaps();
+    for _ in 0..LOOKS {
+        if gaps.is_empty() {
+            break;
+        }
+        found = survey(storage, dir)?;
+        let again = found.gaps();
+        let settled = again.iter().all(|gap| gaps.contains(gap));
+        gaps = again;
+        if settled {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 impl Survey {
+    /// Neighbours between which numbers are not given.
+    fn gaps(&self) -> Vec<(u64, u64)> {
+        let numbers = self.segments.windows(2).map(|pair| (pair[0].number, pair[1].number));
+        numbers.filter(|(before, after)| before + 1 != *after).collect()
+    }
+
     /// The WAL's uuid: the lock file's if anything else agrees with it, else that of most segments and cursors. A
     /// single file from elsewhere can't change it.
     pub(crate) fn store_uuid(&self) -> Option<[u8; 16]> {
         let segments = self.segments.iter().filter_map(|segment| segment.header.as_ref().ok());
-        let cursors = self.cursors.iter().filter_map(|cursor| cursor.slots.first());
+        let cursors = self.cursors.iter().filter_map(|cursor| cursor.found.slots.first());
         let uuids =
             segments.map(|header| header.store_uuid).chain(cursors.map(|found| found.slot.store_uuid));
         let mut votes: HashMap<[u8; 16], usize> = HashMap::new();
@@ -116,6 +146,8 @@ fn list_if_there(storage: &dyn Storage, dir: &Path) -> io::Result<Vec<Entry>> {
 
 fn look_at_segment(storage: &dyn Storage, entry: &Entry, number: u64) -> io::Result<SegmentFile> {
     let file = storage.open(&entry.path, Access::Read)?;
+    // Not the entry's: where a later segment was listed, this one has its last length only since then.
+    let len = file.len()?;
     let header = read_header(file.as_ref())?.map_err(|e| e.to_string()).and_then(|header| {
         if header.segment == number {
             Ok(header)
@@ -123,7 +155,7 @@ fn look_at_segment(storage: &dyn Storage, entry: &Entry, number: u64) -> io::Res
             Err(format!("its header says that it is segment {:016x}", header.segment))
         }
     });
-    Ok(SegmentFile { path: entry.path.clone(), number, len: entry.len, header })
+    Ok(SegmentFile { path: entry.path.clone(), number, len, header })
 }
 
 /// The header of a segment: the first copy, else the second.
@@ -140,8 +172,17 @@ pub(crate) fn read_header(file: &dyn StoredFile) -> io::Result<Result<SegmentHea
     Ok(Err(first.unwrap_or(HeaderError::Magic)))
 }
 
+/// Writes into the lock file whose WAL this is, durably.
+pub(crate) fn name_lock(storage: &dyn Storage, path: &Path, uuid: &[u8; 16]) -> io::Result<()> {
+    let text = lock_text(uuid);
+    let file = storage.open(path, Access::Write)?;
+    write_all_at(file.as_ref(), text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)?;
+    file.sync_all()
+}
+
 /// What the lock file of this WAL holds.
-pub(crate) fn lock_text(uuid: &[u8; 16]) -> String {
+fn lock_text(uuid: &[u8; 16]) -> String {
     let text = format!("{LOCK_PREFIX}{:032x}", u128::from_be_bytes(*uuid));
     let crc = crc32fast::hash(text.as_bytes());
     format!("{text} {crc:08x}\n")

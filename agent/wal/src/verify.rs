@@ -6,22 +6,25 @@ use std::{
 };
 
 use crate::{
-    cursor::{file::FoundSlot, slot::is_authentic},
-    error::VerifyError,
-    key::KeyRing,
-    options::LANES,
-    recover::bounds_of,
-    scan::{Bounds, Depth, FaultKind, Scan, scan},
-    segment::{
-        encrypt::{Masters, SegmentCipher},
-        header::SegmentHeader,
-        walk::BodyFault,
+    cursor::{
+        file::{FoundSlot, read_slots},
+        slot::{Slot, is_authentic},
     },
+    error::VerifyError,
+    judge::{Judged, judge_all, usable},
+    key::KeyRing,
+    notes,
+    options::LANES,
+    scan::{Bounds, Depth, scan},
+    segment::{encrypt::Masters, header::SegmentHeader},
     shared::LOCK,
     status::{ConsumerStatus, LaneStatus},
     storage::{Access, Storage, environment, is_locked},
-    survey::{SegmentFile, Survey, survey},
+    survey::{CursorEntry, SegmentFile, Survey, survey_in_use},
 };
+
+/// How often a cursor that looks damaged is read again: it may be being written.
+const LOOKS_AT_A_CURSOR: usize = 8;
 
 /// Something wrong in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +78,8 @@ pub struct VerifyReport {
     pub segments: Vec<SegmentReport>,
     /// What is wrong with durable data.
     pub damages: Vec<Damage>,
+    /// What is wrong, was noted by [`repair`](crate::repair()), and has not changed since.
+    pub known: Vec<Damage>,
     /// Bytes after the last good record of the last segment: normal after a crash and in a WAL that is in use.
     pub torn_bytes: u64,
     /// Whether every tag was checked too: all keys were given.
@@ -86,7 +91,7 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// Nothing durable is damaged.
+    /// Nothing durable is damaged beyond what is known.
     pub fn is_sound(&self) -> bool {
         self.damages.is_empty()
     }
@@ -133,21 +138,13 @@ pub fn inspect(dir: &Path) -> Result<Inspection, VerifyError> {
     Ok(found)
 }
 
-/// The segments, in order.
-///
-/// # Errors
-/// [`VerifyError`] when the directory or a file in it cannot be read at all.
-pub fn list(dir: &Path) -> Result<Vec<SegmentReport>, VerifyError> {
-    inspect(dir).map(|found| found.segments)
-}
-
-fn fail(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VerifyError {
+pub(crate) fn fail(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VerifyError {
     let path = path.to_owned();
     move |cause| VerifyError { action, path, cause }
 }
 
-fn look(storage: &dyn Storage, dir: &Path) -> Result<Survey, VerifyError> {
-    match survey(storage, dir) {
+pub(crate) fn look(storage: &dyn Storage, dir: &Path) -> Result<Survey, VerifyError> {
+    match survey_in_use(storage, dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Survey::default()),
         found => found.map_err(fail("reading", dir)),
     }
@@ -161,60 +158,38 @@ pub(crate) fn verify_in(
 ) -> Result<VerifyReport, VerifyError> {
     let found = look(storage, dir)?;
     let uuid = found.store_uuid().unwrap_or_default();
+    let noted = notes::read(storage, dir, masters, &uuid);
     let mut report = VerifyReport {
         authenticated: true,
         quarantined: found.quarantine.iter().map(|(path, _)| path.clone()).collect(),
         foreign: found.foreign.clone(),
         ..VerifyReport::default()
     };
-    check_cursors(&found, masters, &uuid, &mut report);
-    let total = found.segments.iter().map(|file| file.len).sum();
-    let mut done = 0;
-    let mut previous: Option<(u64, Scan)> = None;
-    for (at, file) in found.segments.iter().enumerate() {
-        let header = match &file.header {
-            Ok(header) if header.store_uuid == uuid => header,
-            Ok(_) => {
-                report.damage(&file.path, 0, "it belongs to another WAL");
-                continue;
-            }
-            Err(reason) => {
-                report.damage(&file.path, 0, reason);
-                continue;
-            }
-        };
-        let master = masters.get(header.master_id(), &uuid);
-        let cipher = master.as_ref().and_then(|master| SegmentCipher::of(master, header));
-        if master.is_some() && cipher.is_none() {
-            report.damage(&file.path, 0, "its header was altered: it does not commit to its key");
+    check_cursors(storage, &found, masters, &uuid, &mut report);
+    let mut segments = Vec::new();
+    for file in &found.segments {
+        match usable(file, &uuid, masters) {
+            Ok(segment) => segments.push(segment),
+            Err(reason) => report.damage(&file.path, 0, &reason),
         }
-        report.authenticated &= cipher.is_some();
-        let depth = cipher.as_ref().map_or(Depth::Crc, Depth::Tags);
-        let next = next_header(&found, at, &uuid);
-        let bounds = next.map_or(Bounds::NONE, |next| bounds_of(header, next));
-        let mut show = |offset| progress(Progress { done: done + offset, total });
-        let scanned = storage
-            .open(&file.path, Access::Read)
-            .and_then(|open| scan(open.as_ref(), header, depth, file.len, bounds, &mut show));
-        let scanned = match scanned {
-            // Passed by everybody and deleted while we looked.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            scanned => scanned.map_err(fail("reading", &file.path))?,
-        };
-        done += file.len;
-        progress(Progress { done, total });
-        report.take(file, header, &scanned, next);
-        if let Some((number, before)) = &previous
-            && *number + 1 == header.segment
-            && let Some((_, tag)) = before.seal
-            && cipher.is_some()
-            && header.previous_tag != [0; 16]
-            && header.previous_tag != tag
-        {
-            report.damage(&file.path, 128, "the segment before it is not the one that was sealed");
-        }
-        previous = Some((header.segment, scanned));
     }
+    judge_all(storage, &segments, usize::MAX, progress, &mut |judged| {
+        let Judged { segment, scanned, findings, is_last } = judged;
+        report.authenticated &= segment.cipher.is_some();
+        if is_last {
+            report.torn_bytes = scanned.torn_bytes;
+        }
+        report.segments.push(SegmentReport {
+            records: scanned.records,
+            items: scanned.items,
+            sealed: scanned.seal.is_some(),
+            ..describe(segment.file, segment.header)
+        });
+        let (known, new): (Vec<_>, Vec<_>) =
+            findings.into_iter().partition(|finding| noted.contains(&finding.mark));
+        report.known.extend(known.into_iter().map(Damage::from));
+        report.damages.extend(new.into_iter().map(Damage::from));
+    })?;
     Ok(report)
 }
 
@@ -222,55 +197,9 @@ impl VerifyReport {
     fn damage(&mut self, path: &Path, offset: u64, what: &str) {
         self.damages.push(Damage { path: path.to_owned(), offset, what: what.to_owned() });
     }
-
-    fn take(
-        &mut self,
-        file: &SegmentFile,
-        header: &SegmentHeader,
-        scanned: &Scan,
-        next: Option<&SegmentHeader>,
-    ) {
-        for fault in scanned.faults.iter().filter(|fault| fault.was_durable || next.is_some()) {
-            let what = match fault.what {
-                FaultKind::Gap { len } => format!("{len} bytes in which no record is"),
-                FaultKind::Body { index, fault: BodyFault::Crc } => {
-                    format!("record {index}: its CRC is wrong")
-                }
-                FaultKind::Body { index, .. } => format!("record {index}: it was altered, its tag is wrong"),
-            };
-            self.damage(&file.path, fault.offset, &what);
-        }
-        match next {
-            Some(next) => {
-                let numbered: u64 = next
-                    .lane_first
-                    .iter()
-                    .zip(header.lane_first)
-                    .map(|(end, first)| end.saturating_sub(first))
-                    .sum();
-                let records: u64 = scanned.records.iter().sum();
-                if records < numbered && scanned.faults.is_empty() {
-                    let what =
-                        format!("it ends early: {} of its {numbered} records are gone", numbered - records);
-                    self.damage(&file.path, scanned.end, &what);
-                }
-                if next.segment != header.segment + 1 {
-                    let what = format!("segment {:016x} does not follow", header.segment + 1);
-                    self.damage(&file.path, file.len, &what);
-                }
-            }
-            None => self.torn_bytes = scanned.torn_bytes,
-        }
-        self.segments.push(SegmentReport {
-            records: scanned.records,
-            items: scanned.items,
-            sealed: scanned.seal.is_some(),
-            ..describe(file, header)
-        });
-    }
 }
 
-fn describe(file: &SegmentFile, header: &SegmentHeader) -> SegmentReport {
+pub(crate) fn describe(file: &SegmentFile, header: &SegmentHeader) -> SegmentReport {
     SegmentReport {
         path: file.path.clone(),
         segment: header.segment,
@@ -290,21 +219,71 @@ fn next_header<'a>(found: &'a Survey, at: usize, uuid: &[u8; 16]) -> Option<&'a 
         .find(|header| header.store_uuid == *uuid)
 }
 
-fn check_cursors(found: &Survey, masters: &Masters, uuid: &[u8; 16], report: &mut VerifyReport) {
+fn check_cursors(
+    storage: &dyn Storage,
+    found: &Survey,
+    masters: &Masters,
+    uuid: &[u8; 16],
+    report: &mut VerifyReport,
+) {
     for cursor in &found.cursors {
-        let is_own =
-            |found: &&FoundSlot| found.slot.store_uuid == *uuid && found.slot.name == cursor.consumer;
-        let Some(FoundSlot { slot, bytes, .. }) = cursor.slots.iter().find(is_own) else {
-            report.damage(&cursor.path, 0, "no slot of this cursor is whole");
-            continue;
-        };
-        match masters.cursor_key(slot.key_id, uuid) {
-            Some(key) if !is_authentic(bytes, &key) => {
-                report.damage(&cursor.path, 0, "this cursor was altered, its HMAC is wrong");
+        let mut verdict = check_slots(&cursor.found.slots, &cursor.consumer, masters, uuid);
+        // A slot that was being written is whole at another look; a damaged one never is.
+        for _ in 0..LOOKS_AT_A_CURSOR {
+            if verdict.is_ok() {
+                break;
             }
-            Some(_) => {}
-            None => report.authenticated = false,
+            let again = storage.open(&cursor.path, Access::Read).and_then(|file| read_slots(file.as_ref()));
+            match again {
+                Ok(found) => verdict = check_slots(&found.slots, &cursor.consumer, masters, uuid),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => verdict = Ok(true),
+                Err(_) => break,
+            }
         }
+        match verdict {
+            Ok(authenticated) => report.authenticated &= authenticated,
+            Err(what) => report.damage(&cursor.path, 0, what),
+        }
+    }
+}
+
+/// The newest slot of a cursor that can be believed, as opening takes it.
+pub(crate) fn authentic_slot(
+    storage: &dyn Storage,
+    entry: &CursorEntry,
+    masters: &Masters,
+    uuid: &[u8; 16],
+) -> Option<Slot> {
+    let newest = |slots: &[FoundSlot]| {
+        let authentic = |found: &&FoundSlot| {
+            let key = masters.cursor_key(found.slot.key_id, uuid);
+            found.is_of(&entry.consumer, uuid) && key.is_some_and(|key| is_authentic(&found.bytes, &key))
+        };
+        slots.iter().find(authentic).map(|found| found.slot.clone())
+    };
+    newest(&entry.found.slots).or_else(|| {
+        // It may have been being written.
+        (0..LOOKS_AT_A_CURSOR).find_map(|_| {
+            let file = storage.open(&entry.path, Access::Read).ok()?;
+            newest(&read_slots(file.as_ref()).ok()?.slots)
+        })
+    })
+}
+
+/// Whether the newest slot of a cursor could be authenticated, or what is wrong with it.
+pub(crate) fn check_slots(
+    slots: &[FoundSlot],
+    consumer: &str,
+    masters: &Masters,
+    uuid: &[u8; 16],
+) -> Result<bool, &'static str> {
+    let newest = slots.iter().find(|found| found.is_of(consumer, uuid));
+    let Some(FoundSlot { slot, bytes, .. }) = newest else {
+        return Err("no slot of this cursor is whole");
+    };
+    match masters.cursor_key(slot.key_id, uuid) {
+        Some(key) if !is_authentic(bytes, &key) => Err("this cursor was altered, its HMAC is wrong"),
+        key => Ok(key.is_some()),
     }
 }
 
@@ -328,7 +307,11 @@ pub(crate) fn inspect_in(storage: &dyn Storage, dir: &Path) -> Result<Inspection
                 segment.sealed = next.previous_tag != [0; 16] && next.segment == header.segment + 1;
             }
             None => {
-                let open = storage.open(&file.path, Access::Read).map_err(fail("reading", &file.path))?;
+                let open = match storage.open(&file.path, Access::Read) {
+                    // Others were begun since, and everybody has passed it.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                    open => open.map_err(fail("reading", &file.path))?,
+                };
                 let scanned = scan(open.as_ref(), header, Depth::Crc, file.len, Bounds::NONE, &mut |_| {})
                     .map_err(fail("reading", &file.path))?;
                 lane_end = scanned.lane_end;
@@ -340,11 +323,11 @@ pub(crate) fn inspect_in(storage: &dyn Storage, dir: &Path) -> Result<Inspection
         inspection.segments.push(segment);
     }
     for cursor in found.cursors {
-        let own = cursor.slots.into_iter().find(|found| found.slot.store_uuid == uuid);
+        let own = cursor.found.slots.into_iter().find(|found| found.slot.store_uuid == uuid);
         let Some(FoundSlot { slot, .. }) = own else { continue };
         let lanes = std::array::from_fn(|lane| LaneStatus::of(&slot.lanes[lane], lane_end[lane]));
-        let status =
-            ConsumerStatus { name: slot.name, resets: slot.resets, lanes, ..ConsumerStatus::default() };
+        let Slot { name, resets, key_id, .. } = slot;
+        let status = ConsumerStatus { name, resets, key_id, lanes, ..ConsumerStatus::default() };
         inspection.consumers.push(status);
     }
     let other = found.leftovers.iter().chain(&found.quarantine).map(|(_, len)| len).sum::<u64>();

@@ -9,8 +9,9 @@ use std::{
 use crate::{
     compress::{self, Codec, Compressors},
     consumer::{self, Consumer},
-    error::{AppendError, CloseError, OpenError, ReadError},
+    error::{AppendError, CloseError, OpenError, ReadError, RotateError},
     forget::{self, ForgetError},
+    key::KeyRing,
     newest::{self, StoredRecord, Walked},
     options::{MAX_CHECKPOINT, MAX_NAME, MAX_RECORD, Options},
     record::{Lane, NewRecord, Prepared, RecordId},
@@ -140,6 +141,41 @@ impl Wal {
     /// Sizes, counts and losses.
     pub fn status(&self) -> Status {
         status(&self.0.shared)
+    }
+
+    /// Takes other keys while the WAL is in use: new segments go under the ring's current key, cursors are signed anew
+    /// with it, and segments that are there are read with the keys they were sealed with until they are delivered.
+    /// Those must be in the ring. Waits for the WAL's thread, and must not be called on it. A ring with the same current
+    /// key only adds or takes away older ones. When it returns without an error, a power loss leaves nothing that needs
+    /// a key outside the ring.
+    ///
+    /// # Errors
+    /// [`RotateError::InUse`] and [`RotateError::Plain`]: nothing was changed. [`RotateError::Io`]: try again.
+    /// [`RotateError::Closed`].
+    pub fn rotate(&self, ring: KeyRing) -> Result<(), RotateError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        // Nobody but this function holds the receiver.
+        self.0.shared.queue.task(Box::new(move |core| drop(answer.send(core.rotate(ring)))));
+        answered.recv().unwrap_or(Err(RotateError::Closed))
+    }
+
+    /// Whether this ring holds every key that segments and cursors need; changes nothing.
+    ///
+    /// # Errors
+    /// [`RotateError::InUse`] names one that it does not hold.
+    pub fn check_keys(&self, ring: &KeyRing) -> Result<(), RotateError> {
+        self.0.shared.check_keys(&ring.ids())
+    }
+
+    /// Ids of the keys it holds, the current one first; none in the clear.
+    pub fn key_ids(&self) -> Vec<u32> {
+        self.0.shared.masters().ids()
+    }
+
+    /// Ids of the keys that segments and cursors need, ascending; none in the clear. A key that is not among them and
+    /// not the current one can be retired.
+    pub fn keys_in_use(&self) -> Vec<u32> {
+        self.0.shared.key_use().into_keys().collect()
     }
 
     /// Answers what waits, seals and syncs the active segment and the cursors, and releases the lock. Other handles

@@ -133,12 +133,13 @@ pub(in crate::config) const ON_FULL: Keys =
 /// `wal.encryption:`
 pub(in crate::config) const ENCRYPTION: Keys = Keys {
     path: "wal.encryption",
-    now: &["key_file", "key_env", "on_wrong_key"],
-    later: &[
-        ("key_command", "in this version a key comes from a file (`key_file`) or a variable (`key_env`)"),
-        ("accept_plain", "in this version plain segments are set aside once a key is configured"),
-    ],
+    now: &["key_file", "key_env", "key_command", "older_keys", "on_wrong_key"],
+    later: &[("accept_plain", "in this version plain segments are set aside once a key is configured")],
 };
+
+/// An item of `wal.encryption.older_keys`; in a list, so that no variable and no misplaced key can mean it.
+pub(in crate::config) const OLDER_KEY: Keys =
+    Keys { path: "wal.encryption.older_keys", now: &["key_file", "key_env", "key_command"], later: &[] };
 
 /// `exporters.*:`
 pub(in crate::config) const EXPORTER: Keys = Keys {

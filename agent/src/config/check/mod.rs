@@ -3,6 +3,7 @@
 
 mod checker;
 mod collectors;
+mod encryption;
 mod endpoint;
 mod exporters;
 mod keys;

@@ -1,18 +1,12 @@
 //! `wal:`
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use super::{
     checker::{Checker, Place, choose},
-    keys::{ENCRYPTION, ON_FULL, SYNC, WAL},
+    keys::{ON_FULL, SYNC, WAL},
 };
-use crate::config::{
-    Encryption, OnFull, OnWrongKey, Sync, Wal, interpolate::read_named_variable, problem::Wrong, tree::Value,
-    units,
-};
+use crate::config::{Encryption, OnFull, OnWrongKey, Sync, Wal, problem::Wrong, tree::Value, units};
 
 const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_millis(200);
 const LEAST_SYNC_INTERVAL: Duration = Duration::from_millis(1);
@@ -24,8 +18,6 @@ const MOST_RETAIN: Duration = Duration::from_secs(365 * 86_400);
 /// Shares of the disk, millionths.
 const LEAST_SHARE: u64 = 1_000;
 const MOST_SHARE: u64 = 900_000;
-/// The name of the key file that is made at the first start, and that is looked for among systemd's credentials.
-const KEY_FILE: &str = "wal.key";
 
 const ON_FULL_CHOICES: &[(&str, OnFull)] =
     &[("block", OnFull::Block), ("drop_oldest", OnFull::DropOldest), ("drop_newest", OnFull::DropNewest)];
@@ -40,7 +32,7 @@ impl Checker<'_> {
             on_full_collectors: OnFull::DropOldest,
             on_full_receivers: OnFull::Block,
             zstd_level: 1,
-            encryption: self.default_key(data_dir, OnWrongKey::Refuse),
+            encryption: Encryption::Aes256Gcm(self.default_key(data_dir, OnWrongKey::Refuse)),
         };
         let Some(section) = place.and_then(|place| self.section(place, &WAL)) else {
             return wal;
@@ -125,57 +117,5 @@ impl Checker<'_> {
         let choice = |c: &mut Self, p: &Place<'_>| c.choice(p, ON_FULL_CHOICES, &[]);
         self.set(&mut wal.on_full_collectors, &section, "collectors", choice);
         self.set(&mut wal.on_full_receivers, &section, "receivers", choice);
-    }
-
-    /// `none`, or where the key is.
-    fn encryption(&mut self, place: &Place<'_>, data_dir: &Path) -> Option<Encryption> {
-        if matches!(place.node.value, Value::Scalar(_)) && !place.node.is_null() {
-            let remedy =
-                "write none, {key_file: PATH} or {key_env: NAME}; without `encryption`, a key file is made";
-            return self.value(place, |text| match text {
-                "none" => Ok(Encryption::None),
-                _ => Err(Wrong::new("is not a way to encrypt", remedy)),
-            });
-        }
-        let section = self.section(place, &ENCRYPTION)?;
-        let mut on_wrong_key = OnWrongKey::Refuse;
-        self.set(&mut on_wrong_key, &section, "on_wrong_key", |c, p| {
-            c.choice(p, &[("refuse", OnWrongKey::Refuse), ("set_aside", OnWrongKey::SetAside)], &[])
-        });
-        match (section.get("key_file"), section.get("key_env")) {
-            (Some(file), None) => {
-                let path = self.path(&file)?;
-                Some(Encryption::KeyFile { path, create: false, on_wrong_key })
-            }
-            (None, Some(name)) => {
-                let environment = self.environment;
-                let variable = self.value(&name.secret(), |name| {
-                    read_named_variable(name, environment).map(|_| name.to_owned())
-                })?;
-                Some(Encryption::KeyEnv { variable, on_wrong_key })
-            }
-            (Some(_), Some(_)) => {
-                self.problem(
-                    section.at,
-                    &section.key,
-                    "has both `key_file` and `key_env`",
-                    "keep one of the two",
-                );
-                None
-            }
-            (None, None) => Some(self.default_key(data_dir, on_wrong_key)),
-        }
-    }
-
-    /// systemd's credential of the name `wal.key` where there is one, else a file beside the data, which may be made.
-    fn default_key(&self, data_dir: &Path, on_wrong_key: OnWrongKey) -> Encryption {
-        let credential = self
-            .environment
-            .variable("CREDENTIALS_DIRECTORY")
-            .map(|folder| PathBuf::from(folder).join(KEY_FILE));
-        match credential.filter(|path| path.is_absolute() && path.exists()) {
-            Some(path) => Encryption::KeyFile { path, create: false, on_wrong_key },
-            None => Encryption::KeyFile { path: data_dir.join(KEY_FILE), create: true, on_wrong_key },
-        }
     }
 }

@@ -194,6 +194,37 @@ const TABLE: &[(&str, &[&str])] = &[
                                                          keep one of the two"],
     ),
     (
+        "wal: {encryption: {key_file: a, key_command: [b]}}",
+        &["3:19: wal.encryption: has both `key_file` and `key_command` => keep one of the two"],
+    ),
+    (
+        "wal: {encryption: {key_command: kms}}",
+        &["3:33: wal.encryption.key_command: a list is needed here, and this is a single value => write \
+                                   [program, argument, ...]; it is run without a shell"],
+    ),
+    (
+        "wal: {encryption: {key_command: []}}",
+        &["3:33: wal.encryption.key_command: names no program => write [program, argument, ...]; it is run \
+                                   without a shell"],
+    ),
+    (
+        "wal: {encryption: {key_command: ['']}}",
+        &["3:34: wal.encryption.key_command[0]: `` is not a path => name a file or folder"],
+    ),
+    (
+        "wal: {encryption: {older_keys: {key_file: a}}}",
+        &["3:32: wal.encryption.older_keys: a list is needed here, and this is a map => write \
+                                   [{key_file: PATH}]; key_env and key_command can stand there too"],
+    ),
+    (
+        "wal: {encryption: {older_keys: [{}, {key_fil: a}]}}",
+        &[
+            "3:33: wal.encryption.older_keys[0]: names no key => write {key_file: PATH}, {key_env: NAME} or \
+                                   {key_command: [...]}",
+            "3:38: wal.encryption.older_keys[1].key_fil: unknown key `key_fil` => did you mean `key_file`?",
+        ],
+    ),
+    (
         "wal: {encryption: {key_env: NOT_SET}}",
         &["3:29: wal.encryption.key_env: the value asks for $NOT_SET, which is \
                                                   not set => set it, or name another"],

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{Folder, MINIMAL};
 use crate::config::{
-    Beginning, Compression, Encryption, LogFormat, LogLevel, OnFull, OnWrongKey, PluginRef, Protocol, Sync,
-    System, SystemGrant,
+    Beginning, Compression, Encryption, KeyPlace, KeyPlaces, LogFormat, LogLevel, OnFull, OnWrongKey,
+    PluginRef, Protocol, Sync, System, SystemGrant,
     check::SECTIONS,
     tree::{Node, Value},
 };
@@ -55,7 +55,10 @@ wal:
   retain: 2h
   on_full: {collectors: block, receivers: drop_newest}
   zstd_level: 3
-  encryption: {key_file: keys/wal.key, on_wrong_key: set_aside}
+  encryption:
+    key_file: keys/wal.key
+    older_keys: [{key_file: keys/older.key}, {key_env: TENANT}, {key_command: [./kms, "${env:TENANT}"]}]
+    on_wrong_key: set_aside
 exporters:
   backend:
     endpoint: "https://otlp.example.com/base/"
@@ -75,6 +78,11 @@ health: {listen: "127.0.0.1:13134"}
 control: {socket: run/control.sock}
 system: {root_path: /usr}
 "#;
+
+/// One key and no more.
+fn places(current: KeyPlace) -> KeyPlaces {
+    KeyPlaces { current, create: false, older: Vec::new(), on_wrong_key: OnWrongKey::Refuse }
+}
 
 fn complete() -> Folder {
     let folder = Folder::with(COMPLETE);
@@ -122,9 +130,17 @@ fn every_key_is_read_into_its_place() {
     assert_eq!(config.wal.retain, Duration::from_secs(7200));
     assert_eq!((config.wal.on_full_collectors, config.wal.zstd_level), (OnFull::Block, 3));
     assert_eq!(config.wal.on_full_receivers, OnFull::DropNewest);
-    let key =
-        Encryption::KeyFile { path: here("keys/wal.key"), create: false, on_wrong_key: OnWrongKey::SetAside };
-    assert_eq!(config.wal.encryption, key);
+    let keys = KeyPlaces {
+        current: KeyPlace::File(here("keys/wal.key")),
+        create: false,
+        older: vec![
+            KeyPlace::File(here("keys/older.key")),
+            KeyPlace::Env("TENANT".to_owned()),
+            KeyPlace::Command(vec![here("kms").display().to_string(), "blue".to_owned()]),
+        ],
+        on_wrong_key: OnWrongKey::SetAside,
+    };
+    assert_eq!(config.wal.encryption, Encryption::Aes256Gcm(keys));
 
     let [archive, backend] = config.exporters.as_slice() else { panic!("{:?}", config.exporters) };
     assert_eq!((archive.endpoint.as_str(), archive.retry.give_up_after), ("http://[::1]:4318", None));
@@ -186,7 +202,7 @@ fn the_complete_example_has_every_key() {
         let elsewhere = match keys.path {
             // Taken out once they are followed, and tested with `key_file` in its place.
             "" => vec!["include"],
-            "wal.encryption" => vec!["key_env"],
+            "wal.encryption" => vec!["key_env", "key_command"],
             _ => vec![],
         };
         let missing: Vec<_> =
@@ -213,9 +229,8 @@ fn without_keys_the_documented_defaults_hold() {
     assert_eq!((config.wal.on_full_collectors, config.wal.retain), (OnFull::DropOldest, Duration::ZERO));
     assert_eq!(config.wal.on_full_receivers, OnFull::Block);
     assert!(config.receivers.is_empty());
-    let key =
-        Encryption::KeyFile { path: data.join("wal.key"), create: true, on_wrong_key: OnWrongKey::Refuse };
-    assert_eq!(config.wal.encryption, key);
+    let keys = KeyPlaces { create: true, ..places(KeyPlace::File(data.join("wal.key"))) };
+    assert_eq!(config.wal.encryption, Encryption::Aes256Gcm(keys));
     let [backend] = config.exporters.as_slice() else { panic!() };
     assert_eq!((backend.compression, backend.timeout), (Compression::Auto, Duration::from_secs(10)));
     assert_eq!((backend.concurrency, backend.max_request), (None, (4 << 20) - (64 << 10)));
@@ -256,11 +271,17 @@ fn every_sync_and_key_is_read() {
     assert_eq!(load("{sync: {interval: 1s}}").sync, Sync::Interval(Duration::from_secs(1)));
     assert_eq!(load("{sync: never}").sync, Sync::Never);
     assert_eq!(load("{encryption: none}").encryption, Encryption::None);
-    let key = Encryption::KeyEnv { variable: "KEY".to_owned(), on_wrong_key: OnWrongKey::Refuse };
-    assert_eq!(load("{encryption: {key_env: KEY}}").encryption, key);
+    let under = |place| Encryption::Aes256Gcm(places(place));
+    assert_eq!(load("{encryption: {key_env: KEY}}").encryption, under(KeyPlace::Env("KEY".to_owned())));
+    let command = KeyPlace::Command(vec!["kms".to_owned(), "get".to_owned(), "$HOME; x".to_owned()]);
+    assert_eq!(load("{encryption: {key_command: [kms, get, '$$HOME; x']}}").encryption, under(command));
     assert!(matches!(
         load("{encryption: {on_wrong_key: set_aside}}").encryption,
-        Encryption::KeyFile { create: true, on_wrong_key: OnWrongKey::SetAside, .. }
+        Encryption::Aes256Gcm(KeyPlaces { create: true, on_wrong_key: OnWrongKey::SetAside, .. })
+    ));
+    assert!(matches!(
+        load("{encryption: {older_keys: [{key_env: KEY}]}}").encryption,
+        Encryption::Aes256Gcm(KeyPlaces { create: true, older, .. }) if older.len() == 1
     ));
     assert_eq!(load("{max_size: '${env:SIZE:-64MiB}'}").max_size, 64 << 20);
     assert_eq!(load("{max_size: '${env:SIZE:-1}%'}").max_size, 1 << 30);
@@ -283,7 +304,8 @@ fn what_is_shown_as_effective_reads_back_as_the_same() {
     // What stands for a secret is too short to be one.
     let again =
         Folder::with(shown.replace("[redacted]", "[redacted, of sixteen]".replace(' ', "_").as_str()));
-    assert_eq!(again.load().unwrap().effective().to_yaml().unwrap(), shown);
+    let environment = again.environment().with("TENANT", "blue");
+    assert_eq!(again.load_from(&[], &environment).unwrap().effective().to_yaml().unwrap(), shown);
     assert!(shown.contains("root_path: /usr"), "{shown}");
     assert!(shown.contains("give_up_after: 1d") && shown.contains("max_size: 10GiB"), "{shown}");
 }

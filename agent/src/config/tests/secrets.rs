@@ -20,7 +20,7 @@ exporters:
   file: {endpoint: "https://h", headers: {authorization: {prefix: "Bearer ", file: secret}}}
   env: {endpoint: "https://h", headers: {authorization: {env: SECRET}}}
 # an old one: hunter2-e
-wal: {encryption: {key_env: SECRET}}
+wal: {encryption: {key_env: SECRET, older_keys: [{key_command: [kms, "${env:SECRET}"]}]}}
 "#;
 
 fn folder(text: &str) -> (Folder, FixedEnvironment) {
@@ -102,6 +102,11 @@ fn no_mistake_brings_a_secret_out() {
         "log: {level: '${env:SECRET}', format: '${file:secret}'}\nwal: {max_size: '${env:SECRET}'}",
         "wal: {encryption: {key_env: hunter2}}",
         "wal: {encryption: {key_env: 'hunter2=='}}",
+        "wal: {encryption: {key_command: hunter2}}",
+        "wal: {encryption: {key_command: [kms, {a: hunter2}]}}",
+        "wal: {encryption: {key_command: [kms, \"hunter2\\0\"]}}",
+        "wal: {encryption: {older_keys: [{key_env: hunter2}]}}",
+        "wal: {encryption: {older_keys: [{key_command: [kms, '${evn:hunter2}']}]}}",
         "exporters: {x: {endpoint: 'https://h', headers: {authorization: \"Bearer hunter2}}}",
         "exporters:\n  x:\n    headers:\n      authorization: Bearer hunter2\n     x: 5\n",
         "exporters:\n  x:\n    headers:\n\t    authorization: Bearer hunter2\n",

@@ -3,7 +3,7 @@
 use std::{os::unix::ffi::OsStringExt, time::Duration};
 
 use super::{Folder, MINIMAL, lines};
-use crate::config::{Compression, Encryption, Loaded, Problems, Protocol, SystemGrant};
+use crate::config::{Compression, Encryption, KeyPlace, Loaded, Problems, Protocol, SystemGrant};
 
 fn load(text: &str, variables: &[(&str, &str)]) -> (Folder, Result<Loaded, Problems>) {
     let folder = Folder::with(text);
@@ -221,8 +221,8 @@ fn the_data_directory_follows_systemd() {
     folder.write("wal.key", "");
     let environment = folder.environment().with("CREDENTIALS_DIRECTORY", folder.path());
     let loaded = folder.load_from(&[], &environment).unwrap();
-    let Encryption::KeyFile { path, create: false, .. } = loaded.config.wal.encryption else { panic!() };
-    assert_eq!(path, folder.path().join("wal.key"));
+    let Encryption::Aes256Gcm(keys) = loaded.config.wal.encryption else { panic!() };
+    assert_eq!((keys.current, keys.create), (KeyPlace::File(folder.path().join("wal.key")), false));
 }
 
 const NO_EXPORTER: &str = "collectors: {host: {plugin: 'builtin:host'}}\n";

@@ -171,7 +171,7 @@ impl Consumer {
     /// acknowledged of requests in flight counts as it would have.
     ///
     /// # Errors
-    /// [`CursorError::Io`], [`CursorError::Closed`].
+    /// [`CursorError::Io`]: after a restart it may turn out to be set back all the same. [`CursorError::Closed`].
     pub fn rewind(&self, to: RewindTo) -> Result<u64, CursorError> {
         rewind::rewind(&self.shared, &self.state, to)
     }
@@ -240,6 +240,7 @@ pub(crate) fn status(shared: &Shared, state: &ConsumerState) -> ConsumerStatus {
         configured: state.configured,
         lag_bytes: state.lag_bytes(shared),
         resets: state.resets(),
+        key_id: state.key_id(),
         lanes,
     }
 }

@@ -7,6 +7,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use zeroize::Zeroizing;
+
 use crate::{
     cursor::{
         file::CursorFile,
@@ -190,6 +192,28 @@ impl ConsumerState {
         lock(&self.cursor).file.path().to_owned()
     }
 
+    /// Id of the key that it is signed with.
+    pub(crate) fn key_id(&self) -> u32 {
+        lock(&self.cursor).slot.key_id
+    }
+
+    /// Ids of the keys that its file is signed with: one, or others too while it is being signed anew.
+    pub(crate) fn key_ids(&self) -> Vec<u32> {
+        let cursor = lock(&self.cursor);
+        let mut ids = vec![cursor.slot.key_id];
+        ids.extend(cursor.file.former_keys().iter().filter(|id| **id != cursor.slot.key_id));
+        ids
+    }
+
+    /// Writes the slot under this key; until that is synced, the one before is needed too. When it fails, the next
+    /// write is under this key all the same.
+    pub(crate) fn sign(&self, key_id: u32, key: Zeroizing<[u8; 32]>, shared: &Shared) -> io::Result<()> {
+        let mut cursor = lock(&self.cursor);
+        let former = std::mem::replace(&mut cursor.slot.key_id, key_id);
+        cursor.file.rekey(former, key);
+        cursor.write(shared)
+    }
+
     /// Writes the slot as it is, under the current key.
     pub(crate) fn rewrite(&self, shared: &Shared) -> io::Result<()> {
         lock(&self.cursor).write(shared)
@@ -232,7 +256,7 @@ impl ConsumerState {
 impl Cursor {
     fn write(&mut self, shared: &Shared) -> io::Result<()> {
         self.slot.generation += 1;
-        self.file.write(shared.env.storage.as_ref(), &self.slot)
+        self.file.write(shared.env.storage.as_ref(), &mut self.slot)
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) enum Fate {
 pub(crate) const FATES: usize = 9;
 
 impl Fate {
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) const ALL: [Self; FATES] = [
         Self::Delivered,
         Self::Skipped,
@@ -252,7 +252,7 @@ impl LaneCursor {
             return Err(LaneFault::TooManyPlans);
         }
         // A plan may begin below the mark, which takes the sign bit.
-        let reach = plan.last.saturating_sub(self.low.min(plan.first));
+        let reach = plan.last.max(self.low).saturating_sub(self.low.min(plan.first));
         if reach > MAX_REACH / 2 {
             return Err(LaneFault::TooManyRanges);
         }

@@ -3,7 +3,7 @@
 //! A consumer's cursor is the file `cursors/NAME.cursor`: three slots of 4096 bytes. The valid slot with the highest
 //! generation holds. A write goes to the slot that is neither the newest nor the last synced one: so a write torn by
 //! the end of the process leaves the newest, and a power loss, however it mixes what was not synced, leaves the
-//! synced one. Little endian.
+//! synced one. Which one that is stands in the newest: who opens the file can't know it otherwise. Little endian.
 //!
 //! ```text
 //! offset size  slot
@@ -18,7 +18,8 @@
 //!     44    4  zero
 //!     48  128  consumer's name, zero to its end
 //!    176 1264  lane 0; lanes 1 and 2 after it
-//!   3968   92  zero
+//!   3968    8  synced: generation of the slot that was durable when this one was written; its own, in a new file
+//!   3976   84  zero
 //!   4060    4  CRC-32 of 0..4060: enough to look at it without a key
 //!   4064   32  HMAC-SHA-256 of 0..4064
 //!
@@ -46,7 +47,7 @@ use sha2::Sha256;
 use super::lane::{FATES, LaneCursor, MAX_PLANS, MAX_RANGES, PlanMark, Tally};
 use crate::{
     options::LANES,
-    segment::header::{array_at, u16_at, u32_at, u64_at},
+    segment::header::{NUMBERS_END, array_at, u16_at, u32_at, u64_at},
 };
 
 pub(crate) const SLOT_LEN: usize = 4096;
@@ -56,13 +57,14 @@ pub(crate) const MAX_CONSUMER_NAME: usize = 128;
 const MAGIC: [u8; 8] = *b"whimcur\n";
 const VERSION: u16 = 1;
 const NAME_AT: usize = 48;
-const LANES_AT: usize = NAME_AT + MAX_CONSUMER_NAME;
-const LANE_LEN: usize = 1264;
-const REWOUND_AT: usize = 16 + FATES * 8;
-const COUNTS_AT: usize = REWOUND_AT + 8;
-const RANGES_AT: usize = 112;
+pub(crate) const LANES_AT: usize = NAME_AT + MAX_CONSUMER_NAME;
+pub(crate) const LANE_LEN: usize = 1264;
+pub(crate) const REWOUND_AT: usize = 16 + FATES * 8;
+pub(crate) const COUNTS_AT: usize = REWOUND_AT + 8;
+pub(crate) const RANGES_AT: usize = 112;
 const PLANS_AT: usize = RANGES_AT + MAX_RANGES * 8;
-const CRC_AT: usize = 4060;
+const SYNCED_AT: usize = LANES_AT + LANES * LANE_LEN;
+pub(crate) const CRC_AT: usize = 4060;
 const MAC_AT: usize = 4064;
 
 /// What a slot says.
@@ -71,6 +73,7 @@ pub(crate) struct Slot {
     pub(crate) store_uuid: [u8; 16],
     pub(crate) name: String,
     pub(crate) generation: u64,
+    pub(crate) synced_generation: u64,
     pub(crate) key_id: u32,
     pub(crate) resets: u32,
     pub(crate) lanes: [LaneCursor; LANES],
@@ -92,6 +95,7 @@ impl Slot {
         for (number, lane) in self.lanes.iter().enumerate() {
             encode_lane(lane, &mut out[LANES_AT + number * LANE_LEN..][..LANE_LEN]);
         }
+        out[SYNCED_AT..SYNCED_AT + 8].copy_from_slice(&self.synced_generation.to_le_bytes());
         let crc = crc32fast::hash(&out[..CRC_AT]);
         out[CRC_AT..MAC_AT].copy_from_slice(&crc.to_le_bytes());
         let mac = mac(key, &out[..MAC_AT]).finalize().into_bytes();
@@ -106,7 +110,7 @@ impl Slot {
             return None;
         }
         let name_len = usize::from(bytes[11]);
-        if name_len > MAX_CONSUMER_NAME {
+        if name_len > MAX_CONSUMER_NAME || u64_at(bytes, 32) >= NUMBERS_END {
             return None;
         }
         let mut lanes: [LaneCursor; LANES] = Default::default();
@@ -117,6 +121,7 @@ impl Slot {
             store_uuid: array_at(bytes, 16),
             name: std::str::from_utf8(&bytes[NAME_AT..NAME_AT + name_len]).ok()?.to_owned(),
             generation: u64_at(bytes, 32),
+            synced_generation: u64_at(bytes, SYNCED_AT),
             key_id: u32_at(bytes, 40),
             resets: u32_at(bytes, 12),
             lanes,
@@ -187,12 +192,17 @@ fn decode_lane(bytes: &[u8]) -> Option<LaneCursor> {
         // Sign-extended: the first of a plan may be below the mark.
         let above = u32_at(entry, 0) as i32;
         let first = low.checked_add_signed(above.into())?;
+        // No longer than `LaneCursor::plan` takes them: else it could not be written again.
+        let len = i32::try_from(u32_at(entry, 4)).ok()?;
         lane.plans.push(PlanMark {
             first,
-            last: first.checked_add(u32_at(entry, 4).into())?,
+            last: first.checked_add_signed(len.into())?,
             count: u32_at(entry, 8),
             generation: u32_at(entry, 12),
         });
+    }
+    if lane.reach() >= NUMBERS_END {
+        return None;
     }
     let counted: Option<u64> = (0..FATES).try_fold(0u64, |sum, n| sum.checked_add(count(n)));
     let taken = lane.ranges.iter().try_fold(low - first, |sum, (start, end)| sum.checked_add(end - start))?;
@@ -211,6 +221,7 @@ mod tests {
             store_uuid: [0x11; 16],
             name: "backend".to_owned(),
             generation: 0x22,
+            synced_generation: 0x21,
             key_id: 0x33,
             resets: 0x44,
             lanes: std::array::from_fn(|n| LaneCursor::starting_at(0x100 * n as u64)),
@@ -243,11 +254,12 @@ mod tests {
         golden[last..last + 16].copy_from_slice(b"\0\x02\0\0\0\0\0\0\x08\x02\0\0\0\0\0\0");
         golden[last + 16] = 11;
         golden[last + 88] = 3;
+        golden[3968] = 0x21;
         let crc = crc32fast::hash(&golden[..4060]);
         golden[4060..4064].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(bytes[..4064], golden[..4064]);
         assert!(is_authentic(&bytes, &KEY));
-        assert_eq!(bytes[4064..4072], [28, 144, 33, 78, 137, 112, 202, 217], "computed by another program");
+        assert_eq!(bytes[4064..4072], [143, 128, 57, 56, 80, 240, 197, 145], "computed by another program");
     }
 
     #[test]
@@ -275,6 +287,19 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(Slot::decode(&bad).is_none() || !is_authentic(&bad, &KEY), "bit {bit}");
         }
+    }
+
+    /// Found by fuzzing: what is written next would overflow.
+    #[test]
+    fn numbers_that_would_overflow_are_refused() {
+        let refused = |change: fn(&mut Slot)| {
+            let mut slot = example();
+            change(&mut slot);
+            assert_eq!(Slot::decode(&slot.encode(&KEY)), None);
+        };
+        refused(|slot| slot.generation = u64::MAX);
+        refused(|slot| slot.lanes[0] = LaneCursor::starting_at(NUMBERS_END));
+        refused(|slot| slot.lanes[1].plans[0].last += u64::from(u32::MAX / 2));
     }
 
     /// Counts that don't fit the marks would break the sum for ever.

@@ -11,13 +11,14 @@ use crate::{
     cursor::file::{CursorFile, file_name},
     cursor::lane::Fate,
     error::OpenError,
-    options::Options,
+    mutants::{Mutant, is_on},
+    options::{Encryption, Options},
     scan::{Scan, make_durable},
     segment::encrypt::Masters,
     shared::{CURSORS, Figures, LOCK, QUARANTINE, Shared},
     status::OpenReport,
-    storage::{Access, Environment, Storage, is_no_room, write_all_at},
-    survey::{Survey, lock_text},
+    storage::{Access, Environment, Storage, is_no_room},
+    survey::{Survey, name_lock},
     writer::{core::Core, names::Names, queue::Queue, room::Usage, segments::Previous},
 };
 
@@ -58,22 +59,25 @@ impl Decided {
             let key = masters
                 .cursor_key(key_id, &self.store_uuid)
                 .ok_or_else(|| OpenError::Options("the current key is not in the ring".to_owned()))?;
-            let resigned = slot.key_id != key_id;
-            slot.key_id = key_id;
+            let former = std::mem::replace(&mut slot.key_id, key_id);
             let existing = places.map(|places| (storage.open(&path, Access::Write), places));
-            let file = match existing {
-                Some((Ok(file), (newest, oldest))) if !resigned => {
-                    CursorFile::opened(path, file, key, newest, oldest)
+            let mut file = match existing {
+                Some((Ok(file), (newest, synced))) => {
+                    CursorFile::opened(path, file, key.clone(), newest, synced)
                 }
-                _ => CursorFile::absent(path, key),
+                _ => CursorFile::absent(path, key.clone()),
             };
+            if former != key_id {
+                file.rekey(former, key);
+            }
             consumers.push(Arc::new(ConsumerState::new(slot, file, configured)));
         }
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             queue: Queue::new(options.max_queued),
-            options,
-            masters,
+            // The ring is the masters' alone: a key that is retired must not live on here.
+            options: Options { encryption: Encryption::None, ..options },
+            masters: RwLock::new(Arc::new(masters)),
             store_uuid: self.store_uuid,
             segments: RwLock::new(self.segments.into_iter().map(Arc::new).collect::<VecDeque<_>>()),
             tail: Mutex::new(self.tail),
@@ -105,13 +109,7 @@ impl Decided {
             return Ok(());
         }
         let path = dir.join(LOCK);
-        let text = lock_text(&self.store_uuid);
-        let written = storage.open(&path, Access::Write).and_then(|file| {
-            write_all_at(file.as_ref(), text.as_bytes(), 0)?;
-            file.set_len(text.len() as u64)?;
-            file.sync_all()
-        });
-        match written {
+        match name_lock(storage, &path, &self.store_uuid) {
             // A full disk must not keep a WAL from opening; the headers say the same.
             Err(e) if is_no_room(&e) => Ok(()),
             written => written.map_err(OpenError::io("writing", path)),
@@ -122,8 +120,11 @@ impl Decided {
     fn cut_last(&self, storage: &dyn Storage) -> Result<(), OpenError> {
         let (Some(segment), Some(scan)) = (self.segments.last(), self.scans.last()) else { return Ok(()) };
         let cut = storage.open(&segment.path, Access::Write).and_then(|file| {
-            if file.len()? > scan.end {
+            if file.len()? > scan.end && !is_on(Mutant::ForgetTornTail) {
                 file.set_len(scan.end)?;
+            }
+            if is_on(Mutant::BelieveUnsynced) {
+                return Ok(());
             }
             make_durable(file.as_ref(), &segment.header, scan)
         });

@@ -39,8 +39,9 @@ pub(super) struct Decided {
 /// A consumer, with the slot it begins with.
 pub(super) struct Known {
     pub(super) slot: Slot,
-    /// Where the newest and the oldest valid slot lie; `None`: there is no usable file.
-    pub(super) places: Option<(usize, usize)>,
+    /// Where the newest slot lies, and where and of which generation the one that is durable; `None`: there is no usable
+    /// file, one is made.
+    pub(super) places: Option<(usize, (usize, u64))>,
     pub(super) configured: bool,
 }
 
@@ -216,7 +217,7 @@ fn read_cursors(
     let mut consumers = Vec::new();
     for entry in &found.cursors {
         let configured = options.consumer(&entry.consumer).is_some();
-        let valid = entry.slots.iter().find(|FoundSlot { slot, bytes, .. }| {
+        let valid = entry.found.slots.iter().find(|FoundSlot { slot, bytes, .. }| {
             let key = masters.cursor_key(slot.key_id, &slot.store_uuid);
             slot.store_uuid == *store_uuid
                 && slot.name == entry.consumer
@@ -224,8 +225,11 @@ fn read_cursors(
         });
         match valid {
             Some(FoundSlot { at, slot, .. }) if consumers.len() < MAX_CONSUMERS => {
-                let oldest = entry.slots.last().map_or(*at, |found| found.at);
-                consumers.push(Known { slot: slot.clone(), places: Some((*at, oldest)), configured });
+                let said = slot.synced_generation;
+                let synced = entry.found.slots.iter().find(|found| found.slot.generation == said);
+                let synced = synced.map_or((*at, slot.generation), |found| (found.at, said));
+                let places = (!entry.found.broken).then_some((*at, synced));
+                consumers.push(Known { slot: slot.clone(), places, configured });
             }
             Some(_) => quarantine.push((
                 entry.path.clone(),

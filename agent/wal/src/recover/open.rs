@@ -86,20 +86,28 @@ fn check(options: &Options) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The first segment of this WAL whose key is not there.
+/// The first segment of this WAL, or else the first cursor, whose key is not there. An older slot of such a cursor may
+/// be under a key that is: to go by it would deliver again what was acknowledged.
 fn wrong_key(found: &Survey, masters: &Masters, dir: &Path) -> Option<OpenError> {
     let uuid = found.store_uuid()?;
     let headers =
         found.segments.iter().filter_map(|file| file.header.as_ref().ok().map(|header| (file, header)));
-    headers
+    let segments = headers
         .filter(|(_, header)| header.store_uuid == uuid && header.encrypted)
-        .find(|(_, header)| !masters.ids().contains(&header.key_id))
-        .map(|(file, header)| OpenError::WrongKey {
+        .map(|(file, header)| (&file.path, header.key_id));
+    let cursors = found.cursors.iter().filter_map(|cursor| {
+        let slots = cursor.found.slots.iter().map(|found| &found.slot);
+        let newest = slots.clone().find(|slot| slot.store_uuid == uuid && slot.name == cursor.consumer)?;
+        Some((&cursor.path, newest.key_id))
+    });
+    segments.chain(cursors.filter(|(_, id)| *id != 0)).find(|(_, id)| !masters.ids().contains(id)).map(
+        |(path, needed)| OpenError::WrongKey {
             dir: dir.to_owned(),
-            segment: file.path.clone(),
-            needed: header.key_id,
+            file: path.clone(),
+            needed,
             given: masters.ids(),
-        })
+        },
+    )
 }
 
 /// Moves everything into a directory beside this one. Segments last: as long as one is left, the next attempt sees that

@@ -18,7 +18,6 @@
 //! compressed length of each batch.
 
 use aes_gcm::{Aes256Gcm, KeyInit as _, aead::AeadInOut as _};
-use hkdf::Hkdf;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -27,13 +26,16 @@ use super::{
     frame::{Kind, RECORD_HEADER_LEN},
     header::{HEADER_LEN, SegmentHeader},
 };
-use crate::{key::KeyRing, options::Encryption};
+use crate::{
+    key::{KeyRing, derivation},
+    mutants::{Mutant, is_on},
+    options::Encryption,
+};
 
 /// Length of an AES-GCM tag, bytes.
 pub(crate) const TAG_LEN: usize = 16;
 
-/// Where master keys come from.
-#[derive(Clone)]
+/// Where master keys come from. Replaced as a whole at a rotation.
 pub(crate) struct Masters(Option<KeyRing>);
 
 impl Masters {
@@ -50,7 +52,7 @@ impl Masters {
 
     /// Id of the key that new segments and cursors are made under; 0 in the clear.
     pub(crate) fn current_id(&self) -> u32 {
-        self.0.as_ref().map_or(0, |ring| ring.current().0)
+        self.0.as_ref().map_or(0, KeyRing::current_id)
     }
 
     pub(crate) fn ids(&self) -> Vec<u32> {
@@ -66,7 +68,7 @@ impl Masters {
     pub(crate) fn get(&self, id: u32, store_uuid: &[u8; 16]) -> Option<Zeroizing<[u8; 32]>> {
         if id == 0 {
             let mut key = Zeroizing::new([0; 32]);
-            Hkdf::<Sha256>::new(None, store_uuid)
+            derivation(None, store_uuid)
                 .expand(b"whimbrel wal integrity v1", key.as_mut_slice())
                 .expect("32 bytes are less than HKDF's limit");
             return Some(key);
@@ -78,7 +80,7 @@ impl Masters {
     pub(crate) fn cursor_key(&self, id: u32, store_uuid: &[u8; 16]) -> Option<Zeroizing<[u8; 32]>> {
         let master = self.get(id, store_uuid)?;
         let mut key = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(Some(store_uuid), master.as_slice())
+        derivation(Some(store_uuid), master.as_slice())
             .expand(b"whimbrel wal cursor v1", key.as_mut_slice())
             .expect("32 bytes are less than HKDF's limit");
         Some(key)
@@ -118,7 +120,7 @@ impl SegmentCipher {
     fn derive(master: &[u8; 32], header: &SegmentHeader) -> (Self, [u8; 32]) {
         let bytes = header.encode();
         let info = [&bytes[0..96], &bytes[128..HEADER_LEN - 4]];
-        let prk = Hkdf::<Sha256>::new(Some(&header.salt), master);
+        let prk = derivation(Some(&header.salt), master);
         let expand = |label: &[u8], out: &mut [u8]| {
             prk.expand_multi_info(&[label, info[0], info[1]], out)
                 .expect("32 bytes are less than HKDF's limit");
@@ -218,6 +220,7 @@ fn nonce(kind: Kind, index: u32) -> [u8; 12] {
         Kind::Seal => 2,
         Kind::State => 3,
     };
+    let index = if is_on(Mutant::ReuseNonce) { index & !1 } else { index };
     let mut out = [0; 12];
     out[..4].copy_from_slice(&domain.to_be_bytes());
     out[4..].copy_from_slice(&u64::from(index).to_be_bytes());

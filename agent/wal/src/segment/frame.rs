@@ -29,7 +29,7 @@
 
 use super::{
     encrypt::{SegmentCipher, TAG_LEN},
-    header::{u32_at, u64_at},
+    header::{NUMBERS_END, u32_at, u64_at},
 };
 use crate::options::{LANES, MAX_CHECKPOINT, MAX_RECORD};
 
@@ -152,8 +152,9 @@ impl RecordHeader {
             lane_index: u32_at(bytes, 60),
         };
         let data_is_sane = usize::from(header.lane) < LANES && header.uncompressed_len as usize <= MAX_RECORD;
-        let sane =
-            header.body_len as usize <= MAX_BODY && (header.kind() != Some(Kind::Data) || data_is_sane);
+        let sane = header.body_len as usize <= MAX_BODY
+            && header.sequence < NUMBERS_END
+            && (header.kind() != Some(Kind::Data) || data_is_sane);
         sane.then_some(header)
     }
 }
@@ -269,13 +270,15 @@ impl SealBody {
 
     pub(crate) fn decode(body: &[u8]) -> Option<Self> {
         let bytes = body.first_chunk::<{ Self::LEN }>()?;
-        Some(Self {
+        let seal = Self {
             next_sequence: u64_at(bytes, 0),
             bytes: u64_at(bytes, 8),
             records: u32_at(bytes, 16),
             lane_records: std::array::from_fn(|lane| u64_at(bytes, 24 + lane * 8)),
             lane_items: std::array::from_fn(|lane| u64_at(bytes, 56 + lane * 8)),
-        })
+        };
+        let numbers = [seal.next_sequence].into_iter().chain(seal.lane_records);
+        numbers.max().is_some_and(|number| number < NUMBERS_END).then_some(seal)
     }
 
     /// Bytes on disk of a seal record.
@@ -361,12 +364,14 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_would_cost_memory_is_refused() {
+    fn a_header_that_would_cost_memory_or_overflow_is_refused() {
         let seed = 1;
         let huge = RecordHeader { body_len: MAX_BODY as u32 + 1, kind: 1, ..header() };
         assert!(RecordHeader::decode(&huge.encode(seed), seed).is_none());
         let bomb = RecordHeader { uncompressed_len: MAX_RECORD as u32 + 1, kind: 1, ..header() };
         assert!(RecordHeader::decode(&bomb.encode(seed), seed).is_none());
+        let last = RecordHeader { sequence: NUMBERS_END, ..header() };
+        assert!(RecordHeader::decode(&last.encode(seed), seed).is_none(), "it would overflow");
         let lane = RecordHeader { lane: LANES as u8, kind: 1, ..header() };
         assert!(RecordHeader::decode(&lane.encode(seed), seed).is_none());
     }

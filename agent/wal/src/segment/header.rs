@@ -38,6 +38,9 @@ pub(crate) const HEADER_LEN: usize = 192;
 pub(crate) const HEADER_PAGE: u64 = 4096;
 /// Where records begin.
 pub(crate) const RECORDS_START: u64 = 2 * HEADER_PAGE;
+/// Sequence numbers and ordinals from here on are not believed, so that no sum of them overflows: at a million records a
+/// second they would take 146,000 years.
+pub(crate) const NUMBERS_END: u64 = 1 << 62;
 const FLAG_ENCRYPTED: u32 = 1;
 const CRC_AT: usize = HEADER_LEN - 4;
 
@@ -68,6 +71,8 @@ pub(crate) enum HeaderError {
     Version(u16),
     #[error("its header asks for something this program does not know")]
     Unknown,
+    #[error("its header begins with record {0}, beyond the limit of {NUMBERS_END}")]
+    OutOfBounds(u64),
 }
 
 impl SegmentHeader {
@@ -127,7 +132,7 @@ impl SegmentHeader {
         if flags & !FLAG_ENCRYPTED != 0 || usize::from(u16_at(bytes, 10)) != HEADER_LEN {
             return Err(HeaderError::Unknown);
         }
-        Ok(Self {
+        let header = Self {
             encrypted: flags & FLAG_ENCRYPTED != 0,
             store_uuid: array_at(bytes, 16),
             segment: u64_at(bytes, 32),
@@ -139,7 +144,12 @@ impl SegmentHeader {
             commitment: array_at(bytes, 96),
             previous_tag: array_at(bytes, 128),
             lane_first: std::array::from_fn(|lane| u64_at(bytes, 144 + lane * 8)),
-        })
+        };
+        let numbers = [header.first_sequence].into_iter().chain(header.lane_first);
+        match numbers.max().filter(|number| *number >= NUMBERS_END) {
+            Some(number) => Err(HeaderError::OutOfBounds(number)),
+            None => Ok(header),
+        }
     }
 }
 
@@ -218,6 +228,18 @@ pub(crate) mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(SegmentHeader::decode(&bad).is_err(), "bit {bit}");
         }
+    }
+
+    /// Found by fuzzing: the next append added to it.
+    #[test]
+    fn numbers_that_would_overflow_are_refused() {
+        for lane in 0..LANES {
+            let mut header = example();
+            header.lane_first[lane] = NUMBERS_END;
+            assert_eq!(SegmentHeader::decode(&header.encode()), Err(HeaderError::OutOfBounds(NUMBERS_END)));
+        }
+        let last = SegmentHeader { first_sequence: u64::MAX, ..example() };
+        assert_eq!(SegmentHeader::decode(&last.encode()), Err(HeaderError::OutOfBounds(u64::MAX)));
     }
 
     #[test]

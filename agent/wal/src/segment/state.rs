@@ -13,6 +13,8 @@
 
 use crate::options::{MAX_CHECKPOINT, MAX_NAME};
 
+/// Numbers from here on are not believed, so that there are always some left to give.
+pub(crate) const NUMBERS_END: u32 = 1 << 31;
 const END: u8 = 0;
 const NAME: u8 = 1;
 const CHECKPOINT: u8 = 2;
@@ -71,6 +73,7 @@ pub(crate) fn entries(mut rest: &[u8]) -> impl Iterator<Item = Entry<'_>> {
             let Some((number, value)) = value.split_first_chunk() else { continue };
             let number = u32::from_le_bytes(*number);
             match tag {
+                NAME | NEXT_NUMBER if number >= NUMBERS_END => {}
                 NAME if value.len() <= MAX_NAME => {
                     if let Ok(name) = std::str::from_utf8(value) {
                         return Some(Entry::Name { number, name });

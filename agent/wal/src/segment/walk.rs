@@ -1,6 +1,6 @@
 //! Walking over the records of a segment, past damage.
 //!
-//! A record is where a header with a right CRC, a fitting index and a body within bounds is. Elsewhere the walk steps
+//! A record is where a header with a right CRC, an index that can be there and a body within bounds is. Elsewhere the walk steps
 //! 8 bytes on until it finds one. Bodies are not looked at here unless asked for.
 
 use std::io;
@@ -8,6 +8,7 @@ use std::io;
 use super::{
     encrypt::SegmentCipher,
     frame::{ALIGN, Kind, RECORD_HEADER_LEN, RecordHeader, may_begin, reencode},
+    header::RECORDS_START,
 };
 use crate::storage::{StoredFile, read_around_damage};
 
@@ -112,8 +113,14 @@ impl<'a> Walker<'a> {
         let Some(bytes) = bytes.filter(|bytes| may_begin(bytes)).and_then(<[u8]>::first_chunk) else {
             return Ok(None);
         };
-        Ok(RecordHeader::decode(bytes, seed)
-            .filter(|header| indexes.contains(&header.index) && header.stride() <= end - offset))
+        // Each index takes a header at least: so a forged one can't use up indexes or ordinals.
+        let possible = offset.saturating_sub(RECORDS_START) / RECORD_HEADER_LEN as u64;
+        Ok(RecordHeader::decode(bytes, seed).filter(|header| {
+            indexes.contains(&header.index)
+                && u64::from(header.index) <= possible
+                && header.lane_index <= header.index
+                && header.stride() <= end - offset
+        }))
     }
 
     /// Bytes from the chunk, which is read anew if they are not in it; `None` past the file's end.

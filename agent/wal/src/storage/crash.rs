@@ -199,8 +199,17 @@ impl Disk {
 }
 
 impl CrashStorage {
+    /// An empty one. What its surroundings draw at random is different for each one of a thread, and the same in every
+    /// run.
     pub(crate) fn new() -> Self {
-        Self(Arc::default())
+        std::thread_local! {
+            static MADE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+        }
+        let made = MADE.get() + 1;
+        MADE.set(made);
+        let new = Self(Arc::default());
+        new.draw_from(made);
+        new
     }
 
     /// Surroundings with this file system. The wall clock stands but for `pass`; what is drawn at random is the same in
@@ -339,7 +348,6 @@ impl CrashStorage {
     pub(crate) fn fork(&self) -> Self {
         let disk = self.disk();
         let copy = Self::new();
-        copy.draw_from(disk.drawn);
         for (path, inode) in &disk.names {
             copy.put(path, disk.inodes[*inode].content.clone());
         }

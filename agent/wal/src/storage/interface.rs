@@ -97,22 +97,31 @@ pub(crate) fn read_full_at(file: &dyn StoredFile, buffer: &mut [u8], offset: u64
 /// As `read_full_at`, but sectors that the device can't read become zeros, so that damage costs only the records that
 /// touch it: their CRCs are wrong then.
 pub(crate) fn read_around_damage(file: &dyn StoredFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    /// `EIO`, the same on every Unix.
-    const EIO: i32 = 5;
     const SECTOR: usize = 512;
-    let is_damage = |e: &io::Error| e.raw_os_error() == Some(EIO);
     match read_full_at(file, buffer, offset) {
         Err(e) if is_damage(&e) => {}
         result => return result,
     }
     let len = (file.len()?.saturating_sub(offset)).min(buffer.len() as u64) as usize;
-    for (n, sector) in buffer[..len].chunks_mut(SECTOR).enumerate() {
-        match read_full_at(file, sector, offset + (n * SECTOR) as u64) {
+    // The device's own sectors: a piece that reached over two would lose the good one with the broken one.
+    let first = (SECTOR - (offset % SECTOR as u64) as usize).min(len);
+    let (head, rest) = buffer[..len].split_at_mut(first);
+    let mut at = offset;
+    for sector in std::iter::once(head).chain(rest.chunks_mut(SECTOR)) {
+        match read_full_at(file, sector, at) {
             Err(e) if is_damage(&e) => sector.fill(0),
             result => drop(result?),
         }
+        at += sector.len() as u64;
     }
     Ok(len)
+}
+
+/// Whether the device can't read what is there: reading again will not help.
+pub(crate) fn is_damage(error: &io::Error) -> bool {
+    /// `EIO`, the same on every Unix.
+    const EIO: i32 = 5;
+    error.raw_os_error() == Some(EIO)
 }
 
 /// Writes zeros to `from..to`.
@@ -133,4 +142,29 @@ pub(crate) fn is_no_room(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::crash::CrashStorage;
+
+    /// Found by fuzzing: read from elsewhere, good bytes before and behind the sector were lost with it.
+    #[test]
+    fn a_broken_sector_costs_the_same_bytes_wherever_a_read_begins() {
+        let disk = CrashStorage::new();
+        let path = Path::new("/file");
+        disk.put(path, vec![7; 2000]);
+        disk.break_sector(path, 600);
+        let file = disk.open(path, Access::Read).unwrap();
+        for offset in 0..2000 {
+            let mut read = [1; 1500];
+            let len = read_around_damage(file.as_ref(), &mut read, offset).unwrap();
+            assert_eq!(len, 1500.min(2000 - offset as usize));
+            for (at, byte) in (offset..).zip(&read[..len]) {
+                let good = !(512..1024).contains(&at);
+                assert_eq!(*byte, if good { 7 } else { 0 }, "byte {at} read from {offset}");
+            }
+        }
+    }
 }

@@ -191,3 +191,33 @@ fn nothing_answered_is_lost_to_a_power_loss() {
         rig.status();
     }
 }
+
+/// The process ends, and the power goes while the next one opens: the slot that was durable must not be written over. Found
+/// by the model; which slot that is now stands in the newest one.
+#[test]
+fn an_opening_that_the_power_interrupts_leaves_what_was_durably_acknowledged() {
+    for writes_after in 0..4 {
+        for fuse in 1..40 {
+            let mut rig = Rig::new(options());
+            let ids: Vec<_> = (0..12u8).map(|n| rig.append(0, &[n; 50])).collect();
+            for id in &ids[..5] {
+                rig.acknowledge("a", 0, &[*id]);
+            }
+            for _ in 0..2 {
+                rig.pass(Duration::from_secs(10));
+            }
+            assert!(!rig.core.shared.consumers()[0].is_dirty());
+            for id in &ids[5..5 + writes_after] {
+                rig.acknowledge("a", 0, &[*id]);
+            }
+            let disk = rig.kill();
+            disk.light_fuse(fuse);
+            let opened = Rig::open(&disk, options());
+            drop(opened);
+            disk.power_loss(&mut Random::new(fuse));
+            let rig = Rig::open(&disk, options()).unwrap();
+            assert!(!rig.report.is_damaged(), "{:?}", rig.report);
+            assert!(rig.read("a", 0)[0].id > ids[4], "{writes_after} {fuse}");
+        }
+    }
+}

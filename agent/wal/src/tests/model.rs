@@ -1,37 +1,89 @@
 //! Random operations over the crash-simulating file system, beside a plain model of what must hold.
 //!
-//! A failure names its seed. `WHIMBREL_WAL_SEED=n` runs that one, `WHIMBREL_WAL_SEEDS=n` so many.
+//! A failure names its seed. `WHIMBREL_WAL_SEED=n` runs that one and tells every step, `WHIMBREL_WAL_SEEDS=n` so many.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::mpsc::Receiver,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc::Receiver,
+    },
     time::Duration,
 };
 
 use super::rig::{ALL, Rig, options};
 use crate::{
     AppendError, Lane, NewRecord, Options, Outcome, Plan, ReadLimit, RecordId, SyncPolicy, WhenFull,
+    mutants::Mutant,
     storage::crash::{CrashStorage, Random},
 };
 
 const CONSUMERS: [&str; 2] = ["a", "b"];
-const SEEDS: u64 = 300;
-const STEPS: u64 = 80;
+const SEEDS: u64 = 600;
+const STEPS: u64 = 120;
+/// Ends of the process and of the power that an ordinary run goes through at least.
+const CRASH_POINTS: u64 = 10_000;
+/// A mistake must be found within so many seeds.
+const MUTANT_SEEDS: u64 = 300;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
 
 #[test]
 fn the_promises_hold_under_random_operations_crashes_and_faults() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("WHIMBREL_WAL_SEED") {
-        return Model::run(seed, true);
+        Model::run(seed, true);
+        return;
     }
-    let count = number("WHIMBREL_WAL_SEEDS").unwrap_or(SEEDS);
-    for seed in 0..count {
-        let result = std::panic::catch_unwind(|| Model::run(seed, false));
-        if let Err(panic) = result {
-            eprintln!("the failing seed: WHIMBREL_WAL_SEED={seed}");
-            std::panic::resume_unwind(panic);
+    let seeds = number("WHIMBREL_WAL_SEEDS").unwrap_or(SEEDS);
+    let (next, crashes) = (AtomicU64::new(0), AtomicU64::new(0));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                return;
+            }
+            match std::panic::catch_unwind(|| Model::run(seed, false)) {
+                Ok(points) => drop(crashes.fetch_add(points, Ordering::Relaxed)),
+                Err(panic) => {
+                    eprintln!("the failing seed: WHIMBREL_WAL_SEED={seed}");
+                    std::panic::resume_unwind(panic);
+                }
+            }
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let crashes = crashes.into_inner();
+    eprintln!("{seeds} seeds, {crashes} crash points");
+    assert!(seeds < SEEDS || crashes >= CRASH_POINTS, "{crashes} crash points are few");
+}
+
+/// A model that finds nothing proves nothing: each of these mistakes must be found, and quickly.
+#[test]
+fn every_mutant_is_caught() {
+    for mutant in Mutant::ALL {
+        let begin = std::time::Instant::now();
+        let caught = (0..MUTANT_SEEDS).find_map(|seed| {
+            let result = mutant.within(|| std::panic::catch_unwind(|| Model::run(seed, false)));
+            Some((seed, message(result.err()?.as_ref())))
+        });
+        let (seed, said) = caught.unwrap_or_else(|| panic!("{mutant:?} is not caught"));
+        let took = begin.elapsed();
+        println!(
+            "{mutant:?}: caught by seed {seed} in {took:.1?}: {}",
+            said.lines().next().unwrap_or_default()
+        );
     }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }
 
 /// What was submitted, by its number.
@@ -51,6 +103,8 @@ struct Acknowledged {
     /// Of those, what even a power loss can't undo.
     durable: BTreeSet<u64>,
     lows: [u64; 3],
+    /// Lanes that were set back so far by a call that was refused.
+    perhaps: Vec<(usize, u64)>,
     plans: BTreeMap<usize, Plan>,
     /// Refused, and yet perhaps on disk.
     uncertain: BTreeMap<usize, Vec<Plan>>,
@@ -71,17 +125,25 @@ struct Model {
     checkpoint: (u64, u64),
     faulty: bool,
     tainted: bool,
+    /// Ordinals of records that were read, by lane, consumer's or not: theirs is the same for all.
+    ordinals: HashMap<u64, u64>,
+    crashes: u64,
+    /// Nothing bad happens any more.
+    quiet: bool,
 }
 
 impl Model {
-    fn run(seed: u64, loud: bool) {
+    /// Returns how often the process or the power ended.
+    fn run(seed: u64, loud: bool) -> u64 {
         let mut random = Random::new(seed);
         let sync = match random.below(5) {
             0 => SyncPolicy::interval(),
             1 => SyncPolicy::Never,
             _ => SyncPolicy::Always,
         };
-        let options = Options { sync, ..options() };
+        let retain = if random.chance(25) { Duration::from_secs(20) } else { Duration::ZERO };
+        let options = Options { sync, retain, ..options() };
+        let calm = random.chance(35);
         let mut model = Self {
             seed,
             loud,
@@ -96,28 +158,36 @@ impl Model {
             checkpoint: (0, 0),
             faulty: false,
             tainted: false,
+            ordinals: HashMap::new(),
+            crashes: 0,
+            quiet: false,
         };
+        model.disk.draw_from(seed);
         model.open();
         for step in 0..STEPS {
-            let choice = model.random.below(100);
+            // Some runs have time to grow between their crashes.
+            let choice = if calm { model.random.below(74) } else { model.random.below(100) };
             model.say(|| format!("step {step}: {choice}"));
             match choice {
-                0..45 => model.append(),
-                45..75 => model.consume(),
-                75..80 => model.pass(),
-                80..84 => model.faults(),
-                84..88 => model.kill(),
-                88..91 => model.power_loss(),
-                91..93 => model.fuse(),
-                93..96 => model.close(),
-                _ => model.capacity(),
+                0..34 => model.append(),
+                34..58 => model.consume(),
+                58..62 => model.pass(),
+                62..65 => model.faults(),
+                65..67 => model.rewind(),
+                67..69 => model.capacity(),
+                69..71 => model.close(),
+                71..80 => model.fuse(),
+                80..90 => model.kill(),
+                _ => model.power_loss(),
             }
             if model.disk.is_off() {
-                model.power_loss();
+                // The end came in the middle of an operation: of the process alone, or of the machine.
+                if model.random.chance(50) { model.kill() } else { model.power_loss() }
             }
             model.check();
         }
         model.quiesce();
+        model.crashes
     }
 
     fn say(&self, text: impl FnOnce() -> String) {
@@ -132,12 +202,31 @@ impl Model {
 
     /// Opens; when the disk fails or the power goes meanwhile, again.
     fn open(&mut self) {
+        self.open_after(false);
+    }
+
+    fn open_after(&mut self, mut power_was_lost: bool) {
+        if !self.quiet && self.random.chance(15) {
+            // The power goes while it opens.
+            self.disk.light_fuse(1 + self.random.below(40));
+        }
         for attempt in 0..20 {
             match Rig::open(&self.disk, self.options.clone()) {
+                // What happens after the power went off is nobody's concern.
+                Ok(_) if self.disk.is_off() => {
+                    self.lose_power();
+                    power_was_lost = true;
+                    self.disk.kill();
+                }
                 Ok(rig) => {
                     self.say(|| format!("opened: {:?}", rig.report));
                     self.examine_report(&rig);
+                    self.allow_for_rewinds();
                     self.rig = Some(rig);
+                    self.disk.put_out_fuse();
+                    if power_was_lost {
+                        self.relearn();
+                    }
                     self.after_open();
                     return;
                 }
@@ -146,6 +235,7 @@ impl Model {
                     assert!(self.disk.is_off() || self.faulty, "{error}");
                     if self.disk.is_off() {
                         self.lose_power();
+                        power_was_lost = true;
                     } else if attempt > 3 {
                         self.disk.fail_randomly(0, 0);
                         self.faulty = false;
@@ -288,6 +378,7 @@ impl Model {
             let known = *self.ids.entry((record.id.segment_uid(), record.id.index())).or_insert(number);
             assert_eq!(known, number, "an id names one record for ever");
             assert!(!self.consumers[n].all.contains(&number), "{number} was acknowledged and comes again");
+            self.ordinals.insert(number, record.id.ordinal());
             numbers.push(number);
         }
         assert!(records.windows(2).all(|w| w[0].id.ordinal() < w[1].id.ordinal()), "in order");
@@ -379,6 +470,7 @@ impl Model {
 
     fn pass(&mut self) {
         let time = Duration::from_millis(self.random.below(12_000));
+        self.disk.pass(time);
         self.rig().pass(time);
         self.collect();
         let clean = !self.faulty && !self.disk.is_off();
@@ -386,6 +478,46 @@ impl Model {
             if clean && !self.rig().core.shared.consumers()[n].is_dirty() {
                 self.consumers[n].durable = self.consumers[n].all.clone();
             }
+        }
+    }
+
+    fn rewind(&mut self) {
+        let n = self.random.below(2) as usize;
+        let to: [Option<u64>; 3] = std::array::from_fn(|lane| {
+            let low = self.rig.as_ref().unwrap().core.shared.consumers()[n].lows()[lane];
+            self.random.chance(60).then(|| low.saturating_sub(self.random.below(20)))
+        });
+        let state = self.rig().core.shared.consumers()[n].clone();
+        let before = state.lows();
+        let result = self.rig().core.rewind(&state, to);
+        let lows = state.lows();
+        self.say(|| format!("{} set back to {to:?}: {result:?}", CONSUMERS[n]));
+        assert!(result.is_ok() || self.faulty || self.disk.is_off() || self.tainted, "{result:?}");
+        for lane in 0..3 {
+            let Some(to) = to[lane] else { continue };
+            // Refused, it may be on disk all the same, and then shows after a restart.
+            let to = if result.is_ok() { lows[lane] } else { to };
+            if to >= before[lane] {
+                continue;
+            }
+            let (submitted, ordinals) = (&self.submitted, &self.ordinals);
+            let keep = |number: &u64| submitted[*number as usize].lane != lane || ordinals[number] < to;
+            self.consumers[n].all.retain(keep);
+            self.consumers[n].durable.retain(keep);
+            if let Some(plan) = self.consumers[n].plans.remove(&lane)
+                && result.is_err()
+            {
+                self.consumers[n].uncertain.entry(lane).or_default().push(plan);
+            }
+            let known = &mut self.consumers[n].lows[lane];
+            *known = (*known).min(lows[lane]);
+            if result.is_err() {
+                self.consumers[n].perhaps.push((lane, to));
+            }
+        }
+        if result.is_ok() {
+            // Durable when it returns, and with it what was acknowledged before.
+            self.consumers[n].durable = self.consumers[n].all.clone();
         }
     }
 
@@ -420,6 +552,7 @@ impl Model {
 
     fn kill(&mut self) {
         self.say(|| "kill".to_owned());
+        self.crashes += 1;
         // What was answered under `interval` and could not be written needs a second fault to be lost.
         let carried = !self.rig().core.carry.is_empty();
         if carried {
@@ -428,6 +561,15 @@ impl Model {
         self.disk.kill();
         self.forget();
         self.open();
+    }
+
+    /// A cursor that was perhaps set back shows it after a restart.
+    fn allow_for_rewinds(&mut self) {
+        for consumer in &mut self.consumers {
+            for (lane, to) in std::mem::take(&mut consumer.perhaps) {
+                consumer.lows[lane] = consumer.lows[lane].min(to);
+            }
+        }
     }
 
     /// What was answered and not yet synced may be lost to a power loss under these policies, as promised.
@@ -439,6 +581,7 @@ impl Model {
     }
 
     fn lose_power(&mut self) {
+        self.crashes += 1;
         let mut random = Random::new(self.random.next());
         self.disk.power_loss(&mut random);
         self.faulty = false;
@@ -457,38 +600,30 @@ impl Model {
         self.disk.kill();
         self.lose_power();
         self.forget();
-        // Acknowledgements and plans that were not synced may or may not be there.
-        for attempt in 0..20 {
-            match Rig::open(&self.disk, self.options.clone()) {
-                Ok(rig) => {
-                    self.examine_report(&rig);
-                    for (n, name) in CONSUMERS.iter().enumerate() {
-                        let consumer = rig.consumer(name);
-                        for lane in 0..3 {
-                            let lane_key = Lane::ALL[lane];
-                            if let Some(plan) = consumer.plans(lane_key).first() {
-                                self.consumers[n].plans.insert(lane, *plan);
-                            }
-                        }
-                    }
-                    self.rig = Some(rig);
-                    break;
-                }
-                Err(error) => assert!(attempt < 3, "{error}"),
-            }
+        self.open_after(true);
+        if self.random.chance(70) {
+            return;
         }
-        self.relearn();
-        self.after_open();
         // Recovery is idempotent: a second one finds the same.
         let before: Vec<_> = self.everything();
         self.disk.kill();
         self.forget();
         self.open();
         assert_eq!(before, self.everything(), "recovered twice");
+        if self.random.chance(20) {
+            self.fuse();
+        }
     }
 
-    /// After a power loss: what is not offered any more counts as acknowledged, because it may be.
+    /// After a power loss: acknowledgements and plans that were not synced may or may not be there.
     fn relearn(&mut self) {
+        for (n, name) in CONSUMERS.iter().enumerate() {
+            for lane in 0..3 {
+                if let Some(plan) = self.rig.as_ref().unwrap().consumer(name).plans(Lane::ALL[lane]).first() {
+                    self.consumers[n].plans.insert(lane, *plan);
+                }
+            }
+        }
         for (n, name) in CONSUMERS.iter().enumerate() {
             let mut pending = BTreeSet::new();
             for lane in 0..3 {
@@ -547,6 +682,7 @@ impl Model {
     /// The trouble ends: everything that was answered is delivered or counted, and a fresh append comes through.
     fn quiesce(&mut self) {
         self.disk.fail_randomly(0, 0);
+        self.quiet = true;
         self.disk.put_out_fuse();
         self.faulty = false;
         self.disk.set_capacity(None);

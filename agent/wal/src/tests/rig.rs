@@ -10,6 +10,7 @@ use crate::{
     AppendError, Consumer, Encryption, Key, KeyRing, Lane, NewRecord, OpenError, OpenReport, Options,
     Outcome, ReadLimit, Record, RecordId, Status, SyncPolicy, WhenFull,
     compress::Compressors,
+    record::Prepared,
     recover,
     storage::crash::CrashStorage,
     wal,
@@ -59,6 +60,18 @@ impl Rig {
         let answered = self.submit(record);
         self.run();
         answered.try_recv().ok()
+    }
+
+    /// Appends what was prepared, and commits.
+    pub(crate) fn submit_prepared(
+        &mut self,
+        prepared: Prepared,
+    ) -> mpsc::Receiver<Result<RecordId, AppendError>> {
+        let (answer, answered) = mpsc::channel();
+        let done = Box::new(move |result| drop(answer.send(result)));
+        self.core.shared.queue.push(Pending::new(prepared, done));
+        self.run();
+        answered
     }
 
     pub(crate) fn submit(&mut self, record: NewRecord<'_>) -> mpsc::Receiver<Result<RecordId, AppendError>> {

@@ -2,8 +2,11 @@
 
 use std::{path::Path, time::Duration};
 
-use super::rig::{Rig, options, record};
-use crate::{Encryption, NewRecord, Options, SyncPolicy, WhenFull, storage::crash::CrashStorage};
+use super::rig::{DIR, Rig, options, record};
+use crate::{
+    Encryption, Lane, NewRecord, Options, Outcome, SyncPolicy, WhenFull,
+    storage::crash::{CrashStorage, Fault, Op},
+};
 
 const BIG: [u8; 5000] = [1; 5000];
 
@@ -66,6 +69,17 @@ fn drop_newest_is_told_no_and_goes_on_when_there_is_room() {
     assert_eq!(status.losses.dropped_for_lag, status.consumers[1].total().dropped());
     drain(&mut rig, "b");
     assert!(fill(&mut rig) > count / 2);
+}
+
+/// Found by fuzzing: the writer sought room in it for ever.
+#[test]
+fn an_empty_file_in_quarantine_gives_no_room_and_costs_no_more_than_that() {
+    let disk = CrashStorage::new();
+    disk.put(&Path::new(DIR).join("0000000000000009.wal"), Vec::new());
+    let mut rig = Rig::open(&disk, options()).unwrap();
+    assert_eq!(rig.report.quarantined.len(), 1);
+    assert!(fill(&mut rig) > 0);
+    assert!(rig.try_append(with(WhenFull::DropOldest)).unwrap().is_ok());
 }
 
 #[test]
@@ -275,4 +289,54 @@ fn checkpoints_and_names_are_bounded() {
     let disk = rig.close();
     let rig = Rig::open(&disk, options()).unwrap();
     assert_eq!(&*rig.read("a", 0).last().unwrap().label, "label");
+}
+
+/// `ENOSPC`, `EDQUOT` and `EROFS`, on each operation that can meet them, as long as they like: told as a full WAL, nothing
+/// lost, and over as soon as they are.
+#[test]
+fn no_room_no_quota_and_read_only_take_the_same_road_on_every_operation() {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    for kind in [StorageFull, QuotaExceeded, ReadOnlyFilesystem] {
+        for op in [Op::Create, Op::Write, Op::Sync, Op::SetLen, Op::Rename, Op::Remove, Op::SyncDir] {
+            for sync in super::rig::policies() {
+                let mut rig = Rig::new(Options { sync, ..options() });
+                let mut kept: Vec<Vec<u8>> = Vec::new();
+                for n in 0..8u8 {
+                    rig.append(0, &[n; 5000]);
+                    kept.push(vec![n; 5000]);
+                }
+                rig.pass(Duration::from_secs(1));
+                rig.disk.fail(Fault { op, path: "", skip: 0, times: u32::MAX, kind });
+                for n in 8..40u8 {
+                    match rig
+                        .try_append(NewRecord { payload: &[n; 5000], ..with(WhenFull::DropNewest) })
+                        .unwrap()
+                    {
+                        Ok(_) => kept.push(vec![n; 5000]),
+                        Err(error) => {
+                            assert!(error.is_full() && error.to_string().contains("disk"), "{error}")
+                        }
+                    }
+                }
+                let seen = rig.payloads("a", 0);
+                assert!(seen.len() >= 8 && kept.starts_with(&seen), "{kind} {op:?} {sync:?}");
+                // An acknowledgement is taken or refused, and never half.
+                let first = rig.read("b", 0)[0].id;
+                let taken = rig.consumer("b").acknowledge(Lane::ALL[0], &[first], Outcome::Delivered).is_ok();
+                rig.status();
+                rig.disk.fail_randomly(0, 0);
+                rig.pass(Duration::from_secs(2));
+                rig.append(0, b"again");
+                rig.pass(Duration::from_secs(2));
+                kept.push(b"again".to_vec());
+                assert_eq!(rig.payloads("a", 0), kept, "{kind} {op:?} {sync:?}");
+                assert!(!rig.status().full && !rig.status().failing);
+                let disk = rig.kill();
+                let rig = Rig::open(&disk, Options { sync, ..options() }).unwrap();
+                assert_eq!(rig.payloads("a", 0), kept, "{kind} {op:?} {sync:?}: after a restart");
+                assert_eq!(rig.read("b", 0).len(), kept.len() - usize::from(taken), "{kind} {op:?} {sync:?}");
+                assert!(!rig.report.is_damaged(), "{:?}", rig.report);
+            }
+        }
+    }
 }

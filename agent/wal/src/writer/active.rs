@@ -3,6 +3,7 @@
 use std::{io, sync::Arc, time::Instant};
 
 use crate::{
+    mutants::{Mutant, is_on},
     options::LANES,
     record::Lane,
     segment::{
@@ -66,7 +67,12 @@ impl Active {
     }
 
     pub(crate) fn sync(&mut self, shared: &Shared) -> io::Result<()> {
-        timed_sync(self.open.file.as_ref(), shared)?;
+        let synced = timed_sync(self.open.file.as_ref(), shared);
+        if synced.is_err() && is_on(Mutant::RetryFailedSync) {
+            timed_sync(self.open.file.as_ref(), shared)?;
+        } else {
+            synced?;
+        }
         self.synced = self.next_index;
         Ok(())
     }

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     error::{AppendError, CloseError},
+    mutants::{Mutant, is_on},
     options::{LANES, SyncPolicy},
     record::{Prepared, RecordId, WhenFull},
     segment::{
@@ -281,14 +282,15 @@ impl Core {
             return;
         }
         match self.shared.options.sync {
-            SyncPolicy::Always => self.sync_now(),
+            SyncPolicy::Always => {
+                if is_on(Mutant::AnswerBeforeSync) {
+                    self.answer_unseen();
+                }
+                self.sync_now();
+            }
             SyncPolicy::Never => self.publish(),
             SyncPolicy::Interval { every, bytes } => {
-                let mut unseen = std::mem::take(&mut self.unseen);
-                for framed in &mut unseen {
-                    self.answer(&mut framed.pending, Ok(framed.id));
-                }
-                self.unseen = unseen;
+                self.answer_unseen();
                 if self.unsynced_bytes >= bytes {
                     self.sync_now();
                 } else if self.sync_due.is_none() {
@@ -296,6 +298,14 @@ impl Core {
                 }
             }
         }
+    }
+
+    fn answer_unseen(&mut self) {
+        let mut unseen = std::mem::take(&mut self.unseen);
+        for framed in &mut unseen {
+            self.answer(&mut framed.pending, Ok(framed.id));
+        }
+        self.unseen = unseen;
     }
 
     /// Writes the buffer. When that fails, what is not visible goes to another segment.

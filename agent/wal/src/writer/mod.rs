@@ -1,6 +1,6 @@
 //! The writer: one thread that owns everything that changes files. In reading order: the queue in front of it, the
 //! thread, the commit, beginning and sealing segments, the active one, what is prepared ahead of it, what happens when
-//! the disk fails, making room, names.
+//! the disk fails, making room, other keys, names.
 //!
 //! `Core` is synchronous and knows no thread, so that tests can drive it step by step.
 
@@ -19,5 +19,7 @@ pub(crate) mod ahead;
 mod failing;
 
 pub(crate) mod room;
+
+mod rotate;
 
 pub(crate) mod names;

@@ -10,6 +10,7 @@ use std::{io, path::PathBuf, sync::Arc, sync::atomic::Ordering, time::Duration};
 use super::core::{Core, Refusal};
 use crate::{
     cursor::lane::Fate,
+    mutants::{Mutant, is_on},
     options::SyncPolicy,
     record::{Prepared, WhenFull},
     shared::{QUARANTINE, Segment, Shared, lock},
@@ -77,7 +78,10 @@ impl Core {
             self.discard(&spare);
             return true;
         }
-        if !self.usage.quarantine.is_empty() && self.shrink_quarantine(self.usage.quarantined() - 1) {
+        // Empty files in it give no room back.
+        if let Some(less) = self.usage.quarantined().checked_sub(1)
+            && self.shrink_quarantine(less)
+        {
             return true;
         }
         let Some(oldest) = self.droppable() else { return false };
@@ -179,7 +183,7 @@ impl Core {
             return false;
         }
         let durably = || consumers.iter().all(|consumer| consumer.has_durably_passed(&oldest));
-        if !durably() && !(self.sync_cursors() && durably()) {
+        if !is_on(Mutant::UnlinkBeforeCursor) && !durably() && !(self.sync_cursors() && durably()) {
             return false;
         }
         let damaged = oldest.damaged.load(Ordering::Relaxed);
@@ -203,8 +207,11 @@ impl Core {
     }
 
     fn unlink(&mut self, segment: &Arc<Segment>) -> bool {
+        // A reader that finds no file now need not be told of an error.
+        segment.set_going(true);
         match self.shared.env.storage.remove(&segment.path) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                segment.set_going(false);
                 self.note_error("removing a segment", &cause);
                 return false;
             }
@@ -225,6 +232,7 @@ impl Core {
             return self.unlink(segment);
         }
         let storage = &self.shared.env.storage;
+        segment.set_going(true);
         if storage.create_dir(&dir).and_then(|()| storage.rename(&segment.path, &target)).is_err() {
             return self.unlink(segment);
         }

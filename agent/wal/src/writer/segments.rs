@@ -17,6 +17,7 @@ use super::{
     failing::ATTEMPTS,
 };
 use crate::{
+    mutants::{Mutant, is_on},
     options::{LANES, MAX_NAMES},
     record::{Lane, Prepared},
     segment::{
@@ -109,7 +110,9 @@ impl Core {
         write_all_at(spare.file.as_ref(), bytes, 0).map_err(Refusal::io("writing a segment's head"))?;
         timed_sync(spare.file.as_ref(), &self.shared).map_err(Refusal::io("syncing a segment's head"))?;
         storage.rename(&spare.path, path).map_err(Refusal::io("naming a segment"))?;
-        storage.sync_dir(&self.shared.dir).map_err(Refusal::io("syncing the directory of"))?;
+        if !is_on(Mutant::SkipDirectorySync) {
+            storage.sync_dir(&self.shared.dir).map_err(Refusal::io("syncing the directory of"))?;
+        }
         let Some(active) = &mut self.active else { return Ok(()) };
         active.tail = bytes.len() as u64;
         active.synced = active.next_index;
@@ -124,11 +127,12 @@ impl Core {
     fn new_header(&self) -> io::Result<(SegmentHeader, SegmentCipher)> {
         let shared = &self.shared;
         let tail = shared.tail();
-        let key_id = shared.masters.current_id();
+        let masters = shared.masters();
+        let key_id = masters.current_id();
         let mut salt = [0; 32];
         (shared.env.random)(&mut salt)?;
         let mut header = SegmentHeader {
-            encrypted: shared.masters.encrypts(),
+            encrypted: masters.encrypts(),
             store_uuid: shared.store_uuid,
             segment: self.next_segment,
             first_sequence: tail.next_sequence,
@@ -140,8 +144,7 @@ impl Core {
             previous_tag: self.previous.tag,
             lane_first: tail.lane_end,
         };
-        let master = shared
-            .masters
+        let master = masters
             .get(key_id, &shared.store_uuid)
             .ok_or_else(|| io::Error::other("the current key is not in the ring"))?;
         let cipher = SegmentCipher::create(&master, &mut header);

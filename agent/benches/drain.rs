@@ -25,10 +25,10 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 use whimbrel::{
     clock::SystemClock,
-    config::{Compression, Exporter, Protocol, Retry, Signals, Tls},
+    config::{Beginning, Compression, Exporter, Protocol, Retry, Signals, Tls},
     export::{
-        DeadLetters, ExporterHandle, Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored,
-        start,
+        DeadLetters, ExporterHandle, Plan, ReadLimit, Record, RecordId, RewindTo, Settled, Source,
+        SourceError, Stored, start,
     },
     store::lane_of,
 };
@@ -170,6 +170,9 @@ fn drain(
         concurrency: Some(1),
         max_request,
         max_delay: Duration::ZERO,
+        max_lag: None,
+        max_age: None,
+        from: Beginning::Oldest,
         retry: Retry {
             initial: Duration::from_millis(100),
             maximum: Duration::from_secs(1),
@@ -416,6 +419,14 @@ impl Source for Counted {
         }
         Ok(())
     }
+
+    fn rewind(&self, to: RewindTo) -> Result<u64, SourceError> {
+        self.source.rewind(to)
+    }
+
+    fn rewound(&self, signal: Signal) -> u64 {
+        self.source.rewound(signal)
+    }
 }
 
 /// The same batch again and again.
@@ -473,6 +484,14 @@ impl Source for Backlog {
 
     fn acknowledge(&self, _: Signal, _: &[RecordId], _: Settled) -> Result<(), SourceError> {
         Ok(())
+    }
+
+    fn rewind(&self, _: RewindTo) -> Result<u64, SourceError> {
+        Err(SourceError::new("nothing is kept here"))
+    }
+
+    fn rewound(&self, _: Signal) -> u64 {
+        0
     }
 }
 

@@ -124,7 +124,7 @@ mod tests {
 
     fn options(ring: &KeyRing, consumer: &str) -> Options {
         let mut options = Options::new(Encryption::Aes256Gcm(ring.clone()));
-        options.consumers = vec![consumer.to_owned()];
+        options.consumers = vec![consumer.into()];
         options
     }
 

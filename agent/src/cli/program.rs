@@ -69,7 +69,7 @@ enum Command {
     /// Look at the write-ahead log, the durable buffer on disk
     #[command(subcommand, arg_required_else_help = true)]
     Wal(wal::Command),
-    /// Make, list, exchange and retire the keys that the write-ahead log is encrypted with
+    /// Make, list, rotate and retire the keys that the write-ahead log is encrypted with
     #[command(subcommand, arg_required_else_help = true)]
     Key(key::Command),
     /// Look at the running agent's exporters; pause, resume and rewind them

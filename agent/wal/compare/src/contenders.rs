@@ -80,7 +80,7 @@ impl Whimbrel {
     fn open(dir: &Path, _: usize) -> Result<Box<dyn Log>> {
         use whimbrel_wal::{Encryption, Key, KeyRing, Options, Wal};
         let mut options = Options::new(Encryption::Aes256Gcm(KeyRing::new(Key::generate()?)));
-        options.consumers = vec!["compare".to_owned()];
+        options.consumers = vec!["compare".into()];
         Ok(Box::new(Self(Wal::open(dir, options)?.0)))
     }
 }

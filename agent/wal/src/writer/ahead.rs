@@ -1,4 +1,5 @@
-//! Files and zeros ahead of the writer: a growing file costs twice the `fdatasync` of one that is overwritten.
+//! Files and zeros ahead of the writer: a growing file costs twice the `fdatasync` of one that is overwritten. Where commits
+//! are big anyway, writing everything twice costs more than it saves, and the file simply grows.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -14,6 +15,8 @@ use crate::{
 /// or one that restarts in a loop writes little.
 pub(super) const AHEAD_MIN: u64 = 64 * 1024;
 const AHEAD_MAX: u64 = 1024 * 1024;
+/// Commits of this size and more go without zeros; in small segments, of an eighth of them.
+const BIG_COMMIT: u64 = 64 * 1024;
 
 /// A file prepared for the next segment.
 pub(crate) struct Spare {
@@ -81,9 +84,10 @@ impl Core {
     pub(crate) fn prepare_ahead(&mut self) {
         let shared = self.shared.clone();
         let target_len = shared.options.effective_segment_size();
+        let commits_are_big = self.commits_are_big();
         let Some(active) = &mut self.active else { return };
         let ahead = active.used().clamp(AHEAD_MIN, AHEAD_MAX);
-        if active.filled - active.tail < ahead / 2 && active.filled < target_len {
+        if !commits_are_big && active.filled - active.tail < ahead / 2 && active.filled < target_len {
             let to = (active.tail + ahead).min(target_len).max(active.filled);
             let growth = to - active.filled;
             if self.usage.fits(growth, &shared) || self.reclaim_retained() {
@@ -124,18 +128,31 @@ impl Core {
         }
     }
 
-    /// Makes sure that the active segment has zeros enough before its tail for so many bytes and a seal.
+    /// Whether zeros would cost more than they save.
+    fn commits_are_big(&self) -> bool {
+        self.usual_commit >= BIG_COMMIT.min(self.shared.options.effective_segment_size() / 8)
+    }
+
+    /// Makes sure that the active segment has room for so many bytes and a seal: zeros, or, where commits are big, only the
+    /// right to grow.
     pub(super) fn grow_for(&mut self, need: u64) -> Result<(), Refusal> {
         let limit = self.shared.options.effective_segment_size();
+        let big = self.commits_are_big();
         let Some(active) = &mut self.active else { return Err(Refusal::NoRoom { disk: false }) };
         let end = active.tail + self.buffer.len() as u64 + need + SealBody::stride(&active.open.cipher);
         if end <= active.filled {
             return Ok(());
         }
-        let to = end.max((end + AHEAD_MIN).min(limit));
+
+        let to = if big { end } else { end.max((end + AHEAD_MIN).min(limit)) };
         let growth = to - active.filled;
         if !self.usage.fits(growth, &self.shared) {
             return Err(Refusal::NoRoom { disk: false });
+        }
+        if big {
+            self.usage.segments += growth;
+            active.filled = to;
+            return Ok(());
         }
         match write_zeros(active.open.file.as_ref(), active.filled, to) {
             Ok(()) => {

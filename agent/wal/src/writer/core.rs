@@ -91,6 +91,8 @@ pub(crate) struct Core {
     pub(crate) parked_on_disk: bool,
     pub(crate) sync_due: Option<Instant>,
     pub(crate) unsynced_bytes: u64,
+    /// What a commit writes, on average over the last few, bytes.
+    pub(crate) usual_commit: u64,
     pub(crate) cursors_due: Option<Instant>,
 }
 
@@ -121,6 +123,7 @@ impl Core {
             parked_on_disk: false,
             sync_due: None,
             unsynced_bytes: 0,
+            usual_commit: 0,
             cursors_due: None,
         }
     }
@@ -316,7 +319,9 @@ impl Core {
         }
         match active.append(&self.buffer) {
             Ok(()) => {
-                self.unsynced_bytes += self.buffer.len() as u64;
+                let written = self.buffer.len() as u64;
+                self.unsynced_bytes += written;
+                self.usual_commit = (self.usual_commit * 7 + written) / 8;
                 self.clear_buffer();
                 lock(&self.shared.figures).counters.commits += 1;
                 if self.shared.options.sync == SyncPolicy::Never {

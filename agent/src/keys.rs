@@ -1,11 +1,9 @@
-//! The keys of the WAL: from the configuration's places to the ring the WAL is opened with, and to another ring while it
-//! is open.
+//! The keys of the WAL: from the configuration's places to the ring that the WAL is opened with.
 //!
 //! `key rotate` puts the old key of a key file into `PATH.old`, where it is found again without being named; keys that
 //! come from elsewhere are named in `older_keys`. Texts of keys are zeroed once they are read.
 
 mod command;
-mod exchange;
 mod file;
 
 use std::{env, path::Path};
@@ -16,7 +14,6 @@ use zeroize::Zeroizing;
 use crate::config::{self, KeyPlace, KeyPlaces};
 
 pub use command::CommandError;
-pub use exchange::{Exchange, ExchangeError, KeysStatus};
 pub use file::{Replaced, old_file, replace, retire};
 
 /// What came of it.
@@ -148,7 +145,7 @@ pub fn read(encryption: &config::Encryption, data_dir: &Path, wal_dir: &Path) ->
             created = true;
         }
     }
-    Ok(Keys { encryption: Encryption::Aes256Gcm(ring(held(places)?)), created, warning })
+    Ok(Keys { encryption: Encryption::Aes256Gcm(ring(places)?), created, warning })
 }
 
 /// The same, for looking at a WAL: never makes a key. `None` where there is none to be had.
@@ -158,10 +155,11 @@ pub fn read(encryption: &config::Encryption, data_dir: &Path, wal_dir: &Path) ->
 pub fn existing(encryption: &config::Encryption) -> Result<Option<KeyRing>, KeysError> {
     match encryption {
         config::Encryption::None => Ok(None),
-        config::Encryption::Aes256Gcm(places) => match held(places) {
+        config::Encryption::Aes256Gcm(places) => match ring(places) {
             Err(KeysError::Key(error)) if error.is_missing() => Ok(None),
             Err(KeysError::Unset(_)) => Ok(None),
-            held => Ok(Some(ring(held?))),
+            Err(error) => Err(error),
+            Ok(ring) => Ok(Some(ring)),
         },
     }
 }
@@ -181,11 +179,14 @@ pub fn held(places: &KeyPlaces) -> Result<Vec<Held>, KeysError> {
     Ok(held)
 }
 
-/// The ring of keys that were found, of which the first is the current one.
-fn ring(held: Vec<Held>) -> KeyRing {
-    let mut keys = held.into_iter().map(|held| held.key);
+/// The same as a ring, for the WAL. May run commands: it blocks.
+///
+/// # Errors
+/// [`KeysError`].
+pub fn ring(places: &KeyPlaces) -> Result<KeyRing, KeysError> {
+    let mut keys = held(places)?.into_iter().map(|held| held.key);
     let current = keys.next().expect("the current key is always the first");
-    keys.fold(KeyRing::new(current), KeyRing::with_older)
+    Ok(keys.fold(KeyRing::new(current), KeyRing::with_older))
 }
 
 fn take(place: &KeyPlace) -> Result<Held, KeysError> {

@@ -22,6 +22,7 @@ pub mod keys;
 
 pub mod admin;
 pub mod reload;
+pub mod rotate;
 pub mod status;
 
 pub mod clock;

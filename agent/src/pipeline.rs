@@ -35,7 +35,7 @@ use crate::{
     keys::{self, KeysError},
     receive::{ReceiverError, Receivers},
     reload::{self, Reloader},
-    resource,
+    resource, rotate,
     status::{AgentStatus, Configuration, Overview},
     store::Store,
     system::{self, System},
@@ -207,10 +207,11 @@ impl Pipeline {
             dead_letters: dead_letters.clone(),
         });
         let (reload, reloader) = Reloader::start(read, config.clone(), collectors, configuration);
-        let exchange = keys::Exchange::new(config.wal.encryption.clone(), wal.clone(), dead_letters.clone());
+        let rotation =
+            rotate::Rotation::new(config.wal.encryption.clone(), wal.clone(), dead_letters.clone());
         let control = admin::control(
             &config.control_socket,
-            admin::Behind { overview: overview.clone(), reload: reload.clone(), keys: Arc::new(exchange) },
+            admin::Behind { overview: overview.clone(), reload: reload.clone(), keys: Arc::new(rotation) },
         )
         .map_err(|source| StartError::Control { path: config.control_socket.clone(), source })?;
         let health = match config.health {

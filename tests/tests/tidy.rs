@@ -14,7 +14,7 @@ const LONGEST_FILE: usize = 500;
 
 /// What a module of the agent may import from the agent itself, beside its own children. `store` is the trunk that
 /// every way in feeds and no stage imports another.
-const MAY_IMPORT: [(&str, &[&str]); 17] = [
+const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("clock", &[]),
     ("config", &[]),
     ("system", &[]),
@@ -26,8 +26,9 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("dead_letters", &["clock", "export", "store"]),
     ("keys", &["config"]),
     ("resource", &[]),
-    ("admin", &["reload", "status"]),
+    ("admin", &["reload", "rotate", "status"]),
     ("reload", &["collect", "config", "status"]),
+    ("rotate", &["clock", "config", "dead_letters", "keys"]),
     ("status", &["clock", "collect", "dead_letters", "export", "receive", "store"]),
     ("embed", &["config", "pipeline", "status", "store"]),
     (
@@ -43,6 +44,7 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
             "receive",
             "reload",
             "resource",
+            "rotate",
             "status",
             "store",
             "system",

@@ -32,10 +32,10 @@ use tokio::sync::Notify;
 use whimbrel::{
     clock::{Clock, SystemClock},
     config::{
-        Address, Compression, Endpoint, Exporter, OnFull, OtlpReceiver, Protocol, Receiver, ReceiverKind,
-        ReceiverLimits, Retry, Signals, Tls,
+        Address, Beginning, Compression, Endpoint, Exporter, OnFull, OtlpReceiver, Protocol, Receiver,
+        ReceiverKind, ReceiverLimits, Retry, Signals, Tls,
     },
-    export::{DeadLetters, Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, start},
+    export::{DeadLetters, Plan, ReadLimit, Record, RecordId, RewindTo, Settled, Source, SourceError, start},
     receive::Receivers,
     store::Store,
 };
@@ -199,6 +199,9 @@ fn exporter(sink: &str) -> Exporter {
         concurrency: None,
         max_request: 4 << 20,
         max_delay: Duration::from_secs(1),
+        max_lag: None,
+        max_age: None,
+        from: Beginning::Oldest,
         retry: Retry {
             initial: Duration::from_millis(100),
             maximum: Duration::from_secs(1),
@@ -315,6 +318,14 @@ impl Source for Counted {
             self.empty.notify_one();
         }
         Ok(())
+    }
+
+    fn rewind(&self, to: RewindTo) -> Result<u64, SourceError> {
+        self.source.rewind(to)
+    }
+
+    fn rewound(&self, signal: Signal) -> u64 {
+        self.source.rewound(signal)
     }
 }
 

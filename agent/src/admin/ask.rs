@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// configuration may give is ten minutes.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(660);
 
-/// How long an exchange of keys may take: it may run commands, each for half a minute.
+/// How long a rotation of keys may take: it may run commands, each for half a minute.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Why a running agent could not be asked.

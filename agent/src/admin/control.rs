@@ -11,8 +11,8 @@ use super::{
     socket::{self, Socket},
 };
 use crate::{
-    keys,
     reload::{self, Stopping},
+    rotate::Rotation,
     status::Overview,
 };
 
@@ -33,7 +33,7 @@ pub struct Behind {
     /// Its configuration.
     pub reload: reload::Handle,
     /// Its keys.
-    pub keys: Arc<keys::Exchange>,
+    pub keys: Arc<Rotation>,
 }
 
 /// Below it, `NAME/pause` and its like.
@@ -67,11 +67,11 @@ async fn answer<B>(request: Request<B>, behind: Behind) -> Answer {
 }
 
 /// Done to its end once it has begun, whether the client waits or not.
-async fn rotate(keys: Arc<keys::Exchange>) -> Answer {
-    match tokio::task::spawn_blocking(move || keys.exchange()).await {
+async fn rotate(keys: Arc<Rotation>) -> Answer {
+    match tokio::task::spawn_blocking(move || keys.rotate()).await {
         Ok(Ok(status)) => json(StatusCode::OK, &status),
         Ok(Err(error)) => {
-            tracing::error!(%error, "the WAL's keys were not exchanged");
+            tracing::error!(%error, "the WAL's keys were not rotated");
             let refused =
                 if error.is_refusal() { StatusCode::CONFLICT } else { StatusCode::INTERNAL_SERVER_ERROR };
             text(refused, format!("{error}\n"))

@@ -13,7 +13,7 @@ pub enum Exit {
     Failed,
     /// 2: the command line is wrong.
     Usage,
-    /// 3: data is lost or damaged (`wal verify`).
+    /// 3: data is lost or damaged (`wal verify`, `wal dump`, `wal repair`).
     Damaged,
     /// 4: the data directory is held by another process, or is under another key.
     Locked,

@@ -29,6 +29,7 @@ Examples:
   whimbrel key rotate                    encrypt with a new key from now on
   whimbrel exporter rewind NAME --since 2h
                                          send what was delivered again, as far as wal.retain keeps it
+  whimbrel wal dump --limit 1            a stored record as OTLP/JSON
 
 Environment:
   WHIMBREL_CONFIG                        what -c would name
@@ -41,7 +42,7 @@ Environment:
   NO_COLOR                               no colours on a terminal
 
 Exit codes:
-  0 done   1 failed   2 wrong use   3 data lost or damaged (wal verify)
+  0 done   1 failed   2 wrong use   3 data lost or damaged (wal verify, dump, repair)
   4 data directory locked, or under another key   78 configuration";
 
 /// The whole command line.
@@ -68,7 +69,7 @@ enum Command {
     /// Look at the write-ahead log, the durable buffer on disk
     #[command(subcommand, arg_required_else_help = true)]
     Wal(wal::Command),
-    /// Make, list, exchange and retire the keys that the write-ahead log is encrypted with
+    /// Make, list, rotate and retire the keys that the write-ahead log is encrypted with
     #[command(subcommand, arg_required_else_help = true)]
     Key(key::Command),
     /// Look at the running agent's exporters; pause, resume and rewind them
@@ -170,6 +171,10 @@ mod tests {
             "whimbrel config show --effective -c a.yaml",
             "whimbrel wal status --json",
             "whimbrel wal verify -c a.yaml",
+            "whimbrel wal list --json",
+            "whimbrel wal dump --from 3 --to 9 --signal logs --source collectors/host --segment 1 --limit 2",
+            "whimbrel wal dump --pending backend",
+            "whimbrel wal repair --apply --json",
             "whimbrel wal record --from collectors/host --signal metrics",
             "whimbrel key generate --out wal.key",
             "whimbrel key list -c a.yaml --json",
@@ -194,7 +199,7 @@ mod tests {
 
     #[test]
     fn commands_of_later_versions_are_not_offered() {
-        for line in ["whimbrel top", "whimbrel tap", "whimbrel wal repair", "whimbrel help"] {
+        for line in ["whimbrel top", "whimbrel tap", "whimbrel help"] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidSubcommand, "{line}");
         }

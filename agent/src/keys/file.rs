@@ -210,6 +210,24 @@ mod tests {
         assert_eq!((mode(&path), mode(&kept), mode(&folder(&path))), (0o440, 0o440, 0o750));
     }
 
+    /// As when root rotates the keys of an agent that runs as another user.
+    #[test]
+    fn new_files_belong_to_the_owner_of_the_key_file() {
+        const OTHER: u32 = 65534;
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("wal.key");
+        Key::create_file(&path).unwrap();
+        // Only root may give files away; anybody else's are his own, and so are the new ones.
+        let given = chown(&path, Some(OTHER), Some(OTHER)).is_ok();
+        let kept = replace(&path).unwrap().kept;
+        let own = fs::metadata(home.path()).unwrap();
+        let expected = if given { (OTHER, OTHER) } else { (own.uid(), own.gid()) };
+        for file in [&path, &kept, &folder(&path)] {
+            let meta = fs::metadata(file).unwrap();
+            assert_eq!((meta.uid(), meta.gid()), expected, "{}", file.display());
+        }
+    }
+
     /// Each state that a crash can leave: the ring opens everything, and the next rotation comes through.
     #[test]
     fn what_a_crash_leaves_unfinished_is_cleared_away() {

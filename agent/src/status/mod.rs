@@ -8,7 +8,8 @@ mod overview;
 mod record;
 mod wal;
 
+pub use crate::store::lane_of;
 pub use configuration::{Configuration, ConfigurationStatus};
 pub use overview::{AgentStatus, Overview};
-pub use record::{ShowError, Wanted};
+pub use record::{ShowError, Wanted, dumped_line};
 pub use wal::{LaneCounts, WalConsumer, WalLosses, WalStatus};

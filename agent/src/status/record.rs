@@ -1,11 +1,11 @@
-//! A stored record, as bytes and as what it says: for `whimbrel wal record` and for pages that show it.
+//! A stored record, as bytes and as what it says: for `whimbrel wal record` and `wal dump`, and for pages that show it.
 
 use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use whimbrel_otlp::{Signal, WalkError, to_json_within};
-use whimbrel_wal::{ReadError, StoredRecord};
+use whimbrel_otlp::{Signal, WalkError, to_json, to_json_within};
+use whimbrel_wal::{ReadError, Record, StoredRecord};
 
 use crate::store::signal_of;
 
@@ -113,6 +113,43 @@ pub(super) fn show(stored: &StoredRecord) -> Result<String, ShowError> {
     // The OTLP keeps the order of its fields, which a parsed value would lose.
     text.truncate(text.len() - 1);
     text.push_str(&format!(",\"cut\":{},\"otlp\":{}}}", otlp.cut, otlp.text));
+    Ok(text)
+}
+
+/// All of a dumped record but the OTLP.
+#[derive(Serialize)]
+struct Line<'r> {
+    sequence: u64,
+    /// What receivers know a repeat by.
+    dedup_id: String,
+    signal: &'static str,
+    source: &'r str,
+    label: &'r str,
+    /// Nanoseconds since the epoch, as a string.
+    ingest_ns: String,
+    items: u32,
+}
+
+/// A dumped record as one line of JSON; `request` is all of it as OTLP/JSON.
+///
+/// # Errors
+/// [`ShowError::NotOtlp`], [`ShowError::Json`].
+pub fn dumped_line(record: &Record, payload: &[u8]) -> Result<String, ShowError> {
+    let signal = signal_of(record.lane);
+    let request =
+        to_json(signal, payload).map_err(|cause| ShowError::NotOtlp { id: record.id.to_string(), cause })?;
+    let line = Line {
+        sequence: record.id.sequence(),
+        dedup_id: record.id.to_string(),
+        signal: signal.name(),
+        source: &record.source,
+        label: &record.label,
+        ingest_ns: record.ingest_ns.to_string(),
+        items: record.items,
+    };
+    let mut text = serde_json::to_string(&line)?;
+    text.truncate(text.len() - 1);
+    text.push_str(&format!(",\"request\":{request}}}"));
     Ok(text)
 }
 

@@ -1,4 +1,5 @@
-//! What appending, syncing, reading and opening cost, each with its limit or the raw disk measured in the same run.
+//! What appending beyond zstd, reading and opening cost in CPU, each with its limit and the bare write measured in the same
+//! run. Durable appends: the bench `durable`.
 //!
 //! `cargo bench -p whimbrel-wal` (`-- --idle` adds twenty seconds of one record a second). `WHIMBREL_BENCH_DIR` says where
 //! to write; default the system's temporary directory. A record is 9 KB, the size of 1000 data points after zstd, and
@@ -27,14 +28,14 @@ use whimbrel_wal::{
 
 const RECORD: usize = 9000;
 const POINTS: u64 = 1000;
+/// What zstd leaves of 9 KB, 100 data points.
+const SMALL_RECORD: usize = 2400;
 
 fn main() {
     let base = std::env::var_os("WHIMBREL_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
     let dir = tempfile::tempdir_in(base).unwrap();
-    append_cpu(&dir.path().join("cpu"));
-    let raw = raw_sync(dir.path());
-    durable(&dir.path().join("durable"), raw);
-    group_commit(&dir.path().join("group"));
+    append_cpu(&dir.path().join("cpu"), POINTS, RECORD, 18.0);
+    append_cpu(&dir.path().join("small"), 100, SMALL_RECORD, 45.0);
     first_append(&dir.path().join("first"));
     let big = dir.path().join("read");
     read_back(&big);
@@ -62,10 +63,10 @@ fn options(sync: SyncPolicy) -> Options {
     options
 }
 
-/// What zstd makes of 1000 points: as good as random.
-fn payload(seed: u64) -> Vec<u8> {
+/// What zstd leaves: as good as random.
+fn payload(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed | 1;
-    (0..RECORD)
+    (0..len)
         .map(|_| {
             state ^= state << 13;
             state ^= state >> 7;
@@ -76,12 +77,16 @@ fn payload(seed: u64) -> Vec<u8> {
 }
 
 fn prepared(wal: &Wal, count: usize) -> Vec<Prepared> {
-    let payload = payload(count as u64);
+    prepared_of(wal, count, POINTS, RECORD)
+}
+
+fn prepared_of(wal: &Wal, count: usize, points: u64, len: usize) -> Vec<Prepared> {
+    let payload = payload(count as u64, len);
     let record = NewRecord {
         lane: Lane::ALL[0],
         source: "collectors/host",
         label: "default",
-        items: POINTS as u32,
+        items: points as u32,
         ingest_ns: 1,
         payload: &payload,
         checkpoint: None,
@@ -91,13 +96,13 @@ fn prepared(wal: &Wal, count: usize) -> Vec<Prepared> {
 }
 
 /// CPU time of frame, AES, CRC, copy and write; and of the same bytes written bare.
-fn append_cpu(dir: &Path) {
+fn append_cpu(dir: &Path, points: u64, len: usize, limit: f64) {
     const ROUNDS: usize = 20;
     const BATCH: usize = 500;
     let (wal, _) = Wal::open(dir, options(SyncPolicy::Never)).unwrap();
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        let records = prepared(&wal, BATCH);
+        let records = prepared_of(&wal, BATCH, points, len);
         let (done, all) = mpsc::channel();
         let left = Arc::new(AtomicU64::new(BATCH as u64));
         let begin = cpu();
@@ -111,107 +116,30 @@ fn append_cpu(dir: &Path) {
             });
         }
         all.recv().unwrap();
-        rounds.push((cpu() - begin).as_nanos() as f64 / (BATCH as f64 * POINTS as f64));
+        rounds.push((cpu() - begin).as_nanos() as f64 / (BATCH as f64 * points as f64));
     }
     wal.close().unwrap();
     let path = dir.with_extension("bare");
     let file = OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
-    let bytes = payload(3);
+    let bytes = payload(3, len);
     let mut bare = Vec::new();
     for round in 0..ROUNDS {
         let begin = cpu();
         for n in 0..BATCH {
-            file.write_all_at(&bytes, ((round * BATCH + n) * RECORD) as u64).unwrap();
+            file.write_all_at(&bytes, ((round * BATCH + n) * len) as u64).unwrap();
         }
-        bare.push((cpu() - begin).as_nanos() as f64 / (BATCH as f64 * POINTS as f64));
+        bare.push((cpu() - begin).as_nanos() as f64 / (BATCH as f64 * points as f64));
     }
     std::fs::remove_file(path).unwrap();
-    let against = format!("limit 20; p90 {:.1}", percentile(&mut rounds, 90));
-    say("append beyond zstd, CPU, median", percentile(&mut rounds, 50), "ns/point", &against);
+    let against = format!("limit {limit}; p90 {:.1}", percentile(&mut rounds, 90));
+    let what = format!("append of {points} points beyond zstd, CPU, median");
+    say(&what, percentile(&mut rounds, 50), "ns/point", &against);
     say("  the write alone, to a growing file, CPU, median", percentile(&mut bare, 50), "ns/point", "");
-}
-
-/// Microseconds of write and fdatasync of one record: to a growing file, and into zeros. Medians.
-fn raw_sync(dir: &Path) -> f64 {
-    const COUNT: usize = 300;
-    let bytes = payload(5);
-    let mut growing = 0.0;
-    for zeroed in [false, true] {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(dir.join("raw")).unwrap();
-        if zeroed {
-            file.write_all_at(&vec![0; COUNT * RECORD], 0).unwrap();
-            file.sync_all().unwrap();
-        }
-        let mut times: Vec<f64> = (0..COUNT)
-            .map(|n| {
-                let begin = Instant::now();
-                file.write_all_at(&bytes, (n * RECORD) as u64).unwrap();
-                file.sync_data().unwrap();
-                begin.elapsed().as_nanos() as f64 / 1000.0
-            })
-            .collect();
-        let p50 = percentile(&mut times, 50);
-        let what =
-            if zeroed { "raw write+fdatasync into zeros" } else { "raw write+fdatasync, growing file" };
-        say(what, p50, "us p50", &format!("p99 {:.0}", percentile(&mut times, 99)));
-        if !zeroed {
-            growing = p50;
-        }
-    }
-    growing
 }
 
 fn percentile(times: &mut [f64], percent: usize) -> f64 {
     times.sort_unstable_by(f64::total_cmp);
     times[(times.len() - 1) * percent / 100]
-}
-
-/// One appender, every append synced.
-fn durable(dir: &Path, raw: f64) {
-    const COUNT: usize = 300;
-    let (wal, _) = Wal::open(dir, options(SyncPolicy::Always)).unwrap();
-    let records = prepared(&wal, COUNT);
-    let begin = cpu();
-    let mut times: Vec<f64> = records
-        .into_iter()
-        .map(|record| {
-            let begin = Instant::now();
-            wal.append_blocking(record).unwrap();
-            begin.elapsed().as_nanos() as f64 / 1000.0
-        })
-        .collect();
-    let used = (cpu() - begin).as_nanos() as f64 / 1000.0 / COUNT as f64;
-    let p50 = percentile(&mut times, 50);
-    let against = format!("p99 {:.0}, {:.2} x as fast as raw", percentile(&mut times, 99), raw / p50);
-    say("append, durable, one appender", p50, "us p50", &against);
-    say("  its CPU, syscalls included", used, "us/record", "");
-    wal.close().unwrap();
-}
-
-fn group_commit(dir: &Path) {
-    const EACH: usize = 100;
-    for appenders in [4, 16, 64] {
-        let dir = dir.with_extension(appenders.to_string());
-        let (wal, _) = Wal::open(&dir, options(SyncPolicy::Always)).unwrap();
-        let work: Vec<_> = (0..appenders).map(|_| prepared(&wal, EACH)).collect();
-        let begin = Instant::now();
-        std::thread::scope(|scope| {
-            for records in work {
-                let wal = wal.clone();
-                scope.spawn(move || {
-                    for record in records {
-                        wal.append_blocking(record).unwrap();
-                    }
-                });
-            }
-        });
-        let rate = (appenders * EACH) as f64 / begin.elapsed().as_secs_f64();
-        let counters = wal.status().counters;
-        let against = format!("{:.1} a commit", (appenders * EACH) as f64 / counters.commits as f64);
-        say(&format!("append, durable, {appenders} appenders"), rate, "records/s", &against);
-        wal.close().unwrap();
-        std::fs::remove_dir_all(&dir).unwrap();
-    }
 }
 
 /// From nothing open to the first durable record, as after each start of the agent.
@@ -261,7 +189,7 @@ fn read_back(dir: &Path) {
         "read back: CRC and decryption",
         (count * POINTS) as f64 / seconds / 1e6,
         "M points/s",
-        "CPU of one core",
+        "CPU of one core; limit 98, 60 % of 163",
     );
     let size = wal.status().disk_bytes;
     wal.close().unwrap();

@@ -218,7 +218,7 @@ pub enum CursorError {
     Closed,
 }
 
-/// Why the keys were not exchanged.
+/// Why the keys were not rotated.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RotateError {
     /// Something still needs a key that the new ring does not hold. Nothing was changed: put the key in the ring, or
@@ -234,7 +234,7 @@ pub enum RotateError {
         /// Cursors signed with it.
         cursors: usize,
     },
-    /// The WAL is in the clear: there is no key to exchange. Nothing was changed.
+    /// The WAL is in the clear: there is no key to rotate. Nothing was changed.
     #[error("the WAL is in the clear, it has no key; a key is given when it is opened")]
     Plain,
     /// A file failed before the new ring was taken (`taken` is false: the old one goes on), or after it: new segments

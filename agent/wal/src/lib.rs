@@ -50,7 +50,11 @@
 //!
 //! # In the directory
 //! `lock`, `%016x.wal` (segments), `spare-*` (a file for the next one), `cursors/`, `quarantine/` (what could not be used,
-//! bounded). All of it counts against [`Options::max_size`].
+//! bounded). All of it counts against [`Options::max_size`], but for `noted`, a few lines that a [`repair()`] leaves.
+//!
+//! # From outside
+//! [`inspect`], [`list`], [`verify`] and [`dump()`] need no lock and change nothing, so the WAL may be in use.
+//! [`plan_repair`] and [`repair()`] need it for themselves.
 //!
 //! # What is not detected
 //! Encryption and tags find alteration, reordering, splicing and missing pieces. Without an anchor outside the directory

@@ -83,9 +83,7 @@ pub(crate) fn newest(
             Ok(Some(found)) => return Ok(Some(found)),
             Ok(None) => {}
             // Unlinked meanwhile.
-            Err(cause)
-                if cause.kind() == io::ErrorKind::NotFound
-                    && shared.segment(segment.header.segment).is_none() => {}
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound && shared.is_gone(segment) => {}
             Err(cause) => {
                 return Err(ReadError::Io { path: segment.path.clone(), offset: 0, cause: Arc::new(cause) });
             }

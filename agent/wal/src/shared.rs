@@ -74,6 +74,8 @@ pub(crate) struct Segment {
     pub(crate) visible: Mutex<Visible>,
     /// Something durable in it was found damaged: when it goes, it goes to the quarantine.
     pub(crate) damaged: AtomicBool,
+    /// Its file is being removed.
+    going: AtomicBool,
     /// Its names are in the table of names.
     named: AtomicBool,
     open: Mutex<Weak<OpenSegment>>,
@@ -93,6 +95,7 @@ impl Segment {
             path,
             visible: Mutex::new(visible),
             damaged: AtomicBool::new(false),
+            going: AtomicBool::new(false),
             named: AtomicBool::new(false),
             open: Mutex::default(),
         }
@@ -100,6 +103,10 @@ impl Segment {
 
     pub(crate) fn visible(&self) -> Visible {
         *lock(&self.visible)
+    }
+
+    pub(crate) fn set_going(&self, going: bool) {
+        self.going.store(going, Ordering::Release);
     }
 
     pub(crate) fn mark_damaged(&self) {
@@ -256,6 +263,11 @@ impl Shared {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let at = segments.partition_point(|other| other.header.segment < number);
         segments.get(at).filter(|segment| segment.header.segment == number).cloned()
+    }
+
+    /// Whether a segment was deleted, or is being: everybody has passed it, or its records were given up and counted.
+    pub(crate) fn is_gone(&self, segment: &Segment) -> bool {
+        segment.going.load(Ordering::Acquire) || self.segment(segment.header.segment).is_none()
     }
 
     /// Takes names from the body of a state record.

@@ -1,6 +1,7 @@
 //! `Idempotency-Key`: how a sender says "this is that request again".
 //!
-//! The agent writes `<exporter>/<signal>/<first id>..<last id>/<count>`. Any other key is honoured as well;
+//! The agent writes `<exporter>/<signal>/<first id>..<last id>/<count>`; once the exporter's cursor has been set back,
+//! `<exporter>@<records set back so far>`, because those records come again on purpose. Any other key is honoured as well;
 //! of the agent's form the parts are kept, so that a request that was put together anew from records that
 //! had been sent already can be told from a repeat.
 
@@ -93,6 +94,15 @@ mod tests {
             parts,
             Parts { exporter: "a/b".into(), first: "ab12-7".into(), last: "ab12-19".into(), count: 13 }
         );
+    }
+
+    #[test]
+    fn what_is_sent_again_on_purpose_is_another_sender() {
+        let parts = |text: &str| key(text).unwrap().unwrap().parts.unwrap();
+        let (before, after) =
+            (parts("a/metrics/ab12-7..ab12-19/13"), parts("a@30/metrics/ab12-7..ab12-19/13"));
+        assert_eq!((before.exporter.as_str(), after.exporter.as_str()), ("a", "a@30"));
+        assert_eq!(Parts { exporter: "a".into(), ..after }, before);
     }
 
     #[test]

@@ -86,7 +86,8 @@ impl Reading<'_> {
             match self.segment(&segment) {
                 Ok(()) => {}
                 // Unlinked meanwhile: everybody has passed it, or its records were given up and counted.
-                Err((_, cause)) if cause.kind() == io::ErrorKind::NotFound && self.is_gone(&segment) => {}
+                Err((_, cause))
+                    if cause.kind() == io::ErrorKind::NotFound && self.shared.is_gone(&segment) => {}
                 Err((offset, cause)) => {
                     let path = segment.path.clone();
                     return Err(ReadError::Io { path, offset, cause: Arc::new(cause) });
@@ -95,10 +96,6 @@ impl Reading<'_> {
             self.next = self.next.max(self.consumer.look(self.lane.index(), |cursor| cursor.low));
         }
         Ok(())
-    }
-
-    fn is_gone(&self, segment: &Segment) -> bool {
-        self.shared.segment(segment.header.segment).is_none()
     }
 
     /// Reads on in one segment.

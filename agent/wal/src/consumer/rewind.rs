@@ -77,9 +77,7 @@ pub(crate) fn since(shared: &Shared, ns: u64) -> Result<[Option<u64>; LANES], Cu
         match look_through(shared, segment, ns, &mut found) {
             Ok(()) => {}
             // Unlinked meanwhile.
-            Err(cause)
-                if cause.kind() == io::ErrorKind::NotFound
-                    && shared.segment(segment.header.segment).is_none() => {}
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound && shared.is_gone(segment) => {}
             Err(cause) => {
                 return Err(CursorError::Io { path: segment.path.clone(), cause: Arc::new(cause) });
             }

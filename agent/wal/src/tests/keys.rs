@@ -138,7 +138,7 @@ fn when_what_it_sealed_is_delivered_the_old_key_can_go() {
 }
 
 #[test]
-fn the_same_current_key_only_exchanges_older_ones() {
+fn the_same_current_key_only_brings_or_takes_older_ones() {
     let mut rig = Rig::new(options());
     let created = rig.status().counters.segments_created;
     let other = Key::from_bytes([9; 32]);
@@ -150,7 +150,7 @@ fn the_same_current_key_only_exchanges_older_ones() {
 }
 
 #[test]
-fn a_wal_in_the_clear_has_no_keys_to_exchange() {
+fn a_wal_in_the_clear_has_no_keys_to_rotate() {
     let mut rig = Rig::new(Options { encryption: Encryption::None, ..options() });
     rig.append(0, b"in the clear");
     assert!(matches!(rig.core.rotate(both()), Err(RotateError::Plain)));

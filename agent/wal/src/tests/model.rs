@@ -13,11 +13,14 @@ use std::{
 
 use super::rig::{ALL, Rig, options};
 use crate::{
-    AppendError, Lane, NewRecord, Options, Outcome, Plan, ReadLimit, RecordId, SyncPolicy, WhenFull,
+    AppendError, Encryption, Key, KeyRing, Lane, NewRecord, Options, Outcome, Plan, ReadLimit, RecordId,
+    SyncPolicy, WhenFull,
     mutants::Mutant,
     storage::crash::{CrashStorage, Random},
 };
 
+/// The one of `options()`.
+const FIRST_KEY: u8 = 7;
 const CONSUMERS: [&str; 2] = ["a", "b"];
 const SEEDS: u64 = 600;
 const STEPS: u64 = 120;
@@ -86,6 +89,14 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }
 
+fn key(number: u8) -> Key {
+    Key::from_bytes([number; 32])
+}
+
+fn ring_of(numbers: &[u8]) -> KeyRing {
+    numbers[1..].iter().fold(KeyRing::new(key(numbers[0])), |ring, n| ring.with_older(key(*n)))
+}
+
 /// What was submitted, by its number.
 struct Submitted {
     lane: usize,
@@ -123,6 +134,9 @@ struct Model {
     consumers: [Acknowledged; 2],
     /// Last answered and last submitted checkpoint of the source.
     checkpoint: (u64, u64),
+    /// Numbers of the keys that an opening is given, the current one first.
+    keys: Vec<u8>,
+    made_keys: u8,
     faulty: bool,
     tainted: bool,
     /// Ordinals of records that were read, by lane, consumer's or not: theirs is the same for all.
@@ -156,6 +170,8 @@ impl Model {
             ids: HashMap::new(),
             consumers: Default::default(),
             checkpoint: (0, 0),
+            keys: vec![FIRST_KEY],
+            made_keys: FIRST_KEY,
             faulty: false,
             tainted: false,
             ordinals: HashMap::new(),
@@ -169,14 +185,15 @@ impl Model {
             let choice = if calm { model.random.below(74) } else { model.random.below(100) };
             model.say(|| format!("step {step}: {choice}"));
             match choice {
-                0..34 => model.append(),
-                34..58 => model.consume(),
-                58..62 => model.pass(),
-                62..65 => model.faults(),
-                65..67 => model.rewind(),
-                67..69 => model.capacity(),
-                69..71 => model.close(),
-                71..80 => model.fuse(),
+                0..33 => model.append(),
+                33..57 => model.consume(),
+                57..61 => model.pass(),
+                61..64 => model.faults(),
+                64..66 => model.rewind(),
+                66..68 => model.capacity(),
+                68..70 => model.close(),
+                70..72 => model.rotate(),
+                72..80 => model.fuse(),
                 80..90 => model.kill(),
                 _ => model.power_loss(),
             }
@@ -539,6 +556,36 @@ impl Model {
         self.say(|| format!("capacity: {capacity:?}"));
         self.tainted |= capacity.is_some();
         self.disk.set_capacity(capacity);
+    }
+
+    /// As an operator would: a new key is there before it is used, an old one goes after it was given up.
+    fn rotate(&mut self) {
+        let add = self.random.chance(60);
+        let mut keys = self.keys.clone();
+        if add {
+            self.made_keys += 1;
+            keys.insert(0, self.made_keys);
+            self.give(&keys);
+        } else {
+            let used = self.rig().core.shared.key_use();
+            let current = keys[0];
+            keys.retain(|n| *n == current || used.contains_key(&key(*n).id()));
+        }
+        let rotated = self.rig().core.rotate(ring_of(&keys));
+        self.say(|| format!("keys {keys:?}: {rotated:?}"));
+        match rotated {
+            Ok(()) => self.give(&keys),
+            Err(error) => {
+                assert!(self.faulty || self.disk.is_off() || self.disk_is_short(), "{error}");
+                assert!(!error.is_in_use(), "{error}");
+            }
+        }
+        self.collect();
+    }
+
+    fn give(&mut self, keys: &[u8]) {
+        self.keys = keys.to_vec();
+        self.options.encryption = Encryption::Aes256Gcm(ring_of(keys));
     }
 
     fn forget(&mut self) {

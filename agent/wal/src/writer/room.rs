@@ -207,8 +207,11 @@ impl Core {
     }
 
     fn unlink(&mut self, segment: &Arc<Segment>) -> bool {
+        // A reader that finds no file now need not be told of an error.
+        segment.set_going(true);
         match self.shared.env.storage.remove(&segment.path) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                segment.set_going(false);
                 self.note_error("removing a segment", &cause);
                 return false;
             }
@@ -229,6 +232,7 @@ impl Core {
             return self.unlink(segment);
         }
         let storage = &self.shared.env.storage;
+        segment.set_going(true);
         if storage.create_dir(&dir).and_then(|()| storage.rename(&segment.path, &target)).is_err() {
             return self.unlink(segment);
         }

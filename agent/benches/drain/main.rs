@@ -8,6 +8,8 @@
 //! gRPC line, `to HTTP` is its share of the HTTP/1.1 line of the same work.
 #![allow(missing_docs, clippy::print_stdout, reason = "a program that prints a table")]
 
+mod source;
+
 use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -25,11 +27,8 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 use whimbrel::{
     clock::SystemClock,
-    config::{Compression, Exporter, Protocol, Retry, Signals, Tls},
-    export::{
-        DeadLetters, ExporterHandle, Plan, ReadLimit, Record, RecordId, Settled, Source, SourceError, Stored,
-        start,
-    },
+    config::{Beginning, Compression, Exporter, Protocol, Retry, Signals, Tls},
+    export::{ExporterHandle, Source, start},
     store::lane_of,
 };
 use whimbrel_otlp::{
@@ -37,6 +36,8 @@ use whimbrel_otlp::{
     write::{Attributes, Metric, Metrics, Scope},
 };
 use whimbrel_wal::{Encryption, Key, KeyRing, NewRecord, Options, SyncPolicy, Wal, WhenFull};
+
+use source::{Backlog, Counted, NoLetters};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{:<60} {:>9} {:>9} {:>9} {:>9}", "M points/s and core", "measured", "raw", "limit", "to HTTP");
@@ -170,6 +171,9 @@ fn drain(
         concurrency: Some(1),
         max_request,
         max_delay: Duration::ZERO,
+        max_lag: None,
+        max_age: None,
+        from: Beginning::Oldest,
         retry: Retry {
             initial: Duration::from_millis(100),
             maximum: Duration::from_secs(1),
@@ -376,112 +380,6 @@ impl Batch {
         let request = request.take();
         let frame = zstd::bulk::compress(&request, 1).unwrap_or_default();
         Self { points, length: request.len(), frame: frame.into() }
-    }
-}
-
-/// Another source, and when it is empty.
-struct Counted {
-    source: Arc<dyn Source>,
-    left: AtomicU64,
-    empty: Notify,
-}
-
-impl Source for Counted {
-    fn read(
-        &self,
-        signal: Signal,
-        after: Option<RecordId>,
-        limit: ReadLimit,
-    ) -> Result<Vec<Record>, SourceError> {
-        self.source.read(signal, after, limit)
-    }
-
-    fn plan(&self, signal: Signal, plan: Plan) -> Result<(), SourceError> {
-        self.source.plan(signal, plan)
-    }
-
-    fn plans(&self, signal: Signal) -> Vec<Plan> {
-        self.source.plans(signal)
-    }
-
-    fn read_plan(&self, signal: Signal, plan: &Plan) -> Result<Vec<Record>, SourceError> {
-        self.source.read_plan(signal, plan)
-    }
-
-    fn acknowledge(&self, signal: Signal, records: &[RecordId], settled: Settled) -> Result<(), SourceError> {
-        self.source.acknowledge(signal, records, settled)?;
-        let before = self.left.fetch_sub(records.len() as u64, Ordering::Relaxed);
-        if before == records.len() as u64 {
-            self.empty.notify_one();
-        }
-        Ok(())
-    }
-}
-
-/// The same batch again and again.
-struct Backlog {
-    record: Record,
-    records: u64,
-}
-
-impl Backlog {
-    fn new(batch: &Batch, records: u64) -> Self {
-        let record = Record {
-            id: RecordId::from_parts([7; 16], 0, 0, 0, 0),
-            source: "bench".into(),
-            label: "".into(),
-            items: batch.points,
-            ingest_ns: 0,
-            uncompressed_len: batch.length as u32,
-            stored: Stored::Frame(batch.frame.clone()),
-        };
-        Self { record, records }
-    }
-}
-
-impl Source for Backlog {
-    fn read(
-        &self,
-        signal: Signal,
-        after: Option<RecordId>,
-        limit: ReadLimit,
-    ) -> Result<Vec<Record>, SourceError> {
-        if signal != Signal::Metrics {
-            return Ok(Vec::new());
-        }
-        let first = after.map_or(0, |after| after.sequence() + 1);
-        let fit = (limit.uncompressed_bytes / u64::from(self.record.uncompressed_len)).max(1);
-        let end = self.records.min(first + fit.min(limit.records as u64));
-        let record = |number: u64| Record {
-            id: RecordId::from_parts([7; 16], 0, number as u32, number, number),
-            ..self.record.clone()
-        };
-        Ok((first..end).map(record).collect())
-    }
-
-    fn plan(&self, _: Signal, _: Plan) -> Result<(), SourceError> {
-        Ok(())
-    }
-
-    fn plans(&self, _: Signal) -> Vec<Plan> {
-        Vec::new()
-    }
-
-    fn read_plan(&self, _: Signal, _: &Plan) -> Result<Vec<Record>, SourceError> {
-        Ok(Vec::new())
-    }
-
-    fn acknowledge(&self, _: Signal, _: &[RecordId], _: Settled) -> Result<(), SourceError> {
-        Ok(())
-    }
-}
-
-/// Nothing is refused here.
-struct NoLetters;
-
-impl DeadLetters for NoLetters {
-    fn put(&self, _: &str, _: Signal, _: &Record, reason: &str) -> Result<(), SourceError> {
-        Err(SourceError::new(reason))
     }
 }
 

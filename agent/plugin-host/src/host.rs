@@ -14,6 +14,7 @@ use wasmtime::{
 };
 
 use crate::{
+    bundle::{self, Machine},
     cache::{Cache, CacheKey},
     compile::Compiler,
     contract::{self, CollectorPre},
@@ -27,6 +28,7 @@ use crate::{
     sniff,
     text::hex,
     ticker::Ticker,
+    trust::{Kind, Trust},
     world,
 };
 
@@ -125,6 +127,49 @@ impl Host {
         self.link(&component)
             .map(|pre| Plugin::new(description, pre, compiled, Arc::clone(&self.0.ticker)))
             .map_err(failed)
+    }
+
+    /// Loads what `trust` takes: a component, or a bundle of compiled code. `signatures` is the text of the `.sig`
+    /// file beside it, or of the annotation in the registry. What is not taken is not compiled either.
+    ///
+    /// # Errors
+    /// See [`LoadReason`]: each says what to do.
+    ///
+    /// # Cancel safety
+    /// As [`Host::load`].
+    pub async fn load_signed(
+        &self,
+        origin: &str,
+        bytes: &[u8],
+        signatures: Option<&str>,
+        trust: &Trust,
+    ) -> Result<Plugin, LoadError> {
+        let failed = |reason| LoadError { origin: origin.to_owned(), reason };
+        let kind = Kind::of(bytes);
+        let sha256: [u8; 32] = Sha256::digest(bytes).into();
+        let signed = trust.check(kind, &sha256, signatures).map_err(|error| failed(error.into()))?;
+        let plugin = match kind {
+            Kind::Component => self.load(origin, bytes).await?,
+            Kind::Native => self.load_bundle(bytes).map_err(failed)?,
+        };
+        if let Some((key, statement)) = signed {
+            let identity = &plugin.description().identity;
+            statement.check_identity(identity).map_err(|error| failed(error.into()))?;
+            tracing::debug!(plugin = origin, key = key.name, "signed by a trusted key");
+        }
+        Ok(plugin)
+    }
+
+    /// Loads a bundle whose signature has been checked, from the very bytes that were checked.
+    fn load_bundle(&self, bytes: &[u8]) -> Result<Plugin, LoadReason> {
+        let (manifest, code) = bundle::read(bytes)?;
+        manifest.machine.check_on(&Machine::here())?;
+        let description = fits(manifest.description)?;
+        let component = Verified::vouch(code)
+            .load(&self.0.engine)
+            .map_err(|error| LoadReason::Engine { detail: format!("{error:#}") })?;
+        let pre = self.link(&component)?;
+        Ok(Plugin::new(description, pre, Compiled::Shipped, Arc::clone(&self.0.ticker)))
     }
 
     async fn component(

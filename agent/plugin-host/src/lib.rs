@@ -12,16 +12,20 @@
 //!
 //! Invariants
 //! - The agent parses no WebAssembly and holds no compiler; the only code it runs is what its own compiler's
-//!   process gave it, or what it sealed itself (`native.rs`, the one `unsafe`).
+//!   process gave it, what it sealed itself, or what a key of the operator's has signed that may ship such code
+//!   (`native.rs`, the one `unsafe`).
 //! - Nothing that a guest does panics the host or keeps a thread for more than 10 ms at a time.
 //! - Every limit and grant is checked in one place, whatever version of the contract a guest speaks.
 //! - This crate knows neither OTLP nor the WAL: batches go to [`Services::push`] as they came.
 
+pub mod bundle;
 pub mod description;
 pub mod engine;
 mod error;
 pub mod frame;
 mod host;
+
+pub mod trust;
 
 mod cache;
 mod compile;
@@ -45,6 +49,7 @@ mod ticker;
 
 pub use compile::compiler_path;
 pub use description::{Description, Identity, Interface};
+pub use bundle::BundleError;
 pub use error::{CompileError, HostError, LoadError, LoadReason};
 pub use fault::{CollectError, Fault, FaultKind};
 pub use frame::Refusal;
@@ -53,4 +58,5 @@ pub use host::{Host, HostOptions};
 pub use instance::{Collected, Instance, Setup};
 pub use limits::{Counts, Limits};
 pub use plugin::{Compiled, Plugin};
+pub use trust::{Trust, TrustedKey, Untrusted};
 pub use services::{Batch, Denied, GuestError, Level, LogLine, Services};

@@ -145,6 +145,10 @@ impl Host {
         trust: &Trust,
     ) -> Result<Plugin, LoadError> {
         let failed = |reason| LoadError { origin: origin.to_owned(), reason };
+        let (size, limit) = (bytes.len() as u64, self.0.max_component);
+        if size > limit {
+            return Err(failed(LoadReason::TooLarge { size, limit }));
+        }
         let kind = Kind::of(bytes);
         let sha256: [u8; 32] = Sha256::digest(bytes).into();
         let signed = trust.check(kind, &sha256, signatures).map_err(|error| failed(error.into()))?;

@@ -30,6 +30,7 @@ pub mod trust;
 mod cache;
 mod compile;
 mod native;
+pub mod registry;
 pub mod sniff;
 pub mod world;
 

@@ -66,7 +66,7 @@ fn misfits(config: &Config) -> Vec<String> {
     let refused = |collector: &Collector| {
         let PluginRef::Path(file) = &collector.plugin else { return None };
         let said = match inspected(file) {
-            Ok(()) => return None,
+            Ok(()) => super::plugin::verify::untrusted(&collector.plugin, &collector.trust)?,
             Err(said) => said,
         };
         Some(format!("collectors.{}.plugin: {said}", collector.name))
@@ -167,10 +167,7 @@ fn or_none(cells: Vec<Vec<String>>) -> Vec<Vec<String>> {
 }
 
 fn collector(collector: &Collector) -> Vec<String> {
-    let plugin = match &collector.plugin {
-        PluginRef::Builtin(name) => format!("builtin:{name}"),
-        PluginRef::Path(path) => path.display().to_string(),
-    };
+    let plugin = collector.plugin.to_string();
     let grants = match &collector.grants.system {
         SystemGrant::None => "granted nothing".to_owned(),
         SystemGrant::All => "granted system".to_owned(),

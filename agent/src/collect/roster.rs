@@ -10,11 +10,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use futures_util::future::join_all;
 
 use super::{
-    builtin::{self, Stamp},
     run::{self, Collector, Ground},
     status::{CollectorState, CollectorStatus},
 };
-use crate::config;
+use crate::{
+    config,
+    plugins::Stamp,
+};
 
 /// The collectors that run.
 pub struct Roster {
@@ -68,6 +70,7 @@ impl Roster {
         let resource = Resource::new(&Attributes::new());
         let ground = Ground {
             host: Host::new(HostOptions::new(folder.join("cache"))).unwrap(),
+            plugins: crate::plugins::Plugins::new(folder.join("store"), 1 << 20),
             store: Store::new(wal, resource, clock.clone(), config::OnFull::Block, config::OnFull::Block),
             system: Arc::new(System::new(system::Options::default())),
             clock,
@@ -93,9 +96,10 @@ impl Roster {
     /// Makes these the collectors that run. Returns when those that are gone or changed have stopped, each within the
     /// deadline of its collect, and the changed ones were started anew. To be called once at a time.
     pub async fn apply(&self, wanted: &[config::Collector]) -> Changes {
+        self.ground.plugins.refresh(wanted.iter().map(|one| &one.plugin)).await;
         let members = self.members();
         let running: Vec<_> = members.iter().map(|member| (&member.config, member.stamp)).collect();
-        let changes = difference(&running, wanted, builtin::stamp);
+        let changes = difference(&running, wanted, |plugin| self.ground.plugins.stamp(plugin));
         let named = |names: &[String], one: &config::Collector| names.contains(&one.name);
         self.add(wanted.iter().filter(|one| named(&changes.added, one)));
         // Each starts anew as soon as it has stopped, and does not wait for a slower one.
@@ -115,7 +119,7 @@ impl Roster {
     fn add<'c>(&self, wanted: impl Iterator<Item = &'c config::Collector>) {
         for config in wanted {
             let member = Member {
-                stamp: builtin::stamp(&config.plugin),
+                stamp: self.stamp_at_start(&config.plugin),
                 collector: run::start(config.clone(), self.ground.clone()),
                 config: config.clone(),
             };
@@ -123,6 +127,11 @@ impl Roster {
             let at = members.partition_point(|other| other.config.name < member.config.name);
             members.insert(at, Arc::new(member));
         }
+    }
+
+    /// A registry's plugin has none: what it moves away from is known once it was fetched.
+    fn stamp_at_start(&self, plugin: &config::PluginRef) -> Option<Stamp> {
+        self.ground.plugins.stamp(plugin).filter(|stamp| matches!(stamp, Stamp::File(_)))
     }
 
     fn members(&self) -> Vec<Arc<Member>> {
@@ -168,6 +177,7 @@ mod tests {
     use std::{fs, path::Path, time::Duration};
 
     use serde_json::json;
+    use whimbrel_plugin_host::Trust;
 
     use super::*;
     use crate::config::{Grants, Limits, PluginRef};
@@ -181,6 +191,7 @@ mod tests {
             config: json!({}),
             grants: Grants::default(),
             limits: Limits::for_interval(interval),
+            trust: Trust::default(),
         }
     }
 
@@ -217,16 +228,20 @@ mod tests {
         }
     }
 
+    fn stamp_of(plugin: &PluginRef) -> Option<Stamp> {
+        crate::plugins::builtin::stamp(plugin).map(Stamp::File)
+    }
+
     #[test]
     fn a_new_component_in_the_same_file_is_a_change_and_a_missing_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.wasm");
         let one = collector("x", PluginRef::Path(file.clone()), 1000);
-        let stamp = |path: &Path| builtin::stamp(&PluginRef::Path(path.to_owned()));
+        let stamp = |path: &Path| stamp_of(&PluginRef::Path(path.to_owned()));
         assert_eq!(stamp(&file), None);
         let missing = [(&one, None)];
         let same = |running: &[(&config::Collector, Option<Stamp>)]| {
-            difference(running, std::slice::from_ref(&one), builtin::stamp)
+            difference(running, std::slice::from_ref(&one), stamp_of)
         };
         assert_eq!(same(&missing), changes(&[], &[], &[], 1), "still not there");
         fs::write(&file, "one").unwrap();

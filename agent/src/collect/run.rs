@@ -8,7 +8,6 @@ use whimbrel_plugin_host::{
 };
 
 use super::{
-    builtin,
     schedule::Schedule,
     services::CollectorServices,
     status::{Board, CollectorState, CollectorStatus, PastFault},
@@ -17,6 +16,7 @@ use super::{
 use crate::{
     clock::{self, Clock},
     config,
+    plugins::{Plugins, SourceError},
     store::Store,
     system::System,
 };
@@ -25,6 +25,9 @@ use crate::{
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);
 /// Of linear memory's cap: above it the instance is recycled after a collect, because it never shrinks.
 const RECYCLE_ABOVE: f64 = 0.75;
+/// The first pause before a registry is asked again, and the longest; half of it by chance.
+const REGISTRY_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_REGISTRY_PAUSE: Duration = Duration::from_secs(60);
 /// The cause of a component that could not be loaded for now; those of running ones are the plugin host's words.
 const LOAD: &str = "load";
 
@@ -33,6 +36,8 @@ const LOAD: &str = "load";
 pub struct Ground {
     /// Compiles, caches, instantiates.
     pub host: Host,
+    /// Where components come from.
+    pub plugins: Plugins,
     /// Where batches go.
     pub store: Store,
     /// The host's figures.
@@ -105,15 +110,12 @@ impl Task {
     /// Reads and compiles (or takes from the cache). A component that cannot be used is set aside at once: trying
     /// again would find the same bytes. A compiler that is missing or was killed is tried again like a fault.
     async fn load(&mut self) -> Option<Plugin> {
-        let origin = self.config.plugin.to_string();
+        let mut waits = 0;
         loop {
-            let bytes = match builtin::read(&self.config.plugin) {
-                Ok(bytes) => bytes,
-                Err(error) => return self.set_aside(format!("{origin} cannot be read: {error}")),
-            };
-            // A stop does not wait for a compiler: dropping the future ends it.
+            let (plugins, host) = (&self.ground.plugins, &self.ground.host);
+            // A stop waits for no compiler and no registry: dropping the future ends them.
             let loaded = tokio::select! {
-                loaded = self.ground.host.load(&origin, &bytes) => loaded,
+                loaded = plugins.load(host, &self.config.plugin, &self.config.trust) => loaded,
                 () = stop_asked(&mut self.stopped) => return None,
             };
             match loaded {
@@ -121,13 +123,36 @@ impl Task {
                     self.board.write(|s| s.identity = Some(plugin.description().title()));
                     return Some(plugin);
                 }
+                Err(error) if error.is_retryable() && error.is_of_registry() => {
+                    if self.wait_for_registry(waits, error.to_string()).await == Next::Stop {
+                        return None;
+                    }
+                    waits += 1;
+                }
                 Err(error) if error.is_retryable() => {
                     if self.after(LOAD, error.to_string()).await == Next::Stop {
                         return None;
                     }
                 }
-                Err(error) => return self.set_aside(error.to_string()),
+                Err(error) => return self.set_aside(said(&error)),
             }
+        }
+    }
+
+    /// A registry that is down is no fault of the plugin's, and comes back: it is asked for ever, ever more seldom.
+    async fn wait_for_registry(&mut self, waits: u32, problem: String) -> Next {
+        let clock = self.ground.clock.clone();
+        let longest = REGISTRY_PAUSE.saturating_mul(2u32.saturating_pow(waits)).min(LONGEST_REGISTRY_PAUSE);
+        let pause = longest.mul_f64(0.5 + clock::chance(&*clock) / 2.0);
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(collector = self.config.name, problem, pause_ms, "waiting for the registry");
+        self.board.write(|s| {
+            s.state = CollectorState::BackingOff { pause_ms };
+            s.last_problem = Some(problem);
+        });
+        tokio::select! {
+            () = clock.sleep(pause) => Next::Again,
+            () = stop_asked(&mut self.stopped) => Next::Stop,
         }
     }
 
@@ -310,6 +335,14 @@ pub(super) fn setup(
             },
         },
         services,
+    }
+}
+
+/// An error with its cause, where it does not say that itself.
+fn said(error: &SourceError) -> String {
+    match error {
+        SourceError::Read { source, .. } => format!("{error}: {source}"),
+        other => other.to_string(),
     }
 }
 

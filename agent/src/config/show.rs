@@ -5,6 +5,7 @@
 //! a password are not shown either. Endpoints are shown: they can't hold user names, queries or `${file:...}`.
 
 mod encryption;
+mod plugins;
 mod receivers;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
-    Beginning, Collector, Compression, Config, Exporter, Limits, LogFormat, LogLevel, OnFull, PluginRef,
+    Beginning, Collector, Compression, Config, Exporter, Limits, LogFormat, LogLevel, OnFull,
     SignalSettings, Sync, SystemGrant, Tls,
     check::written_config,
     load::Loaded,
@@ -85,6 +86,7 @@ impl Loaded {
                 ("collectors", Value::Map(collectors)) => {
                     each(collectors, |collector| part(collector, "config", plugin_config))
                 }
+                ("plugins", Value::Map(_)) => plugins::written(&section.value),
                 ("receivers", Value::Map(receivers)) => each(receivers, |receiver| match &receiver.value {
                     Value::Map(entries) => each(entries, |entry| part(entry, "token", secret)),
                     _ => plain(receiver),
@@ -123,6 +125,7 @@ impl Loaded {
             health,
             control_socket,
             system,
+            plugins,
         } = &self.config;
         let resource = resource.iter().map(|(name, value)| (name.clone(), self.shown_attribute(name, value)));
         let on_full = [("collectors", wal.on_full_collectors), ("receivers", wal.on_full_receivers)];
@@ -156,11 +159,12 @@ impl Loaded {
             ("health", health.as_ref().map_or_else(|| text("none"), listen)),
             ("control", map([("socket", text(control_socket.display()))])),
             ("system", map([("root_path", text(system.root_path.display()))])),
+            ("plugins", plugins::plugins(plugins)),
         ])
     }
 
     fn collector(&self, collector: &Collector) -> Shown {
-        let Collector { name, plugin, interval, config: _, grants, limits } = collector;
+        let Collector { name, plugin, interval, config: _, grants, limits, trust: _ } = collector;
         let Limits { memory, deadline, init, output, log_lines } = limits;
         let system = match &grants.system {
             SystemGrant::None => Shown::Boolean(false),
@@ -168,7 +172,7 @@ impl Loaded {
             SystemGrant::Parts(parts) => Shown::List(parts.iter().map(text).collect()),
         };
         map([
-            ("plugin", text(plugin_name(plugin))),
+            ("plugin", text(plugin)),
             ("interval", text(show_duration(*interval))),
             ("temporality", text("cumulative")),
             ("config", written_config(&self.root, name).map_or(Shown::Map(Vec::new()), plugin_config)),
@@ -275,13 +279,6 @@ fn beginning_name(from: Beginning) -> &'static str {
     match from {
         Beginning::Oldest => "oldest",
         Beginning::Now => "now",
-    }
-}
-
-fn plugin_name(plugin: &PluginRef) -> String {
-    match plugin {
-        PluginRef::Builtin(name) => format!("builtin:{name}"),
-        PluginRef::Path(path) => path.display().to_string(),
     }
 }
 

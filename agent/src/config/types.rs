@@ -10,8 +10,9 @@ use std::{
 };
 
 use whimbrel_otlp::Signal;
+use whimbrel_plugin_host::Trust;
 
-use super::{Encryption, receivers::Receiver};
+use super::{Encryption, Plugins, Registered, receivers::Receiver};
 
 /// The collectors that are shipped inside the agent, as `builtin:NAME`.
 pub const BUILTIN_PLUGINS: &[&str] = &["heartbeat", "host"];
@@ -54,6 +55,8 @@ pub struct Config {
     pub control_socket: PathBuf,
     /// Where the host is seen.
     pub system: System,
+    /// Whose plugins are taken, and from where.
+    pub plugins: Plugins,
 }
 
 /// `system:`, where the host is seen: the agent's own root, or where it is mounted in the agent's container.
@@ -129,6 +132,8 @@ pub struct Collector {
     pub grants: Grants,
     /// What it may use.
     pub limits: Limits,
+    /// Whose signature it needs; for a builtin, nobody's.
+    pub trust: Trust,
 }
 
 impl std::fmt::Debug for Collector {
@@ -140,6 +145,7 @@ impl std::fmt::Debug for Collector {
             .field("config", &format_args!("[plugin configuration]"))
             .field("grants", &self.grants)
             .field("limits", &self.limits)
+            .field("trust", &self.trust)
             .finish()
     }
 }
@@ -151,6 +157,8 @@ pub enum PluginRef {
     Builtin(String),
     /// A file; absolute.
     Path(PathBuf),
+    /// `oci://...`: in a registry.
+    Registry(Box<Registered>),
 }
 
 impl std::fmt::Display for PluginRef {
@@ -158,6 +166,7 @@ impl std::fmt::Display for PluginRef {
         match self {
             Self::Builtin(name) => write!(f, "builtin:{name}"),
             Self::Path(path) => path.display().fmt(f),
+            Self::Registry(registered) => registered.reference.fmt(f),
         }
     }
 }

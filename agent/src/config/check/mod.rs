@@ -7,6 +7,7 @@ mod encryption;
 mod endpoint;
 mod exporters;
 mod keys;
+mod plugins;
 mod receivers;
 mod root;
 mod system;

@@ -10,6 +10,7 @@ pub mod http;
 pub mod judge;
 pub mod load;
 pub mod programs;
+pub mod registry;
 pub mod stub;
 pub mod wait;
 pub mod witness;

@@ -58,7 +58,9 @@ pub struct Machine {
 pub enum BundleError {
     #[error("it begins like a bundle of compiled code and is cut off or damaged: fetch it anew")]
     Shape,
-    #[error("its description can't be read ({0}): it was made by another version of `whimbrel plugin compile`")]
+    #[error(
+        "its description can't be read ({0}): it was made by another version of `whimbrel plugin compile`"
+    )]
     Json(#[from] serde_json::Error),
     #[error(
         "it was compiled for {wanted}, and this agent is {found}: compile it with the `whimbrel-plugin` of this agent's \
@@ -88,12 +90,7 @@ impl Machine {
 
     /// Any of this kind.
     pub fn baseline(arch: &str, os: &str) -> Machine {
-        Machine {
-            build: engine::build_id(),
-            arch: arch.to_owned(),
-            os: os.to_owned(),
-            cpu: BTreeSet::new(),
-        }
+        Machine { build: engine::build_id(), arch: arch.to_owned(), os: os.to_owned(), cpu: BTreeSet::new() }
     }
 
     /// Whether code for this machine runs on that one.
@@ -112,7 +109,11 @@ impl Machine {
             return Err(BundleError::Target { wanted: target(self), found: target(other) });
         }
         let missing: Vec<&str> = self.cpu.difference(&other.cpu).map(String::as_str).collect();
-        if missing.is_empty() { Ok(()) } else { Err(BundleError::Cpu { missing: clean(&missing.join(", ")) }) }
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(BundleError::Cpu { missing: clean(&missing.join(", ")) })
+        }
     }
 }
 

@@ -48,9 +48,9 @@ mod size;
 pub mod text;
 mod ticker;
 
+pub use bundle::BundleError;
 pub use compile::compiler_path;
 pub use description::{Description, Identity, Interface};
-pub use bundle::BundleError;
 pub use error::{CompileError, HostError, LoadError, LoadReason};
 pub use fault::{CollectError, Fault, FaultKind};
 pub use frame::Refusal;
@@ -59,5 +59,5 @@ pub use host::{Host, HostOptions};
 pub use instance::{Collected, Instance, Setup};
 pub use limits::{Counts, Limits};
 pub use plugin::{Compiled, Plugin};
-pub use trust::{Trust, TrustedKey, Untrusted};
 pub use services::{Batch, Denied, GuestError, Level, LogLine, Services};
+pub use trust::{Trust, TrustedKey, Untrusted};

@@ -45,7 +45,12 @@ impl FetchArgs {
         let request: Request = serde_json::from_slice(&json).context("the request can't be read")?;
         let reference = Reference::parse(&request.reference)?;
         // Before the limits, which docker's helpers might not live with.
-        let place = Place::new(&reference, request.plain_http, request.ca_pem.as_deref(), request.credentials.clone());
+        let place = Place::new(
+            &reference,
+            request.plain_http,
+            request.ca_pem.as_deref(),
+            request.credentials.clone(),
+        );
         Confinement {
             memory: BESIDE_PLUGIN.saturating_add(request.max_size.saturating_mul(2)),
             cpu_seconds: CPU_SECONDS,
@@ -79,7 +84,8 @@ fn fetch_within(place: &Place, request: &Request) -> anyhow::Result<Answer> {
 
 async fn fetch(place: &Place, request: &Request) -> Result<Answer, Failure> {
     // An index is asked for too, so that it can be told what it is.
-    let accepted = [MANIFEST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, "application/vnd.oci.image.index.v1+json"];
+    let accepted =
+        [MANIFEST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, "application/vnd.oci.image.index.v1+json"];
     let raw = place.client.pull_manifest_raw(&place.image, &place.auth, &accepted).await;
     let (bytes, _) = raw.map_err(failure)?;
     if bytes.len() > MAX_MANIFEST {
@@ -108,10 +114,11 @@ async fn blob(place: &Place, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
     let mut stream = place.client.pull_blob_stream(&place.image, &descriptor).await.map_err(failure)?.stream;
     let mut plugin = Vec::new();
     while let Some(piece) = stream.next().await {
-        let piece = piece.map_err(|error| match error.get_ref().is_some_and(|inner| inner.is::<DigestError>()) {
-            true => Failure::Altered { detail: error.to_string() },
-            false => Failure::Unreachable { detail: format!("the transfer broke off: {error}") },
-        })?;
+        let piece =
+            piece.map_err(|error| match error.get_ref().is_some_and(|inner| inner.is::<DigestError>()) {
+                true => Failure::Altered { detail: error.to_string() },
+                false => Failure::Unreachable { detail: format!("the transfer broke off: {error}") },
+            })?;
         plugin.extend_from_slice(&piece);
         if plugin.len() as u64 > manifest.size {
             let detail = format!("more than the {} bytes that its manifest says", manifest.size);

@@ -108,7 +108,8 @@ fn render(
     description: &Description,
     machine: Option<&Machine>,
     path: &str,
-    fits: &Result<world::Version, world::Misfit>) -> String {
+    fits: &Result<world::Version, world::Misfit>,
+) -> String {
     let identity = &description.identity;
     let mut text = format!("{}\n", description.title());
     if let Some(what) = &identity.description {

@@ -16,8 +16,8 @@ use serde_json::json;
 use whimbrel_plugin_host::{
     Identity,
     registry::{
-        BUNDLE_CONFIG_MEDIA_TYPE, BUNDLE_MEDIA_TYPE, CONFIG_MEDIA_TYPE, Digest, MANIFEST_MEDIA_TYPE, Reference,
-        WASM_MEDIA_TYPE,
+        BUNDLE_CONFIG_MEDIA_TYPE, BUNDLE_MEDIA_TYPE, CONFIG_MEDIA_TYPE, Digest, MANIFEST_MEDIA_TYPE,
+        Reference, WASM_MEDIA_TYPE,
     },
     trust::{ANNOTATION, Kind},
 };
@@ -68,11 +68,17 @@ impl PushArgs {
         let bytes = sign::read(&self.file)?;
         let signatures = sign::signatures(&self.file)?;
         let parts = parts(bytes, signatures).with_context(|| self.file.display().to_string())?;
-        let ca = self.ca_file.as_ref().map(std::fs::read_to_string).transpose().context("--ca-file can't be read")?;
+        let ca = self
+            .ca_file
+            .as_ref()
+            .map(std::fs::read_to_string)
+            .transpose()
+            .context("--ca-file can't be read")?;
         let plain_http = self.plain_http || reference.is_loopback();
         let place = Place::new(&reference, plain_http, ca.as_deref(), from_environment())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        reference.digest = Some(runtime.block_on(push(&place, parts)).with_context(|| reference.to_string())?);
+        reference.digest =
+            Some(runtime.block_on(push(&place, parts)).with_context(|| reference.to_string())?);
         runtime.shutdown_background();
         let said = format!("{reference}\n");
         io::stdout().lock().write_all(said.as_bytes()).context("writing to the standard output failed")

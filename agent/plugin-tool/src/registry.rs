@@ -54,10 +54,8 @@ impl Place {
         };
         // An error means that there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let authorities = ca_pem.map(|pem| Certificate {
-            encoding: CertificateEncoding::Pem,
-            data: pem.as_bytes().to_vec(),
-        });
+        let authorities = ca_pem
+            .map(|pem| Certificate { encoding: CertificateEncoding::Pem, data: pem.as_bytes().to_vec() });
         let config = ClientConfig {
             protocol: if plain_http { ClientProtocol::Http } else { ClientProtocol::Https },
             tls_certs_only: authorities.into_iter().collect(),
@@ -78,7 +76,9 @@ impl Place {
 fn from_docker(registry: &str) -> Result<RegistryAuth, Failure> {
     let server = if registry == "docker.io" || registry == "index.docker.io" { DOCKER_HUB } else { registry };
     match docker_credential::get_credential(server) {
-        Ok(DockerCredential::UsernamePassword(username, password)) => Ok(RegistryAuth::Basic(username, password)),
+        Ok(DockerCredential::UsernamePassword(username, password)) => {
+            Ok(RegistryAuth::Basic(username, password))
+        }
         Ok(DockerCredential::IdentityToken(_)) => Err(Failure::Denied {
             detail: "docker's configuration file holds an identity token, which is not supported".to_owned(),
         }),
@@ -99,7 +99,7 @@ pub(crate) fn failure(error: OciDistributionError) -> Failure {
         envelope.errors.iter().any(|error| codes.contains(&error.code))
     };
     match error {
-        E::AuthenticationFailure(_) | E::UnauthorizedError { .. } | E::RegistryNoTokenError => {
+        E::AuthenticationFailure(_) | E::UnauthorizedError { .. } => {
             Failure::Denied { detail }
         }
         E::ImageManifestNotFoundError(_) => Failure::Missing { detail },

@@ -68,7 +68,8 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// The key in a file.
 pub(crate) fn secret_key(path: &Path) -> anyhow::Result<SecretKey> {
     let shown = path.display();
-    let text = fs::read_to_string(path).map(Zeroizing::new).with_context(|| format!("{shown} can't be read"))?;
+    let text =
+        fs::read_to_string(path).map(Zeroizing::new).with_context(|| format!("{shown} can't be read"))?;
     SecretKey::parse(&text).with_context(|| shown.to_string())
 }
 

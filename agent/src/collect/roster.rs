@@ -13,10 +13,7 @@ use super::{
     run::{self, Collector, Ground},
     status::{CollectorState, CollectorStatus},
 };
-use crate::{
-    config,
-    plugins::Stamp,
-};
+use crate::{config, plugins::Stamp};
 
 /// The collectors that run.
 pub struct Roster {

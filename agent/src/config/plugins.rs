@@ -4,11 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use whimbrel_plugin_host::{
     Trust,
-    registry::{
-        Reference,
-        fetch::Access,
-        frame::Credentials,
-    },
+    registry::{Reference, fetch::Access, frame::Credentials},
 };
 
 use super::types::{Collector, PluginRef, Secret};

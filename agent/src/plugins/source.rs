@@ -150,7 +150,9 @@ impl Plugins {
             }
             PluginRef::Registry(registered) => {
                 let kept = self.fetched(registered).await?;
-                self.note(registered, |seen| *seen = Seen { given: Some(kept.digest), latest: Some(kept.digest) });
+                self.note(registered, |seen| {
+                    *seen = Seen { given: Some(kept.digest), latest: Some(kept.digest) }
+                });
                 Ok(Component { bytes: Cow::Owned(kept.bytes), signatures: kept.manifest.signatures })
             }
         }
@@ -161,7 +163,9 @@ impl Plugins {
     pub async fn refresh(&self, plugins: impl Iterator<Item = &PluginRef>) {
         let mut tags: Vec<&Registered> = plugins
             .filter_map(|plugin| match plugin {
-                PluginRef::Registry(registered) if registered.reference.digest.is_none() => Some(&**registered),
+                PluginRef::Registry(registered) if registered.reference.digest.is_none() => {
+                    Some(&**registered)
+                }
                 _ => None,
             })
             .filter(|registered| self.seen(registered).given.is_some())

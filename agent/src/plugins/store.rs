@@ -162,7 +162,9 @@ impl Store {
             true => Ok(()),
             false => {
                 let limit = self.limit;
-                Err(io::Error::other(format!("plugins.store.max_size ({limit} bytes) is less than what is in use")))
+                Err(io::Error::other(format!(
+                    "plugins.store.max_size ({limit} bytes) is less than what is in use"
+                )))
             }
         }
     }

@@ -117,7 +117,11 @@ impl FetchError {
 ///
 /// # Cancel safety
 /// Can be dropped at any time; the child is killed.
-pub async fn fetch(reference: &Reference, access: &Access, known: Option<Digest>) -> Result<Fetched, FetchError> {
+pub async fn fetch(
+    reference: &Reference,
+    access: &Access,
+    known: Option<Digest>,
+) -> Result<Fetched, FetchError> {
     let program = compiler_path(None).map_err(FetchError::Missing)?;
     let request = Request {
         reference: reference.to_string(),
@@ -128,10 +132,8 @@ pub async fn fetch(reference: &Reference, access: &Access, known: Option<Digest>
         max_size: access.max_size,
         timeout_ms: u64::try_from(access.timeout.as_millis()).unwrap_or(u64::MAX),
     };
-    let json = serde_json::to_vec(&request).map_err(|error| FetchError::Pipe {
-        program: program.clone(),
-        source: error.into(),
-    })?;
+    let json = serde_json::to_vec(&request)
+        .map_err(|error| FetchError::Pipe { program: program.clone(), source: error.into() })?;
     let limit = access.timeout + GRACE;
     let talk = talk(&program, Zeroizing::new(json), access.max_size);
     let answer = tokio::time::timeout(limit, talk).await.map_err(|_| FetchError::TimedOut { limit })??;

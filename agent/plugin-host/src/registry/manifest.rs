@@ -48,11 +48,17 @@ pub enum LayerMediaType {
 pub enum ManifestError {
     #[error("the registry's manifest can't be read: {detail}")]
     Json { detail: String },
-    #[error("it is a list of several platforms (an image index), and a plugin is one file: name the one that is meant by its digest")]
+    #[error(
+        "it is a list of several platforms (an image index), and a plugin is one file: name the one that is meant by its digest"
+    )]
     Index,
-    #[error("it is no plugin: its manifest has {count} layers, and a plugin's has one (`wkg oci push` makes such)")]
+    #[error(
+        "it is no plugin: its manifest has {count} layers, and a plugin's has one (`wkg oci push` makes such)"
+    )]
     Layers { count: usize },
-    #[error("it is no plugin: its layer is {found}, and a component's is application/wasm (an image of containers?)")]
+    #[error(
+        "it is no plugin: its layer is {found}, and a component's is application/wasm (an image of containers?)"
+    )]
     MediaType { found: String },
     #[error("its layer has the digest {found}, which can't be used: {error}")]
     Digest { found: String, error: super::ReferenceError },

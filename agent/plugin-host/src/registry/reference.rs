@@ -72,7 +72,10 @@ impl Reference {
             return wrong("holds a name that no registry takes", remedy);
         }
         if tag.is_some_and(|tag| !is_tag(tag)) {
-            return wrong("holds a tag that no registry takes", "use letters, digits, `.`, `_` and `-`, at most 128");
+            return wrong(
+                "holds a tag that no registry takes",
+                "use letters, digits, `.`, `_` and `-`, at most 128",
+            );
         }
         if tag.is_none() && digest.is_none() {
             return wrong("says no version", "add a tag (`:1.2.3`), or better a digest (`@sha256:...`)");
@@ -252,7 +255,9 @@ mod tests {
     #[test]
     fn loopback_is_told_by_the_literal_address() {
         let at = |registry: &str| Reference::parse(&format!("oci://{registry}/a:1")).unwrap().is_loopback();
-        assert!(at("localhost") && at("localhost:5000") && at("127.0.0.1:1") && at("127.9.9.9") && at("[::1]:5"));
+        assert!(
+            at("localhost") && at("localhost:5000") && at("127.0.0.1:1") && at("127.9.9.9") && at("[::1]:5")
+        );
         assert!(!at("localhost.example.com") && !at("10.0.0.1:5000") && !at("127.0.0.1.example.com"));
     }
 }

@@ -7,8 +7,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{
     Signer as _, SigningKey, VerifyingKey,
     pkcs8::{
-        DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _, KeypairBytes,
-        spki::der::pem::LineEnding,
+        DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _,
+        KeypairBytes, spki::der::pem::LineEnding,
     },
 };
 use zeroize::Zeroizing;
@@ -17,13 +17,19 @@ use zeroize::Zeroizing;
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum KeyError {
-    #[error("it is no ed25519 secret key in PEM (`-----BEGIN PRIVATE KEY-----`): make one with `whimbrel plugin keygen`")]
+    #[error(
+        "it is no ed25519 secret key in PEM (`-----BEGIN PRIVATE KEY-----`): make one with `whimbrel plugin keygen`"
+    )]
     NoSecretKey,
     #[error("it is a public key, and signing needs the secret one")]
     PublicForSecret,
-    #[error("it is no ed25519 public key: a PEM file (`-----BEGIN PUBLIC KEY-----`) or 32 bytes in base64 are needed")]
+    #[error(
+        "it is no ed25519 public key: a PEM file (`-----BEGIN PUBLIC KEY-----`) or 32 bytes in base64 are needed"
+    )]
     NoPublicKey,
-    #[error("it is a secret key, which belongs with whoever signs: give the public one (the file `.pub` beside it)")]
+    #[error(
+        "it is a secret key, which belongs with whoever signs: give the public one (the file `.pub` beside it)"
+    )]
     SecretForPublic,
     #[error("it is a key under which anybody can forge signatures")]
     Weak,

@@ -260,7 +260,9 @@ mod tests {
         let (ours, theirs) = (signer("ours", false), signer("theirs", true));
         let trust = Trust { keys: vec![ours.1.clone()] };
         let check = |signatures: &[Signature]| {
-            trust.check(Kind::Component, &BYTES, Some(&write(signatures))).map(|it| it.unwrap().0.name.clone())
+            trust
+                .check(Kind::Component, &BYTES, Some(&write(signatures)))
+                .map(|it| it.unwrap().0.name.clone())
         };
         assert_eq!(check(&[sign(&ours, Kind::Component, BYTES)]), Ok("ours".to_owned()));
         let both = [sign(&theirs, Kind::Component, BYTES), sign(&ours, Kind::Component, BYTES)];

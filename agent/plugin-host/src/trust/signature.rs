@@ -231,15 +231,7 @@ MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
     #[test]
     fn the_bytes_are_those_of_the_diagram() {
         let bytes = STANDARD.decode(signed().line()).unwrap();
-        let message = [
-            &b"WHPLUGN\x01"[..],
-            &[7; 32],
-            &[6, 0],
-            b"uptime",
-            &[5, 0],
-            b"1.2.3",
-        ]
-        .concat();
+        let message = [&b"WHPLUGN\x01"[..], &[7; 32], &[6, 0], b"uptime", &[5, 0], b"1.2.3"].concat();
         assert_eq!(bytes[..8], *b"WHSIGNA\x01");
         assert_eq!(hex(&bytes[8..40]), "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
         assert_eq!(hex(&bytes[40..104]), GOLDEN);

@@ -22,14 +22,18 @@ pub(super) fn parse(text: &str, source: &Source) -> anyhow::Result<PluginRef> {
 }
 
 /// The same, with settings that were read already.
-pub(super) fn parse_with(text: &str, settings: impl FnOnce() -> Option<Settings>) -> anyhow::Result<PluginRef> {
+pub(super) fn parse_with(
+    text: &str,
+    settings: impl FnOnce() -> Option<Settings>,
+) -> anyhow::Result<PluginRef> {
     if let Some(name) = text.strip_prefix("builtin:") {
         return Ok(PluginRef::Builtin(name.to_owned()));
     }
     if !text.starts_with("oci:") {
         return Ok(PluginRef::Path(PathBuf::from(text)));
     }
-    let reference = Reference::parse(text).map_err(|error| anyhow::anyhow!("{text} {}: {}", error.what, error.remedy))?;
+    let reference =
+        Reference::parse(text).map_err(|error| anyhow::anyhow!("{text} {}: {}", error.what, error.remedy))?;
     let mut registered = Registered::new(reference);
     if let Some(settings) = settings() {
         settings.equip_registered(&mut registered);

@@ -15,19 +15,19 @@ use whimbrel_plugin_host::{Host, HostOptions, Trust};
 
 use super::{
     super::{
-    exit::{Exit, Failure, Outcome},
-    print,
-    source::Source,
-    telling, words,
-},
+        exit::{Exit, Failure, Outcome},
+        print,
+        source::Source,
+        telling, words,
+    },
     reference,
 };
 use crate::{
     clock::SystemClock,
     collect::trial::{self, Collect, Plan, Trial},
     config::{self, BUILTIN_PLUGINS, Collector, Grants, Limits, PluginRef, SYSTEM_PARTS, SystemGrant},
-    plugins::Plugins,
     pipeline::{Places, system_options},
+    plugins::Plugins,
     system::System,
 };
 
@@ -68,7 +68,8 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let system = Arc::new(System::new(system_options(&system)));
     let plan = Plan { collects: args.count, pause };
-    let trial = runtime.block_on(trial::run(&collector, &host, &plugins, system, Arc::new(SystemClock), plan))?;
+    let trial =
+        runtime.block_on(trial::run(&collector, &host, &plugins, system, Arc::new(SystemClock), plan))?;
     if args.json {
         for (signal, request) in trial.collects.iter().flat_map(|collect| &collect.batches) {
             print::text(format_args!("{}\n", whimbrel_otlp::to_json(*signal, request)?))?;
@@ -101,7 +102,12 @@ fn wanted(args: &Args) -> Result<Wanted, Failure> {
             let names: Vec<_> = loaded.config.collectors.iter().map(|c| c.name.clone()).collect();
             let found = loaded.config.collectors.into_iter().find(|c| c.name == args.plugin);
             let system = loaded.config.system.clone();
-            (found.with_context(|| unknown(&args.plugin, &names, &loaded.names))?, places.plugin_cache, plugins, system)
+            (
+                found.with_context(|| unknown(&args.plugin, &names, &loaded.names))?,
+                places.plugin_cache,
+                plugins,
+                system,
+            )
         }
         (true, Err(problems)) if problems.iter().any(is_of_system) => return Err(problems.into()),
         (true, loaded) => {

@@ -93,7 +93,8 @@ impl Checker<'_> {
                 return Err(Wrong::new("is not shipped with the agent", remedy));
             }
             if text.starts_with("oci:") {
-                let reference = Reference::parse(text).map_err(|error| Wrong::new(error.what, error.remedy))?;
+                let reference =
+                    Reference::parse(text).map_err(|error| Wrong::new(error.what, error.remedy))?;
                 return Ok(PluginRef::Registry(Box::new(Registered::new(reference))));
             }
             if text.contains("://") {

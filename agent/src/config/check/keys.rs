@@ -213,7 +213,8 @@ pub(in crate::config) const REGISTRY: Keys = Keys {
 };
 
 /// `plugins.store:`
-pub(in crate::config) const PLUGIN_STORE: Keys = Keys { path: "plugins.store", now: &["max_size"], later: &[] };
+pub(in crate::config) const PLUGIN_STORE: Keys =
+    Keys { path: "plugins.store", now: &["max_size"], later: &[] };
 
 /// `control:`
 pub(in crate::config) const CONTROL: Keys = Keys {

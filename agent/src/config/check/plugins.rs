@@ -2,15 +2,11 @@
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
-use whimbrel_plugin_host::{
-    Trust, TrustedKey,
-    registry::Reference,
-    trust::PublicKey,
-};
+use whimbrel_plugin_host::{Trust, TrustedKey, registry::Reference, trust::PublicKey};
 
 use super::{
     checker::{Checker, Place, Section},
-    keys::{PLUGINS, PLUGIN_STORE, REGISTRY, TRUSTED_KEY},
+    keys::{PLUGIN_STORE, PLUGINS, REGISTRY, TRUSTED_KEY},
 };
 use crate::config::{
     Login, Plugins, Registry, Secret,
@@ -51,7 +47,8 @@ impl Checker<'_> {
 
     /// `[{name: ..., key_file: ...}]`. An empty list is a problem: it looks like "nobody", and would be "anybody".
     fn trust(&mut self, place: &Place<'_>) -> Trust {
-        const EXAMPLE: &str = "write [{name: NAME, key_file: PATH}], or remove `trust` to take plugins of anybody";
+        const EXAMPLE: &str =
+            "write [{name: NAME, key_file: PATH}], or remove `trust` to take plugins of anybody";
         let Some(items) = self.list(place, EXAMPLE) else { return Trust::default() };
         if items.is_empty() {
             self.problem(place.node.at, &place.key, "trusts no key", EXAMPLE);
@@ -83,7 +80,12 @@ impl Checker<'_> {
                 text => Ok(text.to_owned()),
             }),
             None => {
-                self.problem(section.at, &section.key, "has no `name`", "say whose key it is: `name: platform-team`");
+                self.problem(
+                    section.at,
+                    &section.key,
+                    "has no `name`",
+                    "say whose key it is: `name: platform-team`",
+                );
                 None
             }
         };
@@ -95,7 +97,12 @@ impl Checker<'_> {
                 read.map_err(|wrong| self.wrong(&place, wrong)).ok()
             }
             (Some(_), Some(_)) => {
-                self.problem(section.at, &section.key, "has both `key` and `key_file`", "keep one of the two");
+                self.problem(
+                    section.at,
+                    &section.key,
+                    "has both `key` and `key_file`",
+                    "keep one of the two",
+                );
                 None
             }
             (None, None) => {
@@ -109,7 +116,8 @@ impl Checker<'_> {
     }
 
     fn registries(&mut self, place: &Place<'_>) -> BTreeMap<String, Registry> {
-        let Some(section) = self.map(place, "write the host of a registry, and `username:` or the like below it")
+        let Some(section) =
+            self.map(place, "write the host of a registry, and `username:` or the like below it")
         else {
             return BTreeMap::new();
         };

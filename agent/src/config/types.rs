@@ -166,7 +166,7 @@ impl std::fmt::Display for PluginRef {
         match self {
             Self::Builtin(name) => write!(f, "builtin:{name}"),
             Self::Path(path) => path.display().fmt(f),
-            Self::Registry(registered) => registered.reference.fmt(f),
+            Self::Registry(registered) => write!(f, "{}", registered.reference),
         }
     }
 }

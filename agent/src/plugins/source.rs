@@ -160,7 +160,7 @@ impl Plugins {
 
     /// Asks registries what the tags among these name now, side by side, for [`Plugins::stamp`] to tell. Those that
     /// nobody was given yet are left out: whoever starts with them asks.
-    pub async fn refresh(&self, plugins: impl Iterator<Item = &PluginRef>) {
+    pub async fn refresh<'p>(&self, plugins: impl Iterator<Item = &'p PluginRef>) {
         let mut tags: Vec<&Registered> = plugins
             .filter_map(|plugin| match plugin {
                 PluginRef::Registry(registered) if registered.reference.digest.is_none() => {

@@ -133,7 +133,8 @@ impl Store {
     fn prune(&self, room: u64, staying: &HashSet<Digest>) -> io::Result<()> {
         let staying: HashSet<String> = staying.iter().map(|digest| digest.to_hex()).collect();
         let mut files = Vec::new();
-        let mut total = room;
+        // With everything, and with what has to stay.
+        let (mut total, mut least) = (room, room);
         for entry in fs::read_dir(self.dir.join("blobs"))? {
             let entry = entry?;
             let Ok(meta) = entry.metadata() else { continue }; // It went away just now.
@@ -146,27 +147,25 @@ impl Store {
                 continue;
             }
             total = total.saturating_add(meta.len());
-            if !staying.contains(&name) {
+            if staying.contains(&name) {
+                least = least.saturating_add(meta.len());
+            } else {
                 files.push((used, meta.len(), entry.path()));
             }
+        }
+        if least > self.limit {
+            let limit = self.limit;
+            return Err(io::Error::other(format!("plugins.store.max_size ({limit} bytes) is less than what is in use")));
         }
         files.sort();
         for (_, length, path) in files {
             if total <= self.limit {
-                return Ok(());
+                break;
             }
             remove(&path)?;
             total -= length;
         }
-        match total <= self.limit {
-            true => Ok(()),
-            false => {
-                let limit = self.limit;
-                Err(io::Error::other(format!(
-                    "plugins.store.max_size ({limit} bytes) is less than what is in use"
-                )))
-            }
-        }
+        Ok(())
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -303,6 +302,7 @@ mod tests {
         assert_eq!(there, [true, false, true, true], "the oldest that is not in use went");
         let small = Store::new(dir.path().to_owned(), 100);
         assert!(small.keep(&pinned(all[1].digest), &all[1], &[]).is_err());
+        assert!(bytes(&store, &pinned(all[3].digest)).is_some(), "what does not fit drives nothing out");
     }
 
     #[test]

@@ -64,22 +64,20 @@ fn trust(args: &Args) -> Result<Trust, super::super::exit::Failure> {
         }
         return Ok(trust);
     }
-    // Whoever names a key asks whether it signed, not what it may.
-    let named = |text: &String| {
-        let key = if Path::new(text).exists() {
-            let pem = fs::read_to_string(text).with_context(|| format!("{text} can't be read"))?;
-            PublicKey::parse(&pem)
-        } else {
-            PublicKey::parse(text)
-        };
-        let key = key.with_context(|| format!("--key {text}"))?;
-        Ok(TrustedKey { name: text.clone(), key, may_ship_native: true })
-    };
-    let keys = args.keys.iter().map(named).collect::<anyhow::Result<Vec<_>>>()?;
-    if keys.is_empty() {
-        return Err(anyhow::anyhow!("there is no key to check with").into());
-    }
+    let keys = args.keys.iter().map(|key| named(key)).collect::<anyhow::Result<_>>()?;
     Ok(Trust { keys })
+}
+
+/// Whoever names a key asks whether it signed, not what it may.
+fn named(text: &str) -> anyhow::Result<TrustedKey> {
+    let key = if Path::new(text).exists() {
+        let pem = fs::read_to_string(text).with_context(|| format!("{text} can't be read"))?;
+        PublicKey::parse(&pem)
+    } else {
+        PublicKey::parse(text)
+    };
+    let key = key.with_context(|| format!("--key {text}"))?;
+    Ok(TrustedKey { name: text.to_owned(), key, may_ship_native: true })
 }
 
 /// A configured plugin's file, as `check` looks at it: `None` where nothing is amiss.

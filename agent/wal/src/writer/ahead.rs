@@ -79,50 +79,70 @@ impl Core {
         self.remove_leftovers();
     }
 
+    /// Zeros that are to be written ahead now: up to where; `None` if there are enough.
+    fn zeros_wanted(&self) -> Option<u64> {
+        let target_len = self.shared.options.effective_segment_size();
+        let active = self.active.as_ref()?;
+        let ahead = active.used().clamp(AHEAD_MIN, AHEAD_MAX);
+        let wanted =
+            !self.commits_are_big() && active.filled - active.tail < ahead / 2 && active.filled < target_len;
+        wanted.then(|| (active.tail + ahead).min(target_len).max(active.filled))
+    }
+
+    fn spare_is_wanted(&self) -> bool {
+        let target_len = self.shared.options.effective_segment_size();
+        let half_full = self.active.as_ref().is_some_and(|active| active.tail > target_len / 2);
+        half_full && self.spare.is_none() && self.carry.is_empty()
+    }
+
+    /// Whether `prepare_ahead` has something to do.
+    pub(crate) fn wants_ahead(&self) -> bool {
+        self.zeros_wanted().is_some() || self.spare_is_wanted()
+    }
+
     /// Zero-fills ahead of the writer, and makes a spare when the segment is half full. Only speeds up what follows:
     /// called when nothing waits.
     pub(crate) fn prepare_ahead(&mut self) {
-        let shared = self.shared.clone();
-        let target_len = shared.options.effective_segment_size();
-        let commits_are_big = self.commits_are_big();
-        let Some(active) = &mut self.active else { return };
-        let ahead = active.used().clamp(AHEAD_MIN, AHEAD_MAX);
-        if !commits_are_big && active.filled - active.tail < ahead / 2 && active.filled < target_len {
-            let to = (active.tail + ahead).min(target_len).max(active.filled);
-            let growth = to - active.filled;
-            if self.usage.fits(growth, &shared) || self.reclaim_retained() {
-                let Some(active) = &mut self.active else { return };
-                let from = active.filled;
-                match write_zeros(active.open.file.as_ref(), from, to) {
-                    Ok(()) => {
-                        self.usage.segments += growth;
-                        active.filled = to;
-                        lock(&active.segment.visible).file_len = to;
-                        // So that the next commit need not.
-                        if shared.options.sync != SyncPolicy::Never
-                            && let Err(cause) = active.open.file.sync_data()
-                        {
-                            self.fail_over("syncing a segment", cause);
-                            return;
-                        }
-                    }
-                    // The next append that needs the room will say so.
-                    Err(_) => {
-                        if active.open.file.set_len(from).is_err() {
-                            self.usage.segments += growth;
-                            active.filled = to;
-                        }
-                    }
-                }
+        if let Some(to) = self.zeros_wanted() {
+            self.fill_ahead(to);
+        }
+        // An error here will come again when the segment is needed, and be told then.
+        if self.spare_is_wanted()
+            && let Ok(spare) = self.spare(RECORDS_START + AHEAD_MIN)
+        {
+            match spare.file.sync_data() {
+                Ok(()) => self.spare = Some(spare),
+                Err(_) => self.discard(&spare),
             }
         }
-        let Some(active) = &self.active else { return };
-        if self.spare.is_none() && active.tail > target_len / 2 && self.carry.is_empty() {
-            // An error here will come again when the segment is needed, and be told then.
-            if let Ok(spare) = self.spare(RECORDS_START + AHEAD_MIN) {
-                match spare.file.sync_data() {
-                    Ok(()) => self.spare = Some(spare),
-                    Err(_) => self.discard(&spare),
+    }
+
+    fn fill_ahead(&mut self, to: u64) {
+        let Some(from) = self.active.as_ref().map(|active| active.filled) else { return };
+        let growth = to.saturating_sub(from);
+        while !self.usage.fits(growth, &self.shared) {
+            if !self.reclaim_retained() {
+                return;
+            }
+        }
+        let Some(active) = &mut self.active else { return };
+        match write_zeros(active.open.file.as_ref(), from, to) {
+            Ok(()) => {
+                self.usage.segments += growth;
+                active.filled = to;
+                lock(&active.segment.visible).file_len = to;
+                // So that the next commit need not.
+                if self.shared.options.sync != SyncPolicy::Never
+                    && let Err(cause) = active.open.file.sync_data()
+                {
+                    self.fail_over("syncing a segment", cause);
+                }
+            }
+            // The next append that needs the room will say so.
+            Err(_) => {
+                if active.open.file.set_len(from).is_err() {
+                    self.usage.segments += growth;
+                    active.filled = to;
                 }
             }
         }

@@ -91,8 +91,6 @@ pub(crate) struct Core {
     pub(crate) parked_on_disk: bool,
     pub(crate) sync_due: Option<Instant>,
     pub(crate) unsynced_bytes: u64,
-    /// What a commit writes, on average over the last few, bytes.
-    pub(crate) usual_commit: u64,
     pub(crate) cursors_due: Option<Instant>,
     /// When the writer's thread looks again.
     told_due: Option<Instant>,
@@ -125,7 +123,6 @@ impl Core {
             parked_on_disk: false,
             sync_due: None,
             unsynced_bytes: 0,
-            usual_commit: 0,
             cursors_due: None,
             told_due: None,
         }
@@ -336,9 +333,7 @@ impl Core {
         }
         match active.append(&self.buffer) {
             Ok(()) => {
-                let written = self.buffer.len() as u64;
-                self.unsynced_bytes += written;
-                self.usual_commit = (self.usual_commit * 7 + written) / 8;
+                self.unsynced_bytes += self.buffer.len() as u64;
                 self.clear_buffer();
                 lock(&self.shared.figures).counters.commits += 1;
                 if self.shared.options.sync == SyncPolicy::Never {

@@ -239,6 +239,25 @@ fn a_crash_in_the_opening_that_resets_a_cursor_loses_nothing_though_it_begins_no
     }
 }
 
+/// Each opening leaves a small segment: one that goes makes less room than zeros ahead of the writer take.
+#[test]
+fn small_segments_that_are_kept_do_not_bring_the_disk_use_over_the_cap() {
+    let options = Options { max_size: 4 << 20, ..retaining() };
+    let disk = CrashStorage::new();
+    while disk.used() + 120_000 < options.max_size {
+        let mut rig = Rig::open(&disk, options.clone()).unwrap();
+        rig.append(0, b"small");
+        acknowledge_all(&mut rig);
+        rig.close();
+    }
+    let mut rig = Rig::open(&disk, options.clone()).unwrap();
+    for n in 0..300 {
+        rig.append(0, &[1; 5000]);
+        acknowledge_all(&mut rig);
+        assert!(disk.used() <= options.max_size, "record {n}: {} of {}", disk.used(), options.max_size);
+    }
+}
+
 #[test]
 fn each_consumer_that_lags_alone_has_its_own_limit() {
     let tight = ConsumerOptions { max_lag: Some(200_000), ..ConsumerOptions::from("a") };

@@ -86,7 +86,9 @@ impl Core {
         if active.filled - active.tail < ahead / 2 && active.filled < target_len {
             let to = (active.tail + ahead).min(target_len).max(active.filled);
             let growth = to - active.filled;
-            if self.usage.fits(growth, &shared) || self.reclaim_retained() {
+            // One that is kept may be smaller than what is wanted, or go no further than the quarantine.
+            while !self.usage.fits(growth, &shared) && self.reclaim_retained() {}
+            if self.usage.fits(growth, &shared) {
                 let Some(active) = &mut self.active else { return };
                 let from = active.filled;
                 match write_zeros(active.open.file.as_ref(), from, to) {

@@ -148,6 +148,27 @@ fn what_was_delivered_before_the_rotation_needs_the_old_key_no_more() {
     assert_eq!(in_use(&rig), [new]);
 }
 
+/// Whatever is damaged then, opening does not ask for the key that went.
+#[test]
+fn a_damaged_slot_of_a_cursor_is_no_wrong_key_after_the_old_one_went() {
+    let mut rig = Rig::new(options());
+    rig.append(0, b"delivered");
+    drain(&mut rig);
+    rig.core.rotate(both()).unwrap();
+    rig.core.rotate(KeyRing::new(new_key())).unwrap();
+    let disk = rig.kill();
+    let path = Path::new("/wal/cursors/a.cursor");
+    for slot in 0..3 {
+        let fork = disk.fork();
+        let mut bytes = disk.content(path);
+        bytes[slot * 4096 + 200] ^= 1;
+        fork.put(path, bytes);
+        let rig = Rig::open(&fork, with(KeyRing::new(new_key()))).unwrap();
+        assert!(rig.report.cursors_reset.is_empty(), "slot {slot}");
+        assert!(rig.read("a", 0).is_empty(), "slot {slot}: what was acknowledged stays so");
+    }
+}
+
 #[test]
 fn the_same_current_key_only_brings_or_takes_older_ones() {
     let mut rig = Rig::new(options());

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use super::rig::{DIR, Rig, options, record};
 use crate::{
     Encryption, Lane, NewRecord, Options, Outcome, SyncPolicy, WhenFull,
-    storage::crash::{CrashStorage, Fault, Op},
+    storage::crash::{CrashStorage, Fault, Op, Random},
 };
 
 const BIG: [u8; 5000] = [1; 5000];
@@ -50,6 +50,18 @@ fn disk_use_never_passes_the_cap_and_most_of_it_is_used() {
             "{} {counted}",
             rig.disk.used()
         );
+    }
+}
+
+#[test]
+fn a_power_loss_does_not_bring_back_what_was_cut_off_a_sealed_segment() {
+    for seed in 0..20 {
+        let mut rig = Rig::new(options());
+        rig.append(0, &BIG);
+        let disk = rig.close();
+        let used = disk.used();
+        disk.power_loss(&mut Random::new(seed));
+        assert!(disk.used() <= used, "seed {seed}: {} after {used}", disk.used());
     }
 }
 

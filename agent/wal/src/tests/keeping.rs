@@ -258,6 +258,18 @@ fn small_segments_that_are_kept_do_not_bring_the_disk_use_over_the_cap() {
     }
 }
 
+/// Requests are answered in any order: what was acknowledged above one that is still under way is set back too.
+#[test]
+fn what_was_acknowledged_above_the_mark_is_set_back_too() {
+    let mut rig = Rig::new(options());
+    let ids: Vec<_> = (0..10u8).map(|n| rig.append(0, &[n; 10])).collect();
+    rig.acknowledge("a", 0, &ids[3..]);
+    assert_eq!(rewind(&mut rig, "a", [Some(ids[5].ordinal()), None, None]), 5);
+    assert_eq!(rig.read("a", 0).len(), 8);
+    let total = rig.status().consumers[0].total();
+    assert_eq!((total.delivered, total.rewound, total.pending), (7, 5, 8));
+}
+
 #[test]
 fn each_consumer_that_lags_alone_has_its_own_limit() {
     let tight = ConsumerOptions { max_lag: Some(200_000), ..ConsumerOptions::from("a") };

@@ -352,3 +352,28 @@ fn no_room_no_quota_and_read_only_take_the_same_road_on_every_operation() {
         }
     }
 }
+
+/// Else nothing of what it passed goes, and its key stays in use, until it passes more.
+#[test]
+fn segments_go_when_the_cursor_that_passed_them_had_to_be_replaced() {
+    let mut rig = Rig::new(Options { consumers: vec!["a".into()], ..options() });
+    for _ in 0..40 {
+        rig.append(0, &BIG);
+    }
+    let ids: Vec<_> = rig.read("a", 0).iter().map(|record| record.id).collect();
+    for _ in 0..3 {
+        rig.pass(Duration::from_secs(30));
+    }
+    rig.disk.fail(Fault {
+        op: Op::Write,
+        path: "a.cursor",
+        skip: 0,
+        times: 1,
+        kind: std::io::ErrorKind::Other,
+    });
+    rig.acknowledge("a", 0, &ids);
+    for _ in 0..5 {
+        rig.pass(Duration::from_secs(30));
+    }
+    assert_eq!(rig.segment_files().len(), 1);
+}

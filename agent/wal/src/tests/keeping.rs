@@ -2,10 +2,13 @@
 
 use std::{path::Path, time::Duration};
 
-use super::rig::{DIR, Rig, options, record};
+use super::rig::{DIR, Rig, options, record, ring};
 use crate::{
-    ConsumerOptions, ForgetError, NewRecord, Options, RewindTo, Start, WhenFull, forget::forget_in,
-    storage::crash::Random,
+    ConsumerOptions, ForgetError, NewRecord, Options, RewindTo, Start, WhenFull,
+    forget::forget_in,
+    repair::{plan_in, repair_in},
+    segment::encrypt::Masters,
+    storage::crash::{CrashStorage, Random},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -185,6 +188,86 @@ fn a_consumer_added_later_begins_at_the_oldest_record_or_now() {
         fork.put(Path::new("/wal/cursors/late.cursor"), vec![0; 100]);
         assert_eq!(Rig::open(&fork, with).unwrap().read("late", 0).len(), 21, "{start:?}");
     }
+}
+
+/// A consumer that begins now where it has no cursor, left with five records to deliver.
+fn beginning_now() -> (CrashStorage, Options) {
+    let late = ConsumerOptions { start: Start::Now, ..ConsumerOptions::from("late") };
+    let options = Options { consumers: vec!["a".into(), late], ..options() };
+    let mut rig = Rig::new(options.clone());
+    for n in 0..5u8 {
+        rig.append(0, &[n; 100]);
+    }
+    (rig.close(), options)
+}
+
+#[test]
+fn a_consumer_whose_cursor_a_repair_took_out_loses_nothing_though_it_begins_now() {
+    let (disk, options) = beginning_now();
+    disk.put(Path::new("/wal/cursors/late.cursor"), vec![0; 3 * 4096]);
+    let (masters, dir, size) = (Masters::of_ring(Some(&ring())), Path::new(DIR), crate::MIN_MAX_SIZE);
+    let steps = plan_in(&disk, dir, &masters, size, &mut |_| {}).unwrap().steps;
+    assert!(steps[0].why.contains("begins again at the oldest record"), "{steps:?}");
+    repair_in(&disk, dir, &masters, size, &steps, &mut |_| {}).unwrap();
+    let rig = Rig::open(&disk, options).unwrap();
+    assert_eq!(rig.read("late", 0).len(), 5);
+    assert_eq!(rig.status().consumers[1].resets, 1);
+}
+
+#[test]
+fn a_crash_in_the_opening_that_resets_a_cursor_loses_nothing_though_it_begins_now() {
+    for fuse in 1.. {
+        let mut finished = false;
+        for seed in 0..6 {
+            let (disk, options) = beginning_now();
+            disk.put(Path::new("/wal/cursors/late.cursor"), vec![0; 100]);
+            disk.light_fuse(fuse);
+            drop(Rig::open(&disk, options.clone()));
+            finished = !disk.is_off();
+            if seed == 0 {
+                disk.kill()
+            } else {
+                disk.power_loss(&mut Random::new(seed))
+            }
+            let rig = Rig::open(&disk, options).unwrap();
+            assert_eq!(rig.read("late", 0).len(), 5, "operation {fuse}, seed {seed}");
+        }
+        if finished {
+            assert!(fuse > 10, "{fuse} operations were cut off");
+            return;
+        }
+    }
+}
+
+/// Each opening leaves a small segment: one that goes makes less room than zeros ahead of the writer take.
+#[test]
+fn small_segments_that_are_kept_do_not_bring_the_disk_use_over_the_cap() {
+    let options = Options { max_size: 4 << 20, ..retaining() };
+    let disk = CrashStorage::new();
+    while disk.used() + 120_000 < options.max_size {
+        let mut rig = Rig::open(&disk, options.clone()).unwrap();
+        rig.append(0, b"small");
+        acknowledge_all(&mut rig);
+        rig.close();
+    }
+    let mut rig = Rig::open(&disk, options.clone()).unwrap();
+    for n in 0..300 {
+        rig.append(0, &[1; 5000]);
+        acknowledge_all(&mut rig);
+        assert!(disk.used() <= options.max_size, "record {n}: {} of {}", disk.used(), options.max_size);
+    }
+}
+
+/// Requests are answered in any order: what was acknowledged above one that is still under way is set back too.
+#[test]
+fn what_was_acknowledged_above_the_mark_is_set_back_too() {
+    let mut rig = Rig::new(options());
+    let ids: Vec<_> = (0..10u8).map(|n| rig.append(0, &[n; 10])).collect();
+    rig.acknowledge("a", 0, &ids[3..]);
+    assert_eq!(rewind(&mut rig, "a", [Some(ids[5].ordinal()), None, None]), 5);
+    assert_eq!(rig.read("a", 0).len(), 8);
+    let total = rig.status().consumers[0].total();
+    assert_eq!((total.delivered, total.rewound, total.pending), (7, 5, 8));
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl Wal {
     /// Forgets a consumer that is no longer configured: its cursor is deleted, and what only it held is.
     ///
     /// # Errors
-    /// [`ForgetError`]; nothing was changed.
+    /// [`ForgetError`].
     pub fn forget(&self, consumer: &str) -> Result<(), ForgetError> {
         forget::ask(&self.0.shared, consumer)
     }

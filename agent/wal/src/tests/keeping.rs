@@ -8,7 +8,7 @@ use crate::{
     forget::forget_in,
     repair::{plan_in, repair_in},
     segment::encrypt::Masters,
-    storage::crash::{CrashStorage, Random},
+    storage::crash::{CrashStorage, Fault, Op, Random},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -303,4 +303,54 @@ fn losses_are_kept_by_cause_and_consumer_over_a_restart() {
     let rig = Rig::open(&disk, options()).unwrap();
     assert_eq!(rig.status().consumers[0].total().losses, losses);
     assert_eq!(rig.status().losses.total(), 0, "those since it was opened");
+}
+
+/// One that is told "done" must stay set back over a power loss.
+#[test]
+fn a_rewind_whose_sync_fails_is_told() {
+    let mut rig = Rig::new(retaining());
+    append(&mut rig, 10);
+    acknowledge_all(&mut rig);
+    for _ in 0..2 {
+        rig.pass(Duration::from_secs(10));
+    }
+    let failing =
+        |op| Fault { op, path: "cursor", skip: 0, times: u32::MAX, kind: std::io::ErrorKind::Other };
+    rig.disk.fail(failing(Op::Sync));
+    let consumers = rig.core.shared.consumers();
+    let refused = rig.core.rewind(&consumers[0], [Some(0); 3]).unwrap_err();
+    assert!(refused.to_string().contains("a.cursor"), "{refused}");
+    rig.disk.fail_randomly(0, 0);
+    rig.core.rewind(&consumers[0], [Some(0); 3]).unwrap();
+    assert_eq!(rig.read("a", 0).len(), 10);
+}
+
+/// The time in a segment's header is information only.
+#[test]
+fn records_of_before_the_clock_was_set_back_are_found() {
+    let mut rig = Rig::new(retaining());
+    rig.disk.pass(HOUR);
+    append(&mut rig, 30);
+    let since = rig.disk.wall_ns() - 5 * 60_000_000_000;
+    rig.disk.set_wall_ns(0);
+    append(&mut rig, 30);
+    let found = super::super::consumer::since(&rig.core.shared, since).unwrap();
+    assert_eq!(found[0], Some(25));
+}
+
+/// Segments that are kept for rewinding give way, as many as it takes, when what failed is written again.
+#[test]
+fn a_failed_write_is_made_good_at_the_cost_of_what_is_kept() {
+    let mut rig = Rig::new(retaining());
+    for n in 0..120u8 {
+        rig.append(0, &[n; 5000]);
+        acknowledge_all(&mut rig);
+    }
+    assert!(rig.segment_files().len() > 8);
+    let big = vec![7; 300_000];
+    rig.disk.set_capacity(Some(rig.disk.used() + 320_000));
+    rig.disk.fail(Fault { op: Op::Sync, path: ".wal", skip: 0, times: 1, kind: std::io::ErrorKind::Other });
+    rig.try_append(record(0, &big)).unwrap().unwrap();
+    assert_eq!(rig.payloads("a", 0), [big]);
+    assert_eq!(rig.status().losses.total(), 0);
 }

@@ -56,6 +56,10 @@ impl CrashStorage {
         self.disk().wall_ns
     }
 
+    pub(crate) fn set_wall_ns(&self, wall_ns: u64) {
+        self.disk().wall_ns = wall_ns;
+    }
+
     /// The wall clock goes on.
     pub(crate) fn pass(&self, time: std::time::Duration) {
         self.disk().wall_ns += time.as_nanos() as u64;

@@ -401,6 +401,7 @@ fn appending_and_reading_go_on_through_rotations() {
 #[test]
 fn what_holds_keys_zeroes_them() {
     fn zeroes<T: ZeroizeOnDrop>() {}
+    zeroes::<sha2::Sha256>();
     zeroes::<Key>();
     zeroes::<Aes256Gcm>();
 }

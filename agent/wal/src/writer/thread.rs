@@ -26,27 +26,30 @@ pub(crate) fn start(core: Core, held: Box<dyn Send + Sync>) -> io::Result<(Seat,
     let seat = Arc::new(Mutex::new(Some(core)));
     let own = seat.clone();
     let thread = Builder::new().name("whimbrel-wal".to_owned()).stack_size(STACK).spawn(move || {
-        let gone = Gone(shared);
-        run(&own, &gone.0, held);
+        run(&own, Gone { shared, _held: held });
     })?;
     Ok((seat, thread))
 }
 
-/// However the thread ends, nobody waits for it afterwards.
-struct Gone(Arc<Shared>);
+/// However the thread ends, nobody waits for it afterwards, and no cursor is written once the lock is released.
+struct Gone {
+    shared: Arc<Shared>,
+    /// Released after what `drop` does.
+    _held: Box<dyn Send + Sync>,
+}
 
 impl Drop for Gone {
     fn drop(&mut self) {
-        self.0.queue.abandon();
-        // Without the lock no cursor may be written.
-        for consumer in self.0.consumers().iter() {
+        self.shared.queue.abandon();
+        for consumer in self.shared.consumers().iter() {
             consumer.close();
         }
     }
 }
 
 /// Ends when the WAL is closed, or when somebody panicked in his turn: the core may be half changed then.
-fn run(seat: &Seat, shared: &Shared, held: Box<dyn Send + Sync>) {
+fn run(seat: &Seat, gone: Gone) {
+    let shared = gone.shared.clone();
     loop {
         let due = match seat.lock().as_deref_mut() {
             Ok(Some(core)) => core.note_due(),
@@ -61,7 +64,7 @@ fn run(seat: &Seat, shared: &Shared, held: Box<dyn Send + Sync>) {
             let result = core.close();
             *turn = None;
             drop(turn);
-            drop(held);
+            drop(gone);
             done(result);
             return;
         }

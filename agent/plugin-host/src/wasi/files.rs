@@ -15,7 +15,7 @@ use std::{
 use wasmtime::component::{HasData, Resource};
 use wasmtime_wasi::{
     FsPerms, WasiCtxBuilder,
-    filesystem::{WasiFilesystemCtxView, WasiFilesystemView as _},
+    filesystem::WasiFilesystemCtxView,
     p2::{
         FsResult,
         bindings::filesystem::{

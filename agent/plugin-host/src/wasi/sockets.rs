@@ -8,9 +8,9 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc};
 use wasmtime::component::{HasData, Resource};
 use wasmtime_wasi::{
     p2::{
-        SocketResult, TcpSocket, UdpSocket,
+        Network, SocketError, SocketResult, TcpSocket, UdpSocket,
         bindings::sockets::{
-            network::{ErrorCode, IpAddressFamily},
+            network::{self, ErrorCode, IpAddressFamily},
             tcp_create_socket, udp_create_socket,
         },
     },
@@ -124,6 +124,26 @@ impl Guest {
 impl Creator<'_> {
     fn room(&mut self) -> SocketResult<()> {
         if open::has_room(self.0.table) { Ok(()) } else { Err(ErrorCode::NewSocketLimit.into()) }
+    }
+}
+
+// The interfaces of creation use the types of this one.
+impl network::Host for Creator<'_> {
+    fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<ErrorCode> {
+        error.downcast()
+    }
+
+    fn network_error_code(
+        &mut self,
+        error: Resource<wasmtime::Error>,
+    ) -> wasmtime::Result<Option<ErrorCode>> {
+        network::Host::network_error_code(&mut self.0, error)
+    }
+}
+
+impl network::HostNetwork for Creator<'_> {
+    fn drop(&mut self, network: Resource<Network>) -> wasmtime::Result<()> {
+        network::HostNetwork::drop(&mut self.0, network)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
@@ -53,7 +53,7 @@ pub struct Reserved {
 /// What plugins are connected with; one for all of a host.
 pub struct Outside {
     resolver: Box<dyn Resolve>,
-    reserved: Reserved,
+    reserved: RwLock<Reserved>,
     /// Read when the first request needs it.
     tls: OnceLock<Arc<rustls::ClientConfig>>,
 }
@@ -78,7 +78,17 @@ impl Outside {
 
     /// With another one.
     pub fn with_resolver(reserved: Reserved, resolver: impl Resolve + 'static) -> Outside {
-        Outside { resolver: Box::new(resolver), reserved, tls: OnceLock::new() }
+        Outside { resolver: Box::new(resolver), reserved: RwLock::new(reserved), tls: OnceLock::new() }
+    }
+
+    /// Keeps plugins from another address: the agent begins to listen there.
+    pub fn reserve(&self, listener: SocketAddr) {
+        self.reserved.write().unwrap_or_else(PoisonError::into_inner).listeners.push(listener);
+    }
+
+    fn reserved(&self) -> RwLockReadGuard<'_, Reserved> {
+        // A list that something is added to is whole whatever happened to who adds.
+        self.reserved.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The addresses of a name, IPv4 ones never as IPv6 ones.
@@ -99,12 +109,13 @@ impl Outside {
 
     /// Whether the agent itself listens there.
     pub(super) fn is_listener(&self, address: SocketAddr) -> bool {
-        self.reserved.listeners.iter().any(|listener| address::reaches(address, *listener))
+        self.reserved().listeners.iter().any(|listener| address::reaches(address, *listener))
     }
 
     /// What of the agent this folder is, holds, or is in; all links followed.
     pub(super) fn is_reserved(&self, folder: &Path) -> Option<&'static str> {
-        let own = self.reserved.paths.iter().filter_map(|path| fs::canonicalize(path).ok());
+        let reserved = self.reserved();
+        let own = reserved.paths.iter().filter_map(|path| fs::canonicalize(path).ok());
         if own.into_iter().any(|path| folder.starts_with(&path) || path.starts_with(folder)) {
             return Some("what the agent keeps");
         }

@@ -155,12 +155,7 @@ fn collector(collector: &Collector) -> Vec<String> {
         PluginRef::Builtin(name) => format!("builtin:{name}"),
         PluginRef::Path(path) => path.display().to_string(),
     };
-    let granted = components::granted(collector);
-    let grants = if granted.is_empty() {
-        "granted nothing".to_owned()
-    } else {
-        format!("granted {}", granted.join(", "))
-    };
+    let grants = components::granted_words(collector);
     vec![collector.name.clone(), plugin, format!("every {}", show_duration(collector.interval)), grants]
 }
 

@@ -122,7 +122,8 @@ async fn only_a_folder_granted_for_writing_is_changed() {
 async fn what_is_no_file_keeps_nobody_waiting() {
     let world = World::new();
     let mode = rustix::fs::Mode::from_bits_truncate(0o600);
-    rustix::fs::mknodat(rustix::fs::CWD, world.path("granted/pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, world.path("granted/pipe"), rustix::fs::FileType::Fifo, mode, 0)
+        .unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(world.path("granted/socket")).unwrap();
     let folder = world.text("granted");
     for path in ["pipe", "socket"] {
@@ -142,7 +143,11 @@ async fn no_grant_mounts_what_is_the_agents() {
         let folder = world.path(path);
         let reach = Reach::granted(Grants { write: vec![folder.clone()], ..Grants::default() });
         let steps = json!([{"list": [folder, "."]}]);
-        reach.reserved(reserved()).take(steps).await.is_refused("is not mounted", "belongs to the agent itself");
+        reach
+            .reserved(reserved())
+            .take(steps)
+            .await
+            .is_refused("is not mounted", "belongs to the agent itself");
     }
     for folder in ["/", "/proc", "/proc/self", "/proc/self/fd"] {
         let reach = Reach::granted(Grants { read: vec![folder.into()], ..Grants::default() });
@@ -163,5 +168,8 @@ async fn a_folder_that_is_missing_is_said_and_left_out() {
     let reach = Reach::granted(Grants { read: vec!["/nonexistent/folder".into()], ..Grants::default() });
     let came = reach.take(json!([{"read": ["/nonexistent/folder", "x"]}])).await;
     assert!(came.steps[0].contains("is not mounted"), "{came:?}");
-    assert!(came.lines.iter().any(|(_, line)| line.contains("/nonexistent/folder can't be opened")), "{came:?}");
+    assert!(
+        came.lines.iter().any(|(_, line)| line.contains("/nonexistent/folder can't be opened")),
+        "{came:?}"
+    );
 }

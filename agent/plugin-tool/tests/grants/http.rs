@@ -16,7 +16,10 @@ async fn a_granted_origin_is_reached_and_no_other() {
     granted().take(json!([{"get": other.url("/")}])).await.is_refused("HttpRequestDenied", &grant);
     let secure = format!("https://127.0.0.1:{}/", one.port);
     granted().take(json!([{"get": secure}])).await.is_refused("HttpRequestDenied", "https://127.0.0.1");
-    Reach::default().take(json!([{"get": one.url("/")}])).await.is_refused("HttpRequestDenied", &one.origin());
+    Reach::default()
+        .take(json!([{"get": one.url("/")}]))
+        .await
+        .is_refused("HttpRequestDenied", &one.origin());
     assert_eq!((one.connections(), other.connections()), (1, 0));
 }
 
@@ -37,7 +40,10 @@ async fn a_redirect_widens_no_grant() {
     let refused = granted().take(json!([{"follow": metadata}])).await;
     refused.is_refused("HttpRequestDenied", "http://169.254.169.254");
     assert_eq!(other.connections(), 0);
-    granted().take(json!([{"follow": one.url(&format!("/?to={}", one.url("/")))}])).await.is(&["200 5 bytes hello"]);
+    granted()
+        .take(json!([{"follow": one.url(&format!("/?to={}", one.url("/")))}]))
+        .await
+        .is(&["200 5 bytes hello"]);
 }
 
 #[tokio::test]
@@ -90,7 +96,10 @@ async fn no_grant_reaches_what_the_agent_listens_on() {
     let at = |listener: String| Reserved { listeners: vec![listener.parse().unwrap()], paths: Vec::new() };
     for listener in [format!("127.0.0.1:{}", server.port), format!("0.0.0.0:{}", server.port)] {
         let reach = Reach::http(&[&server.origin()]).reserved(at(listener));
-        reach.take(json!([{"get": server.url("/")}])).await.is_refused("DestinationIpProhibited", "agent's own listener");
+        reach
+            .take(json!([{"get": server.url("/")}]))
+            .await
+            .is_refused("DestinationIpProhibited", "agent's own listener");
     }
     assert_eq!(server.connections(), 0);
 }
@@ -124,7 +133,10 @@ async fn a_deadline_holds_while_the_guest_waits_for_a_server() {
 async fn requests_under_way_have_a_bound() {
     let server = Server::start().await;
     let came = Reach::http(&[&server.origin()]).take(json!([{"requests": [server.url("/drip"), 40]}])).await;
-    assert!(came.steps[0].starts_with("16 answers of 40") && came.steps[0].contains("ConnectionLimitReached"), "{came:?}");
+    assert!(
+        came.steps[0].starts_with("16 answers of 40") && came.steps[0].contains("ConnectionLimitReached"),
+        "{came:?}"
+    );
 }
 
 #[tokio::test]

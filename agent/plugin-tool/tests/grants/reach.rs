@@ -99,7 +99,11 @@ impl Reach {
         let mut seen = services.seen();
         let lines: Vec<_> = seen.lines.drain(..).map(|line| (line.level, line.message)).collect();
         Came {
-            steps: lines.iter().filter(|(level, _)| *level == Level::Info).map(|(_, text)| text.clone()).collect(),
+            steps: lines
+                .iter()
+                .filter(|(level, _)| *level == Level::Info)
+                .map(|(_, text)| text.clone())
+                .collect(),
             lines,
             denied: seen.denied.iter().map(ToString::to_string).collect(),
             fault,
@@ -143,9 +147,10 @@ impl Resolve for Names {
         name: &'a str,
     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>> {
         let mut names = self.0.lock().unwrap();
-        let found = names.iter_mut().find(|(known, _)| known == name).map(|(_, answers)| {
-            if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() }
-        });
+        let found = names
+            .iter_mut()
+            .find(|(known, _)| known == name)
+            .map(|(_, answers)| if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() });
         Box::pin(std::future::ready(found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))))
     }
 }

@@ -1,11 +1,14 @@
 //! The components that a configuration names, in the words of `whimbrel-plugin`, which reads them: the agent itself
 //! parses no WebAssembly. Builtins are known to be sound.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde::Deserialize;
 
-use crate::config::{Collector, Config, PluginRef, SystemGrant};
+use crate::config::{Collector, Config, Grants, PluginRef, SystemGrant};
 
 /// What is needed of `whimbrel-plugin inspect --json`.
 #[derive(Deserialize)]
@@ -33,7 +36,8 @@ pub(super) fn inspect(config: &Config) -> (Vec<String>, Vec<String>) {
         match inspected(file) {
             Ok(Inspected { misfit: None, asks }) => {
                 let granted = granted(collector);
-                let covered = |asks: &Asks| asks.keys.iter().any(|key| granted.contains(&key.as_str()));
+                let covered =
+                    |asks: &Asks| granted.iter().any(|(key, _)| asks.keys.iter().any(|it| it == key));
                 let missing = asks.iter().filter(|asks| !asks.incidental && !covered(asks));
                 uncovered.extend(missing.map(|asks| lacks(collector, asks)));
             }
@@ -68,19 +72,40 @@ fn inspected(file: &Path) -> Result<Inspected, String> {
     })
 }
 
-/// The keys under `grants` that grant something.
-pub(super) fn granted(collector: &Collector) -> Vec<&'static str> {
-    let grants = &collector.grants;
-    let keys = [
-        ("system", grants.system != SystemGrant::None),
-        ("http", !grants.http.is_empty()),
-        ("read", !grants.read.is_empty()),
-        ("write", !grants.write.is_empty()),
-        ("tcp", !grants.tcp.is_empty()),
-        ("udp", !grants.udp.is_empty()),
-        ("unix", !grants.unix.is_empty()),
-        ("env", !grants.env.is_empty()),
-        ("secrets", !grants.secrets.is_empty()),
+/// What is granted, as a person reads it.
+pub(super) fn granted_words(collector: &Collector) -> String {
+    let granted = granted(collector);
+    if granted.is_empty() {
+        return "granted nothing".to_owned();
+    }
+    let words = granted.into_iter().map(|(key, what)| match what.is_empty() {
+        true => key.to_owned(),
+        false => format!("{key}: {}", what.join(", ")),
+    });
+    format!("granted {}", words.collect::<Vec<_>>().join("; "))
+}
+
+/// The keys under `grants` that grant something, and what; nothing stands for all.
+fn granted(collector: &Collector) -> Vec<(&'static str, Vec<String>)> {
+    fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+        items.iter().map(ToString::to_string).collect()
+    }
+    let paths = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+    let Grants { system, http, read, write, tcp, udp, unix, env, secrets } = &collector.grants;
+    let parts = match system {
+        SystemGrant::All => Some(("system", Vec::new())),
+        SystemGrant::Parts(parts) => Some(("system", parts.clone())),
+        SystemGrant::None => None,
+    };
+    let others = [
+        ("http", texts(http)),
+        ("read", paths(read)),
+        ("write", paths(write)),
+        ("tcp", texts(tcp)),
+        ("udp", texts(udp)),
+        ("unix", paths(unix)),
+        ("env", env.clone()),
+        ("secrets", secrets.iter().map(|(name, _)| name.clone()).collect()),
     ];
-    keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect()
+    parts.into_iter().chain(others.into_iter().filter(|(_, items)| !items.is_empty())).collect()
 }

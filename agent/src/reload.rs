@@ -193,6 +193,8 @@ fn restart_needed(started: &Config, wanted: &Config) -> Vec<String> {
         receivers,
         wal,
         exporters,
+        // Applied with the collectors that are granted them.
+        secrets: _,
         health,
         control_socket,
         system,

@@ -37,6 +37,8 @@ pub enum FaultKind {
     Stack,
     /// It panicked or aborted: it said so itself by ending.
     Panic,
+    /// It ended itself through `wasi:cli/exit`.
+    Exit,
     /// It did what WebAssembly forbids: read out of bounds, divided by zero, called through a null pointer.
     Trap,
     /// It broke the contract: what it handed over cannot be read, or it asked for what the contract forbids.
@@ -59,6 +61,7 @@ impl FaultKind {
             FaultKind::Output => "output",
             FaultKind::Stack => "stack",
             FaultKind::Panic => "panic",
+            FaultKind::Exit => "exit",
             FaultKind::Trap => "trap",
             FaultKind::Contract => "contract",
             FaultKind::Init(_) => "init",

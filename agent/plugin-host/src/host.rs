@@ -27,6 +27,7 @@ use crate::{
     sniff,
     text::hex,
     ticker::Ticker,
+    wasi::{self, Outside},
     world,
 };
 
@@ -46,6 +47,9 @@ pub struct HostOptions {
     pub compile_memory: u64,
     /// The largest component, in bytes. Default 128 MiB.
     pub max_component: u64,
+    /// How names are resolved for plugins, and what of this machine none of them reaches. Default: the system's
+    /// resolver, and what is always kept from them.
+    pub outside: Arc<Outside>,
 }
 
 impl HostOptions {
@@ -58,6 +62,7 @@ impl HostOptions {
             compile_timeout: Duration::from_secs(300),
             compile_memory: 2 << 30,
             max_component: 128 << 20,
+            outside: Arc::default(),
         }
     }
 }
@@ -74,6 +79,7 @@ struct Inner {
     compiler: Compiler,
     fingerprint: String,
     max_component: u64,
+    outside: Arc<Outside>,
 }
 
 impl fmt::Debug for Host {
@@ -108,6 +114,7 @@ impl Host {
             compiler,
             fingerprint: engine::fingerprint(),
             max_component: options.max_component,
+            outside: options.outside,
         })))
     }
 
@@ -122,8 +129,9 @@ impl Host {
     pub async fn load(&self, origin: &str, bytes: &[u8]) -> Result<Plugin, LoadError> {
         let failed = |reason| LoadError { origin: origin.to_owned(), reason };
         let (description, component, compiled) = self.component(origin, bytes).await.map_err(failed)?;
-        self.link(&component)
-            .map(|pre| Plugin::new(description, pre, compiled, Arc::clone(&self.0.ticker)))
+        let outside = wasi::is_imported(&description).then(|| Arc::clone(&self.0.outside));
+        self.link(&component, &description)
+            .map(|pre| Plugin::new(description, pre, compiled, Arc::clone(&self.0.ticker), outside))
             .map_err(failed)
     }
 
@@ -212,10 +220,15 @@ impl Host {
     }
 
     /// Compares types, and finds the exports.
-    fn link(&self, component: &Component) -> Result<CollectorPre<Guest>, LoadReason> {
+    fn link(
+        &self,
+        component: &Component,
+        description: &Description,
+    ) -> Result<CollectorPre<Guest>, LoadReason> {
         let types = |error: wasmtime::Error| LoadReason::Types { detail: format!("{error:#}") };
         contract::check_exports(component).map_err(types)?;
-        CollectorPre::new(self.0.linker.instantiate_pre(component).map_err(types)?).map_err(types)
+        let linker = wasi::linker(&self.0.linker, description).map_err(types)?;
+        CollectorPre::new(linker.instantiate_pre(component).map_err(types)?).map_err(types)
     }
 }
 

@@ -6,6 +6,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
 
 use crate::{
     contract::{Collector, CollectorPre, Context, error_from_guest},
@@ -17,6 +18,8 @@ use crate::{
     services::Services,
     text::clean,
     ticker::Ticker,
+    wasi::Outside,
+    watchdog::within,
 };
 
 /// What is handed over in one call beside the output: names, lengths, log lines.
@@ -83,11 +86,15 @@ impl Instance {
     pub(crate) async fn start(
         pre: &CollectorPre<Guest>,
         ticker: &Arc<Ticker>,
+        outside: Option<&Arc<Outside>>,
         setup: Setup,
     ) -> Result<Instance, Fault> {
         let Setup { instance, config_json, checkpoint, interval, limits, grants, services } = setup;
         let (init, fuel) = (limits.init, limits.output.saturating_add(HOSTCALL_SLACK));
-        let guest = Guest::new(limits, grants, services, Meter::new(Arc::clone(ticker)));
+        let mut guest = Guest::new(limits, grants, services, Meter::new(Arc::clone(ticker)));
+        if let Some(outside) = outside {
+            guest.with_wasi(outside);
+        }
         let mut store = Store::try_new(pre.engine(), guest)
             .map_err(|error| host_fault(&error, "no memory for a new instance"))?;
         store.limiter(|guest| &mut guest.limiter);
@@ -97,7 +104,8 @@ impl Instance {
         store.set_epoch_deadline(1);
 
         let call = store.data().meter.start(init);
-        let collector = match pre.instantiate_async(&mut store).await {
+        let meter = Arc::clone(&store.data().meter);
+        let collector = match within(&meter, pre.instantiate_async(&mut store)).await {
             Ok(collector) => collector,
             Err(error) => return Err(fault(&mut store, &error, "starting")),
         };
@@ -107,8 +115,10 @@ impl Instance {
             checkpoint,
             interval_ms: u32::try_from(interval.as_millis()).unwrap_or(u32::MAX),
         };
-        let answer = collector.whimbrel_plugin_lifecycle().call_init(&mut store, &context).await;
+        let lifecycle = collector.whimbrel_plugin_lifecycle();
+        let answer = within(&meter, lifecycle.call_init(&mut store, &context)).await;
         drop(call);
+        store.data_mut().settle();
         match answer {
             Ok(Ok(())) => Ok(Instance { store: Some(store), collector, busy: false }),
             Ok(Err(error)) => {
@@ -138,10 +148,12 @@ impl Instance {
     pub async fn collect(&mut self, deadline: Duration) -> Result<Collected, CollectError> {
         let store = enter(&mut self.store, &mut self.busy)?;
         let call = begin(store, deadline);
-        let answer =
-            self.collector.whimbrel_plugin_collect().call_collect(&mut *store, milliseconds(deadline)).await;
+        let meter = Arc::clone(&store.data().meter);
+        let collect = self.collector.whimbrel_plugin_collect();
+        let answer = within(&meter, collect.call_collect(&mut *store, milliseconds(deadline))).await;
         drop(call); // Stops the meter.
         let took = store.data().meter.spent();
+        store.data_mut().settle();
         self.busy = false;
         match answer {
             Ok(Ok(more)) => {
@@ -172,11 +184,10 @@ impl Instance {
     pub async fn shutdown(mut self, deadline: Duration) -> Result<(), Fault> {
         let store = enter(&mut self.store, &mut self.busy)?;
         let call = begin(store, deadline);
-        let answer = self
-            .collector
-            .whimbrel_plugin_lifecycle()
-            .call_shutdown(&mut *store, milliseconds(deadline))
-            .await;
+        let meter = Arc::clone(&store.data().meter);
+        let lifecycle = self.collector.whimbrel_plugin_lifecycle();
+        let answer = within(&meter, lifecycle.call_shutdown(&mut *store, milliseconds(deadline))).await;
+        store.data_mut().settle();
         let answer = answer.map_err(|error| fault(store, &error, "shutdown"));
         drop(call);
         answer
@@ -228,7 +239,7 @@ fn begin(store: &mut Store<Guest>, deadline: Duration) -> crate::meter::Call {
 fn on_tick(store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
     let meter = &store.data().meter;
     if meter.is_over() {
-        return Err(Stop::deadline(meter).into());
+        return Err(Stop::deadline(meter, "").into());
     }
     meter.yielded();
     let meter = Arc::clone(meter);
@@ -287,6 +298,10 @@ fn classify(
 ) -> (FaultKind, String) {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return (stop.kind.clone(), stop.message.clone());
+    }
+    if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
+        let said = last_error.map(|text| format!(": {text}")).unwrap_or_default();
+        return (FaultKind::Exit, format!("it ended itself with exit code {code}{said}"));
     }
     let trap = error.downcast_ref::<Trap>().copied();
     if trap == Some(Trap::StackOverflow) {

@@ -32,7 +32,9 @@ pub mod world;
 mod instance;
 mod plugin;
 
+mod address;
 mod contract;
+mod denials;
 mod fault;
 mod grants;
 mod guest;
@@ -42,7 +44,10 @@ pub mod services;
 mod size;
 pub mod text;
 mod ticker;
+mod wasi;
+mod watchdog;
 
+pub use address::{AddressError, Endpoint, Network, Origin, Peer};
 pub use compile::compiler_path;
 pub use description::{Description, Identity, Interface};
 pub use error::{CompileError, HostError, LoadError, LoadReason};
@@ -54,3 +59,4 @@ pub use instance::{Collected, Instance, Setup};
 pub use limits::{Counts, Limits};
 pub use plugin::{Compiled, Plugin};
 pub use services::{Batch, Denied, GuestError, Level, LogLine, Services};
+pub use wasi::{Asked, Outside, Reserved, Resolve, asks};

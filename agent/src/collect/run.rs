@@ -177,6 +177,7 @@ impl Task {
     fn services(&self) -> Arc<CollectorServices> {
         Arc::new(CollectorServices {
             name: self.config.name.clone(),
+            secrets: self.config.grants.secrets.clone(),
             source: self.source.clone(),
             store: self.ground.store.clone(),
             system: self.ground.system.clone(),
@@ -302,7 +303,14 @@ pub(super) fn setup(
             ..Limits::default()
         },
         grants: Grants {
-            secrets: Vec::new(),
+            secrets: config.grants.secrets.iter().map(|(name, _)| name.clone()).collect(),
+            http: config.grants.http.clone(),
+            read: config.grants.read.clone(),
+            write: config.grants.write.clone(),
+            tcp: config.grants.tcp.clone(),
+            udp: config.grants.udp.clone(),
+            unix: config.grants.unix.clone(),
+            env: config.grants.env.clone(),
             system: match &config.grants.system {
                 config::SystemGrant::None => SystemGrant::None,
                 config::SystemGrant::All => SystemGrant::All,

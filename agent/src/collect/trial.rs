@@ -97,7 +97,12 @@ pub async fn run(
     let bytes = builtin::read(&config.plugin)
         .map_err(|source| TrialError::Read { plugin: plugin.clone(), source })?;
     let loaded = host.load(&plugin, &bytes).await?;
-    let services = Arc::new(Recorder { system, clock: clock.clone(), seen: Mutex::default() });
+    let services = Arc::new(Recorder {
+        secrets: config.grants.secrets.clone(),
+        system,
+        clock: clock.clone(),
+        seen: Mutex::default(),
+    });
     let mut instance = loaded.instantiate(setup(config, None, services.clone())).await?;
     let mut collects = Vec::new();
     let mut failed = None;
@@ -145,6 +150,7 @@ async fn collect_once(
 
 /// Keeps what a guest says, and answers as the agent would.
 struct Recorder {
+    secrets: Vec<(String, config::Secret)>,
     system: Arc<System>,
     clock: Arc<dyn Clock>,
     seen: Mutex<Seen>,
@@ -193,7 +199,10 @@ impl Services for Recorder {
     }
 
     fn reveal(&self, name: &str) -> Result<String, GuestError> {
-        Err(GuestError::Denied(format!("there is no secret {name:?}")))
+        let found = self.secrets.iter().find(|(granted, _)| granted == name);
+        found
+            .map(|(_, secret)| secret.reveal().to_owned())
+            .ok_or_else(|| GuestError::Denied(format!("there is no secret {name:?}")))
     }
 
     fn denied(&self, what: &Denied) {

@@ -5,6 +5,7 @@
 //! a password are not shown either. Endpoints are shown: they can't hold user names, queries or `${file:...}`.
 
 mod encryption;
+mod grants;
 mod receivers;
 
 use std::collections::BTreeMap;
@@ -120,6 +121,7 @@ impl Loaded {
             receivers,
             wal,
             exporters,
+            secrets,
             health,
             control_socket,
             system,
@@ -153,6 +155,7 @@ impl Loaded {
                 ]),
             ),
             ("exporters", named(exporters, |one| (one.name.clone(), Self::exporter(one)))),
+            ("secrets", Shown::Map(secrets.keys().map(|name| (name.clone(), text(REDACTED))).collect())),
             ("health", health.as_ref().map_or_else(|| text("none"), listen)),
             ("control", map([("socket", text(control_socket.display()))])),
             ("system", map([("root_path", text(system.root_path.display()))])),
@@ -162,17 +165,12 @@ impl Loaded {
     fn collector(&self, collector: &Collector) -> Shown {
         let Collector { name, plugin, interval, config: _, grants, limits } = collector;
         let Limits { memory, deadline, init, output, log_lines } = limits;
-        let system = match &grants.system {
-            SystemGrant::None => Shown::Boolean(false),
-            SystemGrant::All => Shown::Boolean(true),
-            SystemGrant::Parts(parts) => Shown::List(parts.iter().map(text).collect()),
-        };
         map([
             ("plugin", text(plugin_name(plugin))),
             ("interval", text(show_duration(*interval))),
             ("temporality", text("cumulative")),
             ("config", written_config(&self.root, name).map_or(Shown::Map(Vec::new()), plugin_config)),
-            ("grants", map([("system", system)])),
+            ("grants", grants::grants(grants)),
             (
                 "limits",
                 map([

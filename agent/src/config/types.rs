@@ -10,6 +10,7 @@ use std::{
 };
 
 use whimbrel_otlp::Signal;
+use whimbrel_plugin_host::{Endpoint, Origin};
 
 use super::{Encryption, receivers::Receiver};
 
@@ -48,6 +49,8 @@ pub struct Config {
     pub wal: Wal,
     /// The ways out.
     pub exporters: Vec<Exporter>,
+    /// What collectors may be granted by name.
+    pub secrets: BTreeMap<String, Secret>,
     /// Where `/healthz`, `/readyz` and `/metrics` are served; `None`: nowhere.
     pub health: Option<SocketAddr>,
     /// The Unix socket of `whimbrel status` and its like. Absolute.
@@ -167,6 +170,22 @@ impl std::fmt::Display for PluginRef {
 pub struct Grants {
     /// Parts of the `system` interface.
     pub system: SystemGrant,
+    /// Whom requests may go to.
+    pub http: Vec<Origin>,
+    /// Folders to read in. Absolute, apart from the data directory.
+    pub read: Vec<PathBuf>,
+    /// Folders to read and write in. Absolute, apart from the data directory.
+    pub write: Vec<PathBuf>,
+    /// Whom to connect to.
+    pub tcp: Vec<Endpoint>,
+    /// Whom to exchange datagrams with.
+    pub udp: Vec<Endpoint>,
+    /// Unix sockets over which requests may go. Absolute.
+    pub unix: Vec<PathBuf>,
+    /// Names of variables of the agent's environment.
+    pub env: Vec<String>,
+    /// Secrets, with their names.
+    pub secrets: Vec<(String, Secret)>,
 }
 
 /// Which parts of `system` are granted.

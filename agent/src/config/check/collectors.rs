@@ -111,7 +111,9 @@ impl Checker<'_> {
     fn grants(&mut self, place: &Place<'_>) -> Grants {
         let section = self.section(place, &GRANTS);
         let system = section.and_then(|section| section.get("system"));
-        Grants { system: system.and_then(|place| self.system(&place)).unwrap_or_default() }
+        let system = system.and_then(|place| self.system(&place)).unwrap_or_default();
+        // The rest is put in by `all_grants`.
+        Grants { system, ..Grants::default() }
     }
 
     /// `true`, `false` or a list of parts.

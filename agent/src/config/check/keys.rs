@@ -25,6 +25,7 @@ pub(in crate::config) const ROOT: Keys = Keys {
         "receivers",
         "wal",
         "exporters",
+        "secrets",
         "health",
         "control",
         "system",
@@ -32,7 +33,6 @@ pub(in crate::config) const ROOT: Keys = Keys {
     later: &[
         ("routes", "in this version every batch goes to every exporter"),
         ("processors", "in this version batches go out as they were collected"),
-        ("secrets", "in this version plugins can't be granted secrets"),
         ("telemetry", "this version shows its own metrics under `health`, at /metrics, only"),
         ("plugins", "this version checks no signatures of plugins"),
     ],
@@ -51,17 +51,8 @@ pub(in crate::config) const COLLECTOR: Keys = Keys {
 /// `collectors.*.grants:`
 pub(in crate::config) const GRANTS: Keys = Keys {
     path: "collectors.*.grants",
-    now: &["system"],
-    later: &[
-        ("http", "in this version no plugin can be granted HTTP"),
-        ("read", "in this version no plugin can be granted files"),
-        ("write", "in this version no plugin can be granted files"),
-        ("tcp", "in this version no plugin can be granted the network"),
-        ("udp", "in this version no plugin can be granted the network"),
-        ("unix", "in this version no plugin can be granted sockets"),
-        ("env", "in this version no plugin can be granted environment variables"),
-        ("secrets", "in this version no plugin can be granted secrets"),
-    ],
+    now: &["system", "http", "read", "write", "tcp", "udp", "unix", "env", "secrets"],
+    later: &[],
 };
 
 /// `collectors.*.limits:`

@@ -26,14 +26,28 @@ pub(in crate::config) fn check(checker: &mut Checker<'_>, root: &Node, current_d
     let data_dir = data_dir.unwrap_or_else(|| default_data_dir(checker, current_dir));
     let log = get("log").map(|place| checker.log(&place)).unwrap_or(DEFAULT_LOG);
     let resource = get("resource").map(|place| checker.resource(&place)).unwrap_or_default();
-    let collectors = get("collectors").map(|place| checker.collectors(&place)).unwrap_or_default();
+    let mut collectors = get("collectors").map(|place| checker.collectors(&place)).unwrap_or_default();
     let receivers = get("receivers").map(|place| checker.receivers(&place)).unwrap_or_default();
+    let secrets = get("secrets").map(|place| checker.secrets(&place)).unwrap_or_default();
+    checker.all_grants(root, &mut collectors, &secrets, &data_dir);
     let wal = checker.wal(get("wal").as_ref(), &data_dir);
     let exporters = get("exporters").map(|place| checker.exporters(&place, wal.max_size)).unwrap_or_default();
     let health = get("health").and_then(|place| checker.health(&place));
     let control_socket = checker.control(get("control").as_ref(), &data_dir, root.at);
     let system = checker.host(get("system").as_ref(), root.at);
-    Config { data_dir, log, resource, collectors, receivers, wal, exporters, health, control_socket, system }
+    Config {
+        data_dir,
+        log,
+        resource,
+        collectors,
+        receivers,
+        wal,
+        exporters,
+        secrets,
+        health,
+        control_socket,
+        system,
+    }
 }
 
 const DEFAULT_LOG: Log = Log { level: LogLevel::Info, format: LogFormat::Auto };

@@ -70,7 +70,7 @@ pub(crate) struct CallCount {
     /// Calls of `push`, answered in whatever way.
     asked: u32,
     /// Pushes that were over the limit.
-    refused: u32,
+    pub(crate) refused: u32,
 }
 
 /// Ends the instance: a trap with a cause that is ours.
@@ -86,10 +86,10 @@ impl Stop {
         Stop { kind, message }
     }
 
-    /// The deadline has passed.
-    pub(crate) fn deadline(meter: &Meter) -> Stop {
+    /// The deadline has passed; `how` says what it was doing, where that is known.
+    pub(crate) fn deadline(meter: &Meter, how: &str) -> Stop {
         let message = format!(
-            "it was stopped after its deadline of {:?}; it had run for {:.0?}",
+            "it was stopped after its deadline of {:?}; it had run for {:.0?}{how}",
             meter.deadline(),
             meter.spent()
         );
@@ -115,6 +115,11 @@ impl Guest {
     /// Bytes that it may hand over in one call.
     pub(crate) fn output_limit(&self) -> u64 {
         self.limits.output
+    }
+
+    /// Handles of resources that may be alive at a time.
+    pub(crate) fn handle_limit(&self) -> usize {
+        self.limits.resources
     }
 
     /// `emit.push`.

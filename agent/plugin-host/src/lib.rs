@@ -42,6 +42,7 @@ pub mod services;
 mod size;
 pub mod text;
 mod ticker;
+mod watchdog;
 
 pub use compile::compiler_path;
 pub use description::{Description, Identity, Interface};
@@ -51,6 +52,6 @@ pub use frame::Refusal;
 pub use grants::{Grants, SystemGrant};
 pub use host::{Host, HostOptions};
 pub use instance::{Collected, Instance, Setup};
-pub use limits::{Counts, Limits};
+pub use limits::{Counts, DeniedGrowth, Limits};
 pub use plugin::{Compiled, Plugin};
 pub use services::{Batch, Denied, GuestError, Level, LogLine, Services};

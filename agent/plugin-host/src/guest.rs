@@ -130,8 +130,10 @@ impl Guest {
     ) -> Result<Result<(), GuestError>, Stop> {
         self.call.asked += 1;
         if self.call.asked > self.limits.pushes {
-            let message =
-                format!("it pushed more than {} batches in one call (`limits.pushes`)", self.limits.pushes);
+            let message = format!(
+                "it pushed more than {} batches in one call: put points together",
+                self.limits.pushes
+            );
             return Err(Stop::new(FaultKind::Output, message));
         }
         let bytes = size::of(&batch) + checkpoint.as_ref().map_or(0, |it| it.len() as u64);

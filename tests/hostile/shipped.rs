@@ -32,14 +32,14 @@ fn collector(status: &Value, name: &str) -> Value {
     collectors.iter().find(|c| c["name"] == name).unwrap_or_else(|| panic!("no {name} in {status}")).clone()
 }
 
-fn seen(agent: &mut Agent, name: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn seen(agent: &mut Agent, name: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
     wait::until(what, PATIENCE, || {
         let one = collector(&agent.status().expect("the agent answers"), name);
         if condition(&one) { Ok(one) } else { Err(one) }
     })
 }
 
-fn problem(one: &Value) -> &str {
+pub(crate) fn problem(one: &Value) -> &str {
     one["last_problem"].as_str().unwrap_or_default()
 }
 
@@ -151,7 +151,7 @@ exporters:
 
 /// Ten collects in ten seconds, none missed. On a machine that stalls by itself a window may fail; if the hostile ones
 /// were the cause, all of them would.
-fn host_keeps_its_second(agent: &mut Agent, home: &Home) {
+pub(crate) fn host_keeps_its_second(agent: &mut Agent, home: &Home) {
     let collected = |c: &Value| c["collects"].as_u64().expect("a count");
     let mut windows = Vec::new();
     let kept = (0..6).any(|_| {

@@ -164,7 +164,10 @@ impl Roster {
     /// starts or not: what does not start is tried again when it changes again.
     async fn change(&self, member: &Arc<Member>, config: &config::Collector) -> (String, Outcome) {
         let stamp = builtin::stamp(&config.plugin);
-        let told = member.collector.replace(config.clone()).await;
+        let Some(told) = member.collector.replace(config.clone()) else {
+            let problem = "it is busy with a long collect, or stopping: reload again later".to_owned();
+            return (config.name.clone(), Outcome::Failed(problem));
+        };
         let changed = Arc::new(Member { config: config.clone(), stamp, collector: member.collector.clone() });
         if let Some(place) = self.write().iter_mut().find(|other| Arc::ptr_eq(other, member)) {
             *place = changed;
@@ -173,7 +176,7 @@ impl Roster {
             told = told => match told {
                 Ok(Ok(())) => Outcome::Started,
                 Ok(Err(problem)) => Outcome::Failed(problem),
-                Err(_) => Outcome::Failed("the collector is stopping".to_owned()),
+                Err(_) => Outcome::Failed("a later change came first, or it is stopping".to_owned()),
             },
             () = self.ground.clock.sleep(PATIENCE) => Outcome::Pending,
         };

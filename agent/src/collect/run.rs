@@ -93,12 +93,11 @@ impl Collector {
 
     /// Has it run with another configuration, which is made ready beside what runs. The receiver is told when the new
     /// one is to collect next, or why it is not; it hears nothing where the collector stops, or a later order comes
-    /// first.
-    pub async fn replace(&self, config: config::Collector) -> oneshot::Receiver<Result<(), String>> {
+    /// first. `None`: it has stopped, or as many orders wait for a long collect as may: nothing will be done.
+    pub fn replace(&self, config: config::Collector) -> Option<oneshot::Receiver<Result<(), String>>> {
         let (tell, told) = oneshot::channel();
-        // Where it has stopped, the candidate is dropped, and `told` with it.
-        let _ = self.orders.send(Order::Replace(Candidate { config, told: Told::new(tell) })).await;
-        told
+        let candidate = Candidate { config, told: Told::new(tell) };
+        self.orders.try_send(Order::Replace(candidate)).is_ok().then_some(told)
     }
 }
 

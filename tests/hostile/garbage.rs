@@ -5,11 +5,12 @@ const METRICS: u32 = 0;
 const LOGS: u32 = 1;
 const TRACES: u32 = 2;
 
-/// Field `number`, length-delimited.
+/// Field `number`, length-delimited, with the length in two bytes, which may be more than it needs.
 fn field(number: u8, content: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(content.len()).expect("short contents only");
-    assert!(length < 0x80, "one byte of length");
-    [&[number << 3 | 2, length], content].concat()
+    let length = u16::try_from(content.len()).expect("short contents only");
+    assert!(length < 1 << 14, "two bytes of length");
+    let [low, high] = [length & 0x7f, length >> 7].map(|bits| bits.to_le_bytes()[0]);
+    [&[number << 3 | 2, low | 0x80, high], content].concat()
 }
 
 /// Within the first resource, its first scope.
@@ -24,7 +25,7 @@ fn in_gauge(content: &[u8]) -> Vec<u8> {
 
 /// Name, signal, bytes.
 pub(crate) fn kinds() -> Vec<(&'static str, u32, Vec<u8>)> {
-    let deep = (0..20).fold(Vec::new(), |inner: Vec<u8>, _| field(5, &field(1, &inner)));
+    let deep = (0..60).fold(Vec::new(), |inner: Vec<u8>, _| field(5, &field(1, &inner)));
     vec![
         ("a text", LOGS, b"hello, OTLP".to_vec()),
         ("an HTML page", METRICS, b"<html>".to_vec()),

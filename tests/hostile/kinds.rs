@@ -18,6 +18,7 @@ use crate::{
 
 #[test]
 fn every_misdeed_is_contained_counted_and_named_and_the_host_keeps_its_second() {
+    let _machine = crate::alone();
     let stub = Stub::start();
     let home = Home::new("");
     let mut collectors = String::new();

@@ -8,3 +8,11 @@ mod garbage;
 mod kinds;
 mod shipped;
 mod table;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One agent with hostile plugins at a time: what is measured is what they do to it, not to each other's agents.
+fn alone() -> MutexGuard<'static, ()> {
+    static MACHINE: Mutex<()> = Mutex::new(());
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+}

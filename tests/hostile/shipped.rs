@@ -45,6 +45,7 @@ pub(crate) fn problem(one: &Value) -> &str {
 
 #[test]
 fn hostile_plugins_cost_their_own_data_only() {
+    let _machine = crate::alone();
     let stub = Stub::start();
     let home = Home::new("");
     for (name, items, collect) in [
@@ -99,6 +100,7 @@ const FAULTS: [(&str, &[&str], &[&str]); 4] = [
 
 #[test]
 fn the_shipped_hostile_plugin_is_stopped_named_counted_and_set_aside() {
+    let _machine = crate::alone();
     let stub = Stub::start();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/components/hostile.wasm");
     let mut collectors = String::new();
@@ -168,6 +170,7 @@ pub(crate) fn host_keeps_its_second(agent: &mut Agent, home: &Home) {
 
 #[test]
 fn what_is_no_plugin_is_named_and_the_others_run() {
+    let _machine = crate::alone();
     let stub = Stub::start();
     let home = Home::new("");
     std::fs::write(home.path().join("text.wasm"), "this is a text file\n").expect("written");

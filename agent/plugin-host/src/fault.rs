@@ -29,7 +29,9 @@ pub enum FaultKind {
     Deadline,
     /// It wanted more memory than its limit, and could not go on without.
     Memory,
-    /// It wanted more table elements, tables, memories or core instances than its limit.
+    /// It wanted more table elements than its limit.
+    Tables,
+    /// It wanted more handles of resources, tables, memories or core instances than its limit.
     Resources,
     /// It handed over more data than its limit, and went on doing so.
     Output,
@@ -57,6 +59,7 @@ impl FaultKind {
         match self {
             FaultKind::Deadline => "deadline",
             FaultKind::Memory => "memory",
+            FaultKind::Tables => "tables",
             FaultKind::Resources => "resources",
             FaultKind::Output => "output",
             FaultKind::Stack => "stack",

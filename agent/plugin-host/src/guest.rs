@@ -71,7 +71,7 @@ pub(crate) struct CallCount {
     /// Calls of `push`, answered in whatever way.
     asked: u32,
     /// Pushes that were over the limit.
-    refused: u32,
+    pub(crate) refused: u32,
 }
 
 /// Ends the instance: a trap with a cause that is ours.
@@ -135,6 +135,11 @@ impl Guest {
         self.limits.output
     }
 
+    /// Handles of resources that may be alive at a time.
+    pub(crate) fn handle_limit(&self) -> usize {
+        self.limits.resources
+    }
+
     /// `emit.push`.
     pub(crate) async fn push(
         &mut self,
@@ -143,8 +148,10 @@ impl Guest {
     ) -> Result<Result<(), GuestError>, Stop> {
         self.call.asked += 1;
         if self.call.asked > self.limits.pushes {
-            let message =
-                format!("it pushed more than {} batches in one call (`limits.pushes`)", self.limits.pushes);
+            let message = format!(
+                "it pushed more than {} batches in one call: put points together",
+                self.limits.pushes
+            );
             return Err(Stop::new(FaultKind::Output, message));
         }
         let bytes = size::of(&batch) + checkpoint.as_ref().map_or(0, |it| it.len() as u64);

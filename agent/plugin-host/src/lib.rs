@@ -56,7 +56,7 @@ pub use frame::Refusal;
 pub use grants::{Grants, SystemGrant};
 pub use host::{Host, HostOptions};
 pub use instance::{Collected, Instance, Setup};
-pub use limits::{Counts, Limits};
+pub use limits::{Counts, DeniedGrowth, Limits};
 pub use plugin::{Compiled, Plugin};
 pub use services::{Batch, Denied, GuestError, Level, LogLine, Services};
 pub use wasi::{Asked, Outside, Reserved, Resolve, asks};

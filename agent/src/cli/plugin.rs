@@ -1,5 +1,6 @@
 //! `whimbrel plugin`: who a component is and what it asks for (here), and a few collects of it (`trial`).
 
+mod resume;
 mod trial;
 
 use std::{path::PathBuf, process::Command as Process};
@@ -16,6 +17,8 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// One collect, printed, or a few; nothing is stored or sent
     Run(trial::Args),
+    /// Have the running agent start a plugin anew that it has set aside
+    Resume(resume::Args),
 }
 
 /// What `plugin inspect` takes.
@@ -33,6 +36,7 @@ pub(super) fn run(command: &Command) -> Outcome {
     match command {
         Command::Inspect(args) => inspect(args),
         Command::Run(args) => trial::run(args),
+        Command::Resume(args) => resume::run(args),
     }
 }
 

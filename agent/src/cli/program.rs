@@ -189,6 +189,7 @@ mod tests {
             "whimbrel exporter rewind backend --oldest",
             "whimbrel plugin inspect a.wasm --json",
             "whimbrel plugin run a.wasm",
+            "whimbrel plugin resume host --json",
             "whimbrel status --json",
             "whimbrel reload --socket /run/x.sock --json",
             "whimbrel demo --keep /tmp/x",

@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
     Beginning, Collector, Compression, Config, Exporter, Limits, LogFormat, LogLevel, OnFull, PluginRef,
-    SignalSettings, Sync, SystemGrant, Tls,
+    SignalSettings, Sync, Tls,
     check::written_config,
     load::Loaded,
     tree::{Node, Number, Scalar, Value, parse_boolean, parse_number},
@@ -125,6 +125,7 @@ impl Loaded {
             health,
             control_socket,
             system,
+            reload,
         } = &self.config;
         let resource = resource.iter().map(|(name, value)| (name.clone(), self.shown_attribute(name, value)));
         let on_full = [("collectors", wal.on_full_collectors), ("receivers", wal.on_full_receivers)];
@@ -159,12 +160,13 @@ impl Loaded {
             ("health", health.as_ref().map_or_else(|| text("none"), listen)),
             ("control", map([("socket", text(control_socket.display()))])),
             ("system", map([("root_path", text(system.root_path.display()))])),
+            ("reload", map([("watch", Shown::Boolean(reload.watch))])),
         ])
     }
 
     fn collector(&self, collector: &Collector) -> Shown {
         let Collector { name, plugin, interval, config: _, grants, limits } = collector;
-        let Limits { memory, deadline, init, output, log_lines } = limits;
+        let Limits { memory, deadline, init, output, tables, resources, log_rate, stack } = limits;
         map([
             ("plugin", text(plugin_name(plugin))),
             ("interval", text(show_duration(*interval))),
@@ -178,7 +180,10 @@ impl Loaded {
                     ("deadline", text(show_duration(*deadline))),
                     ("init", text(show_duration(*init))),
                     ("output", text(show_size(*output))),
-                    ("log_lines", number(i64::from(*log_lines))),
+                    ("tables", Shown::Number((*tables).into())),
+                    ("resources", number(i64::from(*resources))),
+                    ("log_rate", number(i64::from(*log_rate))),
+                    ("stack", text(show_size(*stack))),
                 ]),
             ),
         ])

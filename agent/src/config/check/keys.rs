@@ -29,6 +29,7 @@ pub(in crate::config) const ROOT: Keys = Keys {
         "health",
         "control",
         "system",
+        "reload",
     ],
     later: &[
         ("routes", "in this version every batch goes to every exporter"),
@@ -58,8 +59,8 @@ pub(in crate::config) const GRANTS: Keys = Keys {
 /// `collectors.*.limits:`
 pub(in crate::config) const LIMITS: Keys = Keys {
     path: "collectors.*.limits",
-    now: &["memory", "deadline", "init", "output", "log_lines"],
-    later: &[],
+    now: &["memory", "deadline", "init", "output", "tables", "resources", "log_rate", "stack"],
+    later: &[("log_lines", "it is called `log_rate`")],
 };
 
 /// `receivers.otlp:`
@@ -188,6 +189,9 @@ pub(in crate::config) const HEALTH: Keys = Keys { path: "health", now: &["listen
 /// `system:`
 pub(in crate::config) const SYSTEM: Keys = Keys { path: "system", now: &["root_path"], later: &[] };
 
+/// `reload:`
+pub(in crate::config) const RELOAD: Keys = Keys { path: "reload", now: &["watch"], later: &[] };
+
 /// `control:`
 pub(in crate::config) const CONTROL: Keys = Keys {
     path: "control",
@@ -221,6 +225,7 @@ pub(in crate::config) const SECTIONS: &[&Keys] = &[
     &HEALTH,
     &CONTROL,
     &SYSTEM,
+    &RELOAD,
 ];
 
 impl Keys {

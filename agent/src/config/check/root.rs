@@ -8,10 +8,11 @@ use std::{
 
 use super::{
     checker::{Checker, Place},
-    keys::{CONTROL, HEALTH, LOG, ROOT},
+    keys::{CONTROL, HEALTH, LOG, RELOAD, ROOT},
 };
 use crate::config::{
-    Config, Log, LogFormat, LogLevel, interpolate::absolute, problem::Wrong, text::Position, tree::Node,
+    Config, Log, LogFormat, LogLevel, Reload, interpolate::absolute, problem::Wrong, text::Position,
+    tree::Node,
 };
 
 /// Longest path of a Unix socket, bytes: `sun_path` of Linux less its NUL; macOS has four fewer.
@@ -35,6 +36,7 @@ pub(in crate::config) fn check(checker: &mut Checker<'_>, root: &Node, current_d
     let health = get("health").and_then(|place| checker.health(&place));
     let control_socket = checker.control(get("control").as_ref(), &data_dir, root.at);
     let system = checker.host(get("system").as_ref(), root.at);
+    let reload = get("reload").map(|place| checker.reload(&place)).unwrap_or_default();
     Config {
         data_dir,
         log,
@@ -47,6 +49,7 @@ pub(in crate::config) fn check(checker: &mut Checker<'_>, root: &Node, current_d
         health,
         control_socket,
         system,
+        reload,
     }
 }
 
@@ -112,6 +115,15 @@ impl Checker<'_> {
             return None;
         };
         self.value(&listen, parse_address)
+    }
+
+    fn reload(&mut self, place: &Place<'_>) -> Reload {
+        let mut reload = Reload::default();
+        let Some(section) = self.section(place, &RELOAD) else { return reload };
+        self.set(&mut reload.watch, &section, "watch", |c, p| {
+            c.choice(p, &[("true", true), ("false", false)], &[])
+        });
+        reload
     }
 
     fn control(&mut self, place: Option<&Place<'_>>, data_dir: &Path, root: Position) -> PathBuf {

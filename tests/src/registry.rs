@@ -12,6 +12,9 @@ use std::{
     time::Duration,
 };
 
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
 use crate::wait;
 
 const PROGRAM: &str = "docker-registry";
@@ -64,6 +67,50 @@ impl Registry {
         format!("oci://{}/{name}", self.address)
     }
 
+    /// Puts bytes into a repository, and answers their descriptor as a manifest names them.
+    ///
+    /// # Panics
+    /// When the registry does not take them.
+    pub fn put_blob(&self, repository: &str, media_type: &str, bytes: &[u8]) -> Value {
+        let digest = digest(bytes);
+        let begun = ureq::post(format!("http://{}/v2/{repository}/blobs/uploads/", self.address))
+            .send_empty()
+            .expect("an upload begins");
+        let place = begun.headers()["location"].to_str().expect("text").to_owned();
+        let joint = if place.contains('?') { '&' } else { '?' };
+        ureq::put(format!("{place}{joint}digest={digest}"))
+            .content_type("application/octet-stream")
+            .send(bytes)
+            .expect("an upload ends");
+        json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
+    }
+
+    /// Puts a manifest under a tag, and answers its digest.
+    ///
+    /// # Panics
+    /// When the registry does not take it.
+    pub fn put_manifest(&self, repository: &str, tag: &str, manifest: &Value) -> String {
+        let media_type = manifest["mediaType"].as_str().expect("a manifest says what it is");
+        let bytes = manifest.to_string();
+        ureq::put(format!("http://{}/v2/{repository}/manifests/{tag}", self.address))
+            .content_type(media_type)
+            .send(bytes.as_bytes())
+            .expect("the registry takes it");
+        digest(bytes.as_bytes())
+    }
+
+    /// What lies at `/v2/PATH`.
+    ///
+    /// # Panics
+    /// When there is nothing.
+    pub fn get(&self, path: &str) -> Vec<u8> {
+        ureq::get(format!("http://{}/v2/{path}", self.address))
+            .header("accept", "application/vnd.oci.image.manifest.v1+json")
+            .call()
+            .and_then(|mut answer| answer.body_mut().read_to_vec())
+            .unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
     /// Ends it; what it was given stays.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -102,6 +149,12 @@ impl Drop for Registry {
     }
 }
 
+/// `sha256:` and 64 digits.
+pub fn digest(bytes: &[u8]) -> String {
+    let digits: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digits}")
+}
+
 fn program() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOUND.get_or_init(find).as_deref()
@@ -110,12 +163,16 @@ fn program() -> Option<&'static Path> {
 fn find() -> Option<PathBuf> {
     let named = env::var_os("WHIMBREL_DOCKER_REGISTRY").map(PathBuf::from);
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = named.into_iter().chain(env::split_paths(&path).map(|dir| dir.join(PROGRAM))).find(|it| it.is_file());
+    let found =
+        named.into_iter().chain(env::split_paths(&path).map(|dir| dir.join(PROGRAM))).find(|it| it.is_file());
     let problem = match found.map_or_else(unpack, Ok) {
         Ok(program) => return Some(program),
         Err(problem) => problem,
     };
-    assert!(env::var_os("WHIMBREL_ALL").is_none(), "no {PROGRAM}, and WHIMBREL_ALL forbids to skip: {problem}");
+    assert!(
+        env::var_os("WHIMBREL_ALL").is_none(),
+        "no {PROGRAM}, and WHIMBREL_ALL forbids to skip: {problem}"
+    );
     eprintln!("skipped: no {PROGRAM} ({problem})");
     None
 }
@@ -137,7 +194,8 @@ fn unpack() -> Result<PathBuf, String> {
     };
     run(Command::new("apt-get").args(["download", PROGRAM]))?;
     let files = fs::read_dir(fresh.path()).map_err(|error| error.to_string())?;
-    let package = files.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|it| it == "deb"));
+    let package =
+        files.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|it| it == "deb"));
     let package = package.ok_or("apt-get left no package")?;
     run(Command::new("dpkg").arg("-x").arg(package).arg("root"))?;
     // Another test may be doing the same: whichever is first stays.

@@ -4,89 +4,21 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpListener,
-    path::{Path, PathBuf},
-    process::{Command, Output},
+    path::PathBuf,
+    process::Command,
     thread,
     time::Duration,
 };
 
-use serde_json::Value;
 use whimbrel_tests::{
     agent::Home,
-    guest,
     programs::program,
     registry::{self, Registry},
+    single::{self, is_set_aside, key, plugin, quiet, refused, runs, said, seen, shipped, text, yaml},
     wait,
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// `whimbrel plugin ARGS`, which must succeed; its standard output.
-fn plugin(home: &Home, args: &[&str]) -> String {
-    let output = home.run(&[&["plugin"], args].concat());
-    assert!(output.status.success(), "{args:?}: {}", said(&output));
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// The same, which must fail; what it says.
-fn refused(home: &Home, args: &[&str]) -> String {
-    let output = home.run(&[&["plugin"], args].concat());
-    assert!(!output.status.success(), "{args:?}: {}", said(&output));
-    said(&output)
-}
-
-/// A plugin that collects and has nothing to say; another name is another plugin.
-fn quiet(home: &Home, name: &str) -> PathBuf {
-    guest::component(home.path(), name, "", "(i32.const 1024)")
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a temporary folder's name is text")
-}
-
-fn shipped(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/components").join(name)
-}
-
-/// One collector, and no exporter that anything would reach.
-fn yaml(plugin: &str, more: &str) -> String {
-    format!(
-        "collectors:\n  x: {{plugin: \"{plugin}\", interval: 100ms}}\n\
-         exporters:\n  none: {{endpoint: \"http://127.0.0.1:9\"}}\n{more}"
-    )
-}
-
-fn collector(status: &Value) -> Value {
-    status["collectors"][0].clone()
-}
-
-/// Waits until the one collector is so.
-fn seen(home: &Home, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
-    wait::until(what, PATIENCE, || {
-        let output = home.run(&["status", "--json"]);
-        let status: Value = serde_json::from_slice(&output.stdout).map_err(|_| said(&output))?;
-        let collector = collector(&status);
-        if condition(&collector) { Ok(collector) } else { Err(format!("{collector}\n{}", home.log())) }
-    })
-}
-
-fn runs(collector: &Value) -> bool {
-    collector["state"] == "running" && collector["collects"].as_u64() > Some(2)
-}
-
-fn is_set_aside(collector: &Value) -> bool {
-    collector["state"] == "set_aside"
-}
-
-fn key(home: &Home, name: &str) -> PathBuf {
-    let file = home.path().join(name);
-    plugin(home, &["keygen", "--out", text(&file)]);
-    file
-}
 
 #[test]
 fn a_plugin_from_a_registry_outlives_the_registry_and_follows_its_tag() {
@@ -108,13 +40,15 @@ fn a_plugin_from_a_registry_outlives_the_registry_and_follows_its_tag() {
     seen(&home, "it runs without the registry", runs);
     let digest = pushed.trim().rsplit_once('@').expect("a digest").1.to_owned();
     let log = home.log();
-    let line = log.lines().find(|line| line.contains("what it gave before is used")).unwrap_or_else(|| panic!("{log}"));
+    let line = log
+        .lines()
+        .find(|line| line.contains("what it gave before is used"))
+        .unwrap_or_else(|| panic!("{log}"));
     assert!(line.contains(&digest) && line.contains("can't be reached"), "{line}");
 
     // Reload while it is down changes nothing; when the tag has moved, the new one runs.
     let reload = |expected: &str| {
-        let output = home.run(&["reload", "--json"]);
-        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&output)));
+        let answer = single::reload(&home);
         assert_eq!(answer["changed"].to_string(), expected, "{answer}");
     };
     reload("[]");
@@ -183,7 +117,8 @@ fn a_registry_that_asks_is_told_and_its_password_is_not_shown() {
     let agent = home.start_and_wait();
     let waiting = seen(&home, "it waits", |c| c["state"] == "backing_off" || c["last_problem"].is_string());
     assert!(waiting["last_problem"].to_string().contains("plugins.registries"), "{waiting}");
-    fs::write(home.path().join("password"), format!("{}\n", registry::PASSWORD)).expect("a file can be written");
+    fs::write(home.path().join("password"), format!("{}\n", registry::PASSWORD))
+        .expect("a file can be written");
     let login = format!(
         "plugins: {{registries: {{\"{}\": {{username: {}, password: {{file: password}}}}}}}}\n",
         registry.address,
@@ -273,6 +208,20 @@ fn with_trust_only_signed_and_unchanged_plugins_run() {
 }
 
 #[test]
+fn a_signature_that_arrives_is_seen_where_files_are_watched() {
+    let home = Home::new("");
+    let ours = key(&home, "ours.key");
+    let component = quiet(&home, "signed");
+    let trust = "plugins: {trust: [{name: ours, key_file: ours.key.pub}]}\nreload: {watch: true}\n";
+    home.configure(&yaml(text(&component), trust));
+    let agent = home.start_and_wait();
+    seen(&home, "the unsigned one is refused", is_set_aside);
+    plugin(&home, &["sign", text(&component), "--key", text(&ours)]);
+    seen(&home, "it runs, and nobody asked for a reload", runs);
+    assert!(agent.terminate().success());
+}
+
+#[test]
 fn signatures_travel_through_a_registry() {
     let Some(registry) = Registry::start() else { return };
     let home = Home::new("");
@@ -290,7 +239,8 @@ fn signatures_travel_through_a_registry() {
     seen(&home, "the signed one runs", runs);
     home.configure(&yaml(&bad, trust));
     assert!(home.run(&["reload"]).status.success());
-    let aside = seen(&home, "the unsigned one is refused", |c| c["last_problem"].to_string().contains("not signed"));
+    let aside =
+        seen(&home, "the unsigned one is refused", |c| c["last_problem"].to_string().contains("not signed"));
     assert!(!runs(&aside) || aside["plugin"] != bad.as_str(), "{aside}");
     drop(agent);
 }
@@ -351,9 +301,13 @@ fn a_bundle_for_another_machine_is_refused_by_name() {
     let home = Home::new("");
     let native = key(&home, "native.key");
     let bundle = home.path().join("other.bundle");
-    let other = if cfg!(target_arch = "aarch64") { "x86_64-unknown-linux-gnu" } else { "aarch64-unknown-linux-gnu" };
+    let other =
+        if cfg!(target_arch = "aarch64") { "x86_64-unknown-linux-gnu" } else { "aarch64-unknown-linux-gnu" };
     let heartbeat = shipped("heartbeat.wasm");
-    plugin(&home, &["compile", text(&heartbeat), "-o", text(&bundle), "--target", other, "--key", text(&native)]);
+    plugin(
+        &home,
+        &["compile", text(&heartbeat), "-o", text(&bundle), "--target", other, "--key", text(&native)],
+    );
     let trust = "plugins: {trust: [{name: native, key_file: native.key.pub, may_ship_native: true}]}\n";
     home.configure(&yaml(text(&bundle), trust));
     let agent = home.start_and_wait();
@@ -374,7 +328,8 @@ fn a_bundle_that_the_disk_has_no_room_for_is_not_there() {
         .output()
         .expect("sh starts");
     assert!(!output.status.success(), "{}", said(&output));
-    let left: Vec<_> = fs::read_dir(home.path()).expect("a folder").map(|e| e.expect("an entry").file_name()).collect();
+    let left: Vec<_> =
+        fs::read_dir(home.path()).expect("a folder").map(|e| e.expect("an entry").file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().contains("bundle")), "{left:?}");
 }
 
@@ -419,7 +374,8 @@ fn a_registry_that_sends_without_end_costs_its_child_only() {
 }
 
 /// The target of the machine that the tests run on.
-const HERE: &str = if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
+const HERE: &str =
+    if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
 
 fn heartbeat_copy(home: &Home) -> PathBuf {
     let copy = home.path().join("copy.wasm");

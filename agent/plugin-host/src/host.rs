@@ -1,9 +1,10 @@
 //! Loads components: from the cache of compiled code, or through the compiler's process.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -29,6 +30,7 @@ use crate::{
     text::hex,
     ticker::Ticker,
     trust::{Kind, Trust},
+    wasi::{self, Outside},
     world,
 };
 
@@ -48,6 +50,9 @@ pub struct HostOptions {
     pub compile_memory: u64,
     /// The largest component, in bytes. Default 128 MiB.
     pub max_component: u64,
+    /// How names are resolved for plugins, and what of this machine none of them reaches. Default: the system's
+    /// resolver, and what is always kept from them.
+    pub outside: Arc<Outside>,
 }
 
 impl HostOptions {
@@ -60,6 +65,7 @@ impl HostOptions {
             compile_timeout: Duration::from_secs(300),
             compile_memory: 2 << 30,
             max_component: 128 << 20,
+            outside: Arc::default(),
         }
     }
 }
@@ -69,13 +75,44 @@ impl HostOptions {
 pub struct Host(Arc<Inner>);
 
 struct Inner {
-    engine: Engine,
-    linker: Linker<Guest>,
-    ticker: Arc<Ticker>,
+    /// One for each size of stack that was asked for: wasmtime has it in the engine. Few sizes, never given back.
+    engines: Mutex<BTreeMap<usize, Arc<Running>>>,
     cache: Cache,
     compiler: Compiler,
     fingerprint: String,
     max_component: u64,
+    outside: Arc<Outside>,
+}
+
+/// An engine, what it links with, and its clock.
+struct Running {
+    engine: Engine,
+    linker: Linker<Guest>,
+    ticker: Arc<Ticker>,
+}
+
+impl Running {
+    fn new(stack: usize) -> Result<Running, HostError> {
+        let engine_error = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
+        let config = engine::config_with_stack(stack).map_err(engine_error)?;
+        let engine = Engine::new(&config).map_err(engine_error)?;
+        let mut linker = Linker::new(&engine);
+        contract::add_to_linker(&mut linker).map_err(engine_error)?;
+        let ticker = Arc::new(Ticker::start(&engine).map_err(HostError::Ticker)?);
+        Ok(Running { engine, linker, ticker })
+    }
+
+    /// Compares types, and finds the exports.
+    fn link(
+        &self,
+        component: &Component,
+        description: &Description,
+    ) -> Result<CollectorPre<Guest>, LoadReason> {
+        let types = |error: wasmtime::Error| LoadReason::Types { detail: format!("{error:#}") };
+        contract::check_exports(component).map_err(types)?;
+        let linker = wasi::linker(&self.linker, description).map_err(types)?;
+        CollectorPre::new(linker.instantiate_pre(component).map_err(types)?).map_err(types)
+    }
 }
 
 impl fmt::Debug for Host {
@@ -90,11 +127,7 @@ impl Host {
     /// # Errors
     /// The cache can't be made, or is another user's; the engine or its thread can't be set up.
     pub fn new(options: HostOptions) -> Result<Host, HostError> {
-        let engine_error = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
-        let engine = Engine::new(&engine::config().map_err(engine_error)?).map_err(engine_error)?;
-        let mut linker = Linker::new(&engine);
-        contract::add_to_linker(&mut linker).map_err(engine_error)?;
-        let ticker = Arc::new(Ticker::start(&engine).map_err(HostError::Ticker)?);
+        let usual = Arc::new(Running::new(engine::DEFAULT_STACK)?);
         let cache = Cache::open(&options.cache_dir, options.cache_limit)?;
         let compiler = Compiler::new(
             options.compiler,
@@ -103,13 +136,12 @@ impl Host {
             options.cache_limit,
         );
         Ok(Host(Arc::new(Inner {
-            engine,
-            linker,
-            ticker,
+            engines: Mutex::new(BTreeMap::from([(engine::DEFAULT_STACK, usual)])),
             cache,
             compiler,
             fingerprint: engine::fingerprint(),
             max_component: options.max_component,
+            outside: options.outside,
         })))
     }
 
@@ -122,15 +154,40 @@ impl Host {
     /// # Cancel safety
     /// Can be dropped at any time; a compiler at work is killed.
     pub async fn load(&self, origin: &str, bytes: &[u8]) -> Result<Plugin, LoadError> {
+        self.load_with_stack(origin, bytes, engine::DEFAULT_STACK as u64).await
+    }
+
+    /// The same with another stack for its instances, in bytes: the default is 512 KiB. To be chosen from few sizes,
+    /// because each costs an engine, which is kept.
+    ///
+    /// # Errors
+    /// As [`Host::load`].
+    ///
+    /// # Cancel safety
+    /// As [`Host::load`].
+    pub async fn load_with_stack(&self, origin: &str, bytes: &[u8], stack: u64) -> Result<Plugin, LoadError> {
         let failed = |reason| LoadError { origin: origin.to_owned(), reason };
-        let (description, component, compiled) = self.component(origin, bytes).await.map_err(failed)?;
-        self.link(&component)
-            .map(|pre| Plugin::new(description, pre, compiled, Arc::clone(&self.0.ticker)))
-            .map_err(failed)
+        let running = self.running(stack).map_err(failed)?;
+        let (description, component, compiled) =
+            self.component(origin, bytes, &running).await.map_err(failed)?;
+        self.plugin(&running, description, &component, compiled).map_err(failed)
+    }
+
+    fn plugin(
+        &self,
+        running: &Running,
+        description: Description,
+        component: &Component,
+        compiled: Compiled,
+    ) -> Result<Plugin, LoadReason> {
+        let outside = wasi::is_imported(&description).then(|| Arc::clone(&self.0.outside));
+        let pre = running.link(component, &description)?;
+        Ok(Plugin::new(description, pre, compiled, Arc::clone(&running.ticker), outside))
     }
 
     /// Loads what `trust` takes: a component, or a bundle of compiled code. `signatures` is the text of the `.sig`
-    /// file beside it, or of the annotation in the registry. What is not taken is not compiled either.
+    /// file beside it, or of the annotation in the registry. What is not taken is not compiled either. The stack is
+    /// that of [`Host::load_with_stack`].
     ///
     /// # Errors
     /// See [`LoadReason`]: each says what to do.
@@ -143,6 +200,7 @@ impl Host {
         bytes: &[u8],
         signatures: Option<&str>,
         trust: &Trust,
+        stack: u64,
     ) -> Result<Plugin, LoadError> {
         let failed = |reason| LoadError { origin: origin.to_owned(), reason };
         let (size, limit) = (bytes.len() as u64, self.0.max_component);
@@ -153,8 +211,8 @@ impl Host {
         let sha256: [u8; 32] = Sha256::digest(bytes).into();
         let signed = trust.check(kind, &sha256, signatures).map_err(|error| failed(error.into()))?;
         let plugin = match kind {
-            Kind::Component => self.load(origin, bytes).await?,
-            Kind::Native => self.load_bundle(bytes).map_err(failed)?,
+            Kind::Component => self.load_with_stack(origin, bytes, stack).await?,
+            Kind::Native => self.load_bundle(bytes, stack).map_err(failed)?,
         };
         if let Some((key, statement)) = signed {
             let identity = &plugin.description().identity;
@@ -165,21 +223,37 @@ impl Host {
     }
 
     /// Loads a bundle whose signature has been checked, from the very bytes that were checked.
-    fn load_bundle(&self, bytes: &[u8]) -> Result<Plugin, LoadReason> {
+    fn load_bundle(&self, bytes: &[u8], stack: u64) -> Result<Plugin, LoadReason> {
         let (manifest, code) = bundle::read(bytes)?;
         manifest.machine.check_on(&Machine::here())?;
         let description = fits(manifest.description)?;
+        let running = self.running(stack)?;
         let component = Verified::vouch(code)
-            .load(&self.0.engine)
+            .load(&running.engine)
             .map_err(|error| LoadReason::Engine { detail: format!("{error:#}") })?;
-        let pre = self.link(&component)?;
-        Ok(Plugin::new(description, pre, Compiled::Shipped, Arc::clone(&self.0.ticker)))
+        self.plugin(&running, description, &component, Compiled::Shipped)
+    }
+
+    /// The engine with this stack, made when it is first asked for.
+    fn running(&self, stack: u64) -> Result<Arc<Running>, LoadReason> {
+        let stack = usize::try_from(stack).unwrap_or(usize::MAX);
+        // Whole engines are put in: a panic leaves a usable map.
+        let mut engines = self.0.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = engines.get(&stack) {
+            return Ok(Arc::clone(running));
+        }
+        let running =
+            Running::new(stack).map_err(|error| LoadReason::Engine { detail: error.to_string() })?;
+        let running = Arc::new(running);
+        engines.insert(stack, Arc::clone(&running));
+        Ok(running)
     }
 
     async fn component(
         &self,
         origin: &str,
         bytes: &[u8],
+        running: &Arc<Running>,
     ) -> Result<(Description, Component, Compiled), LoadReason> {
         let size = bytes.len() as u64;
         if size > self.0.max_component {
@@ -188,19 +262,20 @@ impl Host {
         sniff::check(bytes)?;
         let sha256: [u8; 32] = Sha256::digest(bytes).into();
         let key = CacheKey::new(&sha256, &self.0.fingerprint);
-        if let Some((description, component)) = self.cached(origin, &key).await {
+        if let Some((description, component)) = self.cached(origin, &key, running).await {
             return fits(description).map(|description| (description, component, Compiled::Cached));
         }
         let _turn = self.0.compiler.turn().await;
         // Another may have compiled it while we waited.
-        if let Some((description, component)) = self.cached(origin, &key).await {
+        if let Some((description, component)) = self.cached(origin, &key, running).await {
             return fits(description).map(|description| (description, component, Compiled::Cached));
         }
         tracing::info!(plugin = origin, size, "compiling a plugin; this happens once");
         let since = Instant::now();
         let (program, reply) = self.0.compiler.compile(bytes).await?;
-        let (host, origin) = (self.clone(), origin.to_owned());
-        let task = tokio::task::spawn_blocking(move || host.accept(&origin, &program, &reply, &key, &sha256));
+        let (host, running, origin) = (self.clone(), Arc::clone(running), origin.to_owned());
+        let accept = move || host.accept(&running.engine, &origin, &program, &reply, &key, &sha256);
+        let task = tokio::task::spawn_blocking(accept);
         let (description, component) = match task.await {
             Ok(accepted) => accepted?,
             Err(error) => return Err(LoadReason::Engine { detail: error.to_string() }),
@@ -209,9 +284,14 @@ impl Host {
     }
 
     /// What the cache has. A file that can't be used is as good as none, but is worth a line.
-    async fn cached(&self, origin: &str, key: &CacheKey) -> Option<(Description, Component)> {
-        let (host, key) = (self.clone(), key.clone());
-        let task = tokio::task::spawn_blocking(move || host.0.cache.load(&key, &host.0.engine));
+    async fn cached(
+        &self,
+        origin: &str,
+        key: &CacheKey,
+        running: &Arc<Running>,
+    ) -> Option<(Description, Component)> {
+        let (host, running, key) = (self.clone(), Arc::clone(running), key.clone());
+        let task = tokio::task::spawn_blocking(move || host.0.cache.load(&key, &running.engine));
         match task.await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
@@ -228,6 +308,7 @@ impl Host {
     /// Checks the compiler's reply, loads the code, and keeps it.
     fn accept(
         &self,
+        running: &Engine,
         origin: &str,
         program: &std::path::Path,
         reply: &[u8],
@@ -249,7 +330,7 @@ impl Host {
         }
         let description = fits(description)?;
         let component = Verified::vouch(code)
-            .load(&self.0.engine)
+            .load(running)
             .map_err(|error| LoadReason::Engine { detail: format!("{error:#}") })?;
         if let Err(error) = self.0.cache.store(key, &description, code) {
             tracing::warn!(
@@ -258,13 +339,6 @@ impl Host {
             );
         }
         Ok((description, component))
-    }
-
-    /// Compares types, and finds the exports.
-    fn link(&self, component: &Component) -> Result<CollectorPre<Guest>, LoadReason> {
-        let types = |error: wasmtime::Error| LoadReason::Types { detail: format!("{error:#}") };
-        contract::check_exports(component).map_err(types)?;
-        CollectorPre::new(self.0.linker.instantiate_pre(component).map_err(types)?).map_err(types)
     }
 }
 

@@ -99,9 +99,7 @@ pub(crate) fn failure(error: OciDistributionError) -> Failure {
         envelope.errors.iter().any(|error| codes.contains(&error.code))
     };
     match error {
-        E::AuthenticationFailure(_) | E::UnauthorizedError { .. } => {
-            Failure::Denied { detail }
-        }
+        E::AuthenticationFailure(_) | E::UnauthorizedError { .. } => Failure::Denied { detail },
         E::ImageManifestNotFoundError(_) => Failure::Missing { detail },
         E::RegistryError { envelope, .. } => {
             if has(&[OciErrorCode::Unauthorized, OciErrorCode::Denied], &envelope) {

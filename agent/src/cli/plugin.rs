@@ -2,6 +2,7 @@
 //! signed (`verify`). Keys, signatures, bundles and pushing are `whimbrel-plugin`'s, which is called for them.
 
 mod reference;
+mod resume;
 mod trial;
 pub(super) mod verify;
 
@@ -36,6 +37,8 @@ pub(super) enum Command {
     /// Push a plugin into a registry, with its signatures
     #[command(disable_help_flag = true)]
     Push(Passed),
+    /// Have the running agent start a plugin anew that it has set aside
+    Resume(resume::Args),
 }
 
 /// What goes to `whimbrel-plugin` as it is.
@@ -68,6 +71,7 @@ pub(super) fn run(command: &Command) -> Outcome {
         Command::Sign(passed) => pass("sign", passed),
         Command::Compile(passed) => pass("compile", passed),
         Command::Push(passed) => pass("push", passed),
+        Command::Resume(args) => resume::run(args),
     }
 }
 

@@ -197,6 +197,7 @@ mod tests {
             "whimbrel plugin compile a.wasm --target aarch64-unknown-linux-gnu -o a.bundle",
             "whimbrel plugin push a.wasm oci://registry.example.com/a:1",
             "whimbrel plugin sign --help",
+            "whimbrel plugin resume host --json",
             "whimbrel status --json",
             "whimbrel reload --socket /run/x.sock --json",
             "whimbrel demo --keep /tmp/x",

@@ -87,8 +87,13 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     plan: Plan,
 ) -> Result<Trial, TrialError> {
-    let loaded = plugins.load(host, &config.plugin, &config.trust).await?;
-    let services = Arc::new(Recorder { system, clock: clock.clone(), seen: Mutex::default() });
+    let loaded = plugins.load(host, config).await?;
+    let services = Arc::new(Recorder {
+        secrets: config.grants.secrets.clone(),
+        system,
+        clock: clock.clone(),
+        seen: Mutex::default(),
+    });
     let mut instance = loaded.instantiate(setup(config, None, services.clone())).await?;
     let mut collects = Vec::new();
     let mut failed = None;
@@ -136,6 +141,7 @@ async fn collect_once(
 
 /// Keeps what a guest says, and answers as the agent would.
 struct Recorder {
+    secrets: Vec<(String, config::Secret)>,
     system: Arc<System>,
     clock: Arc<dyn Clock>,
     seen: Mutex<Seen>,
@@ -184,7 +190,10 @@ impl Services for Recorder {
     }
 
     fn reveal(&self, name: &str) -> Result<String, GuestError> {
-        Err(GuestError::Denied(format!("there is no secret {name:?}")))
+        let found = self.secrets.iter().find(|(granted, _)| granted == name);
+        found
+            .map(|(_, secret)| secret.reveal().to_owned())
+            .ok_or_else(|| GuestError::Denied(format!("there is no secret {name:?}")))
     }
 
     fn denied(&self, what: &Denied) {

@@ -1,6 +1,12 @@
 //! `plugins:`, checked: whose plugins are taken, how registries are spoken to, and how much of what they gave is kept.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use whimbrel_plugin_host::{
     Trust,
@@ -11,6 +17,13 @@ use super::types::{Collector, PluginRef, Secret};
 
 /// The largest plugin that is taken from a registry, bytes.
 pub const LARGEST_FETCHED: u64 = 128 << 20;
+
+/// Where the signatures of a component's file stand: beside it, with `.sig` behind its whole name.
+pub fn signature_file(component: &Path) -> PathBuf {
+    let mut name = OsString::from(component);
+    name.push(".sig");
+    PathBuf::from(name)
+}
 
 /// `plugins:`
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,14 +1,8 @@
 //! Components shipped inside the agent, and the reading of files.
 
-use std::{
-    borrow::Cow,
-    ffi::OsString,
-    fs, io,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-};
+use std::{borrow::Cow, fs, io, os::unix::fs::MetadataExt as _, path::Path};
 
-use crate::config::PluginRef;
+use crate::config::{PluginRef, signature_file};
 
 /// Name and component, as `builtin:NAME` names them. Built from `plugins/` by `plugins/build`.
 pub const BUILTIN: [(&str, &[u8]); 2] = [
@@ -95,12 +89,6 @@ pub fn signatures(plugin: &PluginRef) -> io::Result<Option<String>> {
         Ok(meta) if meta.len() > LARGEST_SIGNATURES => Err(named(io::ErrorKind::FileTooLarge.into())),
         Ok(_) => fs::read_to_string(&path).map(Some).map_err(named),
     }
-}
-
-fn signature_file(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(".sig");
-    PathBuf::from(name)
 }
 
 fn names() -> String {

@@ -11,7 +11,7 @@ use std::{
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use whimbrel_plugin_host::{
-    Host, LoadError, Plugin, Trust,
+    Host, LoadError, Plugin,
     registry::{
         Digest,
         fetch::{FetchError, Fetched, fetch},
@@ -22,7 +22,7 @@ use super::{
     builtin,
     store::{Kept, Store},
 };
-use crate::config::{LARGEST_FETCHED, PluginRef, Registered};
+use crate::config::{self, LARGEST_FETCHED, PluginRef, Registered};
 
 /// Child processes that fetch at a time: each may hold a plugin twice.
 const FETCHES: usize = 2;
@@ -70,12 +70,12 @@ pub struct Component {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The file.
-    #[error("{plugin} cannot be read")]
+    #[error("{plugin} cannot be read: {cause}")]
     Read {
         /// Which.
         plugin: String,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The registry, and the store has nothing either.
     #[error("{plugin}: {source}; and it has never been here before")]
@@ -113,20 +113,21 @@ impl Plugins {
         Plugins(Arc::new(Inner { store, turn: Semaphore::new(FETCHES), seen: Mutex::default() }))
     }
 
-    /// Reads or fetches a plugin, and loads it if `trust` takes it.
+    /// Reads or fetches a collector's plugin, and loads it if those that it trusts have signed it.
     ///
     /// # Errors
     /// [`SourceError`].
     ///
     /// # Cancel safety
     /// Can be dropped at any time; children at work are killed.
-    pub async fn load(&self, host: &Host, plugin: &PluginRef, trust: &Trust) -> Result<Plugin, SourceError> {
+    pub async fn load(&self, host: &Host, collector: &config::Collector) -> Result<Plugin, SourceError> {
+        let config::Collector { plugin, trust, limits, .. } = collector;
         let origin = plugin.to_string();
-        let component = self.get(plugin).await?;
+        let Component { bytes, signatures } = self.get(plugin).await?;
         let loaded = match plugin {
-            PluginRef::Builtin(_) => host.load(&origin, &component.bytes).await,
+            PluginRef::Builtin(_) => host.load_with_stack(&origin, &bytes, limits.stack).await,
             PluginRef::Path(_) | PluginRef::Registry(_) => {
-                host.load_signed(&origin, &component.bytes, component.signatures.as_deref(), trust).await
+                host.load_signed(&origin, &bytes, signatures.as_deref(), trust, limits.stack).await
             }
         };
         Ok(loaded?)
@@ -137,7 +138,7 @@ impl Plugins {
     /// # Errors
     /// [`SourceError::Read`], [`SourceError::Fetch`].
     pub async fn get(&self, plugin: &PluginRef) -> Result<Component, SourceError> {
-        let unreadable = |source| SourceError::Read { plugin: plugin.to_string(), source };
+        let unreadable = |cause| SourceError::Read { plugin: plugin.to_string(), cause };
         match plugin {
             PluginRef::Builtin(_) | PluginRef::Path(_) => {
                 let plugin = plugin.clone();
@@ -253,7 +254,7 @@ impl Plugins {
             Ok((fetched, kept))
         })
         .await
-        .map_err(|source| SourceError::Read { plugin: reference.to_string(), source })?;
+        .map_err(|cause| SourceError::Read { plugin: reference.to_string(), cause })?;
         if let Err(error) = kept {
             tracing::warn!(
                 plugin = %reference, %error,

@@ -155,7 +155,9 @@ impl Store {
         }
         if least > self.limit {
             let limit = self.limit;
-            return Err(io::Error::other(format!("plugins.store.max_size ({limit} bytes) is less than what is in use")));
+            return Err(io::Error::other(format!(
+                "plugins.store.max_size ({limit} bytes) is less than what is in use"
+            )));
         }
         files.sort();
         for (_, length, path) in files {

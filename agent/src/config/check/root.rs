@@ -8,10 +8,11 @@ use std::{
 
 use super::{
     checker::{Checker, Place},
-    keys::{CONTROL, HEALTH, LOG, ROOT},
+    keys::{CONTROL, HEALTH, LOG, RELOAD, ROOT},
 };
 use crate::config::{
-    Config, Log, LogFormat, LogLevel, interpolate::absolute, problem::Wrong, text::Position, tree::Node,
+    Config, Log, LogFormat, LogLevel, Reload, interpolate::absolute, problem::Wrong, text::Position,
+    tree::Node,
 };
 
 /// Longest path of a Unix socket, bytes: `sun_path` of Linux less its NUL; macOS has four fewer.
@@ -30,11 +31,14 @@ pub(in crate::config) fn check(checker: &mut Checker<'_>, root: &Node, current_d
     let mut collectors = get("collectors").map(|place| checker.collectors(&place)).unwrap_or_default();
     plugins.equip(&mut collectors);
     let receivers = get("receivers").map(|place| checker.receivers(&place)).unwrap_or_default();
+    let secrets = get("secrets").map(|place| checker.secrets(&place)).unwrap_or_default();
+    checker.all_grants(root, &mut collectors, &secrets, &data_dir);
     let wal = checker.wal(get("wal").as_ref(), &data_dir);
     let exporters = get("exporters").map(|place| checker.exporters(&place, wal.max_size)).unwrap_or_default();
     let health = get("health").and_then(|place| checker.health(&place));
     let control_socket = checker.control(get("control").as_ref(), &data_dir, root.at);
     let system = checker.host(get("system").as_ref(), root.at);
+    let reload = get("reload").map(|place| checker.reload(&place)).unwrap_or_default();
     Config {
         data_dir,
         log,
@@ -43,10 +47,12 @@ pub(in crate::config) fn check(checker: &mut Checker<'_>, root: &Node, current_d
         receivers,
         wal,
         exporters,
+        secrets,
         health,
         control_socket,
         system,
         plugins,
+        reload,
     }
 }
 
@@ -112,6 +118,15 @@ impl Checker<'_> {
             return None;
         };
         self.value(&listen, parse_address)
+    }
+
+    fn reload(&mut self, place: &Place<'_>) -> Reload {
+        let mut reload = Reload::default();
+        let Some(section) = self.section(place, &RELOAD) else { return reload };
+        self.set(&mut reload.watch, &section, "watch", |c, p| {
+            c.choice(p, &[("true", true), ("false", false)], &[])
+        });
+        reload
     }
 
     fn control(&mut self, place: Option<&Place<'_>>, data_dir: &Path, root: Position) -> PathBuf {

@@ -29,11 +29,8 @@ const OCI: &str = "collectors: {x: {plugin: \"oci://127.0.0.1:5000/a:1\"}, y: {p
 #[test]
 fn the_documented_defaults_hold() {
     let config = folder("").load().unwrap().config;
-    let defaults = Plugins {
-        store_max_size: 1 << 30,
-        fetch_timeout: Duration::from_secs(120),
-        ..Plugins::default()
-    };
+    let defaults =
+        Plugins { store_max_size: 1 << 30, fetch_timeout: Duration::from_secs(120), ..Plugins::default() };
     assert_eq!(config.plugins, defaults);
     assert!(!config.plugins.trust.is_configured() && config.plugins.registries.is_empty());
 }
@@ -93,11 +90,17 @@ fn what_would_trust_less_or_more_than_it_looks_is_refused() {
         ("trust: [{name: a, key_file: nowhere.pub}]".to_owned(), "can't be read"),
         (format!("trust: [{{name: a, key: \"{one}\", may_ship_native: perhaps}}]"), "neither true nor false"),
         (format!("trust: [{{name: a, key: \"{one}\"}}, {{name: b, key: \"{one}\"}}]"), "is the same key as"),
-        (format!("trust: [{{name: a, key: \"{one}\"}}, {{name: a, key: \"{}\"}}]", key()), "is called `a` too"),
+        (
+            format!("trust: [{{name: a, key: \"{one}\"}}, {{name: a, key: \"{}\"}}]", key()),
+            "is called `a` too",
+        ),
         (format!("trust: [{{name: a, key: \"{one}\", native: true}}]"), "unknown key `native`"),
         ("registries: {\"http://x\": {}}".to_owned(), "is not the host of a registry"),
         ("registries: {x: {username: ada}}".to_owned(), "needs `username` and `password`"),
-        ("registries: {x: {username: a, password: b, token: c}}".to_owned(), "needs `username` and `password`"),
+        (
+            "registries: {x: {username: a, password: b, token: c}}".to_owned(),
+            "needs `username` and `password`",
+        ),
         ("registries: {x: {insecure_skip_verify: true}}".to_owned(), "is not in this version"),
         ("store: {max_size: 1MiB}".to_owned(), "is less than 16MiB"),
         ("fetch_timeout: 2h".to_owned(), "is more than 1h"),
@@ -111,7 +114,8 @@ fn what_would_trust_less_or_more_than_it_looks_is_refused() {
 fn no_message_shows_what_logs_in() {
     let said = problems("registries: {x: {username: ada, password: [hunter2]}}");
     assert!(!said.is_empty() && !said.join("\n").contains("hunter2"), "{said:?}");
-    let loaded = folder("plugins: {registries: {x: {username: ada, password: hunter2, plain_http: true}}}").load();
+    let loaded =
+        folder("plugins: {registries: {x: {username: ada, password: hunter2, plain_http: true}}}").load();
     let loaded = loaded.unwrap();
     let warned = loaded.warnings.to_string();
     assert!(warned.contains("in clear text") && !warned.contains("hunter2"), "{warned}");

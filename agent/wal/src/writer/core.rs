@@ -91,9 +91,9 @@ pub(crate) struct Core {
     pub(crate) parked_on_disk: bool,
     pub(crate) sync_due: Option<Instant>,
     pub(crate) unsynced_bytes: u64,
-    /// What a commit writes, on average over the last few, bytes.
-    pub(crate) usual_commit: u64,
     pub(crate) cursors_due: Option<Instant>,
+    /// When the writer's thread looks again.
+    told_due: Option<Instant>,
 }
 
 impl Core {
@@ -123,8 +123,8 @@ impl Core {
             parked_on_disk: false,
             sync_due: None,
             unsynced_bytes: 0,
-            usual_commit: 0,
             cursors_due: None,
+            told_due: None,
         }
     }
 
@@ -167,6 +167,20 @@ impl Core {
         // Not at once again where a segment could not be deleted.
         let retained = self.retention_left().map(|left| now + left.max(DISK_RETRY));
         parked.chain(retry).chain(self.sync_due).chain(self.cursors_due).chain(retained).min()
+    }
+
+    /// As `next_due`, for the writer's thread, which then knows it.
+    pub(crate) fn note_due(&mut self) -> Option<Instant> {
+        self.told_due = self.next_due();
+        self.told_due
+    }
+
+    /// Whether something is due before the writer's thread looks again.
+    pub(crate) fn is_due_earlier(&self) -> bool {
+        match (self.next_due(), self.told_due) {
+            (Some(due), Some(told)) => due < told,
+            (due, _) => due.is_some(),
+        }
     }
 
     /// Places and frames one record, or answers it with a refusal, or parks it.
@@ -319,9 +333,7 @@ impl Core {
         }
         match active.append(&self.buffer) {
             Ok(()) => {
-                let written = self.buffer.len() as u64;
-                self.unsynced_bytes += written;
-                self.usual_commit = (self.usual_commit * 7 + written) / 8;
+                self.unsynced_bytes += self.buffer.len() as u64;
                 self.clear_buffer();
                 lock(&self.shared.figures).counters.commits += 1;
                 if self.shared.options.sync == SyncPolicy::Never {

@@ -134,7 +134,7 @@ impl Roster {
         self.ask_registries(wanted).await;
         let members = self.members();
         let running: Vec<_> = members.iter().map(|member| (&member.config, member.stamp)).collect();
-        let mut changes = difference(&running, wanted, |plugin| self.ground.plugins.stamp(plugin));
+        let mut changes = difference(&running, wanted, |one| self.ground.plugins.stamp(one));
         let named = |names: &[String], one: &config::Collector| names.contains(&one.name);
         self.add(wanted.iter().filter(|one| named(&changes.added, one)));
         let gone = members.iter().filter(|member| named(&changes.removed, &member.config));
@@ -164,7 +164,7 @@ impl Roster {
     /// Has one run with another configuration. From here on that is what a later reload compares with, whether it
     /// starts or not: what does not start is tried again when it changes again.
     async fn change(&self, member: &Arc<Member>, config: &config::Collector) -> (String, Outcome) {
-        let stamp = self.stamp_at_start(&config.plugin);
+        let stamp = self.stamp_at_start(config);
         let Some(told) = member.collector.replace(config.clone()) else {
             let problem = "it is busy with a long collect, or stopping: reload again later".to_owned();
             return (config.name.clone(), Outcome::Failed(problem));
@@ -186,7 +186,7 @@ impl Roster {
 
     /// What the tags name now. A registry that takes longer has not moved any: a later reload asks again.
     async fn ask_registries(&self, wanted: &[config::Collector]) {
-        let asked = self.ground.plugins.refresh(wanted.iter().map(|one| &one.plugin));
+        let asked = self.ground.plugins.refresh(wanted);
         tokio::select! {
             () = asked => {}
             () = self.ground.clock.sleep(PATIENCE) => {
@@ -201,7 +201,7 @@ impl Roster {
     fn add<'c>(&self, wanted: impl Iterator<Item = &'c config::Collector>) {
         for config in wanted {
             let member = Member {
-                stamp: self.stamp_at_start(&config.plugin),
+                stamp: self.stamp_at_start(config),
                 collector: Arc::new(run::start(config.clone(), self.ground.clone())),
                 config: config.clone(),
             };
@@ -212,8 +212,8 @@ impl Roster {
     }
 
     /// A registry's plugin has none: what it moves away from is known once it was fetched.
-    fn stamp_at_start(&self, plugin: &config::PluginRef) -> Option<Stamp> {
-        self.ground.plugins.stamp(plugin).filter(|stamp| matches!(stamp, Stamp::File(_)))
+    fn stamp_at_start(&self, config: &config::Collector) -> Option<Stamp> {
+        self.ground.plugins.stamp(config).filter(|stamp| matches!(stamp, Stamp::File(_)))
     }
 
     fn members(&self) -> Vec<Arc<Member>> {
@@ -238,7 +238,7 @@ enum Outcome {
 fn difference(
     running: &[(&config::Collector, Option<Stamp>)],
     wanted: &[config::Collector],
-    stamp_of: impl Fn(&config::PluginRef) -> Option<Stamp>,
+    stamp_of: impl Fn(&config::Collector) -> Option<Stamp>,
 ) -> Changes {
     let mut changes = Changes::default();
     for one in wanted {
@@ -246,7 +246,7 @@ fn difference(
             changes.added.push(one.name.clone());
             continue;
         };
-        let now = stamp_of(&one.plugin);
+        let now = stamp_of(one);
         if *before != one || (now.is_some() && now != *stamp) {
             changes.changed.push(one.name.clone());
             continue;
@@ -323,8 +323,8 @@ mod tests {
         }
     }
 
-    fn stamp_of(plugin: &PluginRef) -> Option<Stamp> {
-        crate::plugins::builtin::stamp(plugin).map(Stamp::File)
+    fn stamp_of(one: &config::Collector) -> Option<Stamp> {
+        crate::plugins::builtin::stamp(&one.plugin).map(Stamp::File)
     }
 
     #[test]
@@ -332,7 +332,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.wasm");
         let one = collector("x", PluginRef::Path(file.clone()), 1000);
-        let stamp = |path: &Path| stamp_of(&PluginRef::Path(path.to_owned()));
+        let stamp = |path: &Path| stamp_of(&collector("x", PluginRef::Path(path.to_owned()), 1000));
         assert_eq!(stamp(&file), None);
         let missing = [(&one, None)];
         let same = |running: &[(&config::Collector, Option<Stamp>)]| {

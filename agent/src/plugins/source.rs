@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -44,17 +44,24 @@ pub struct Plugins(Arc<Inner>);
 struct Inner {
     store: Store,
     turn: Semaphore,
-    /// By reference.
-    seen: Mutex<HashMap<String, Seen>>,
+    seen: Mutex<Seen>,
 }
 
-/// What a reference named, by digest of the manifest.
-#[derive(Debug, Clone, Copy, Default)]
+/// What references have named, by digest of the manifest.
+#[derive(Debug, Default)]
 struct Seen {
-    /// Whoever asked last was given this.
-    given: Option<Digest>,
-    /// The registry said this last.
-    latest: Option<Digest>,
+    /// By name of the collector: the reference, and what it was given for it.
+    given: HashMap<String, (String, Digest)>,
+    /// By reference: what the registry has said last.
+    latest: HashMap<String, Digest>,
+}
+
+impl Seen {
+    /// What the collector was given, if it was for this reference.
+    fn given(&self, collector: &str, reference: &str) -> Option<Digest> {
+        let (asked, given) = self.given.get(collector)?;
+        (asked == reference).then_some(*given)
+    }
 }
 
 /// A plugin's bytes, not judged yet.
@@ -64,6 +71,8 @@ pub struct Component {
     pub bytes: Cow<'static, [u8]>,
     /// The text of the `.sig` file beside it, or of the annotation.
     pub signatures: Option<String>,
+    /// Of its manifest, where it is a registry's.
+    pub manifest: Option<Digest>,
 }
 
 /// Why there is no plugin.
@@ -123,7 +132,13 @@ impl Plugins {
     pub async fn load(&self, host: &Host, collector: &config::Collector) -> Result<Plugin, SourceError> {
         let config::Collector { plugin, trust, limits, .. } = collector;
         let origin = plugin.to_string();
-        let Component { bytes, signatures } = self.get(plugin).await?;
+        let Component { bytes, signatures, manifest } = self.get(plugin).await?;
+        if let Some(digest) = manifest {
+            // Even if it is not taken: it is tried again when the tag has moved on.
+            let mut seen = self.lock();
+            seen.latest.insert(origin.clone(), digest);
+            seen.given.insert(collector.name.clone(), (origin.clone(), digest));
+        }
         let loaded = match plugin {
             PluginRef::Builtin(_) => host.load_with_stack(&origin, &bytes, limits.stack).await,
             PluginRef::Path(_) | PluginRef::Registry(_) => {
@@ -144,51 +159,58 @@ impl Plugins {
                 let plugin = plugin.clone();
                 blocking(move || {
                     let signatures = builtin::signatures(&plugin)?;
-                    Ok(Component { bytes: builtin::read(&plugin)?, signatures })
+                    Ok(Component { bytes: builtin::read(&plugin)?, signatures, manifest: None })
                 })
                 .await
                 .map_err(unreadable)
             }
             PluginRef::Registry(registered) => {
                 let kept = self.fetched(registered).await?;
-                self.note(registered, |seen| {
-                    *seen = Seen { given: Some(kept.digest), latest: Some(kept.digest) }
-                });
-                Ok(Component { bytes: Cow::Owned(kept.bytes), signatures: kept.manifest.signatures })
+                Ok(Component {
+                    bytes: Cow::Owned(kept.bytes),
+                    signatures: kept.manifest.signatures,
+                    manifest: Some(kept.digest),
+                })
             }
         }
     }
 
-    /// Asks registries what the tags among these name now, side by side, for [`Plugins::stamp`] to tell. Those that
-    /// nobody was given yet are left out: whoever starts with them asks.
-    pub async fn refresh<'p>(&self, plugins: impl Iterator<Item = &'p PluginRef>) {
-        let mut tags: Vec<&Registered> = plugins
-            .filter_map(|plugin| match plugin {
-                PluginRef::Registry(registered) if registered.reference.digest.is_none() => {
-                    Some(&**registered)
+    /// Asks registries what the tags among these collectors' plugins name now, side by side, for [`Plugins::stamp`] to
+    /// tell. Those that a collector was not given yet are left out: it asks when it starts.
+    ///
+    /// # Cancel safety
+    /// Can be dropped at any time; what a registry has not said yet counts as unmoved.
+    pub async fn refresh(&self, wanted: &[config::Collector]) {
+        let mut tags = BTreeMap::<String, &Registered>::new();
+        {
+            let mut seen = self.lock();
+            seen.given.retain(|name, _| wanted.iter().any(|one| one.name == *name));
+            for one in wanted {
+                let PluginRef::Registry(registered) = &one.plugin else { continue };
+                let reference = registered.reference.to_string();
+                if registered.reference.digest.is_none() && seen.given(&one.name, &reference).is_some() {
+                    tags.insert(reference, registered);
                 }
-                _ => None,
-            })
-            .filter(|registered| self.seen(registered).given.is_some())
-            .collect();
-        tags.sort_by_key(|registered| registered.reference.to_string());
-        tags.dedup_by_key(|registered| registered.reference.to_string());
-        join_all(tags.into_iter().map(|registered| async move {
+            }
+        }
+        join_all(tags.into_iter().map(|(reference, registered)| async move {
             // That it failed was said where it failed, and what runs goes on.
             if let Ok(kept) = self.fetched(registered).await {
-                self.note(registered, |seen| seen.latest = Some(kept.digest));
+                self.lock().latest.insert(reference, kept.digest);
             }
         }))
         .await;
     }
 
-    /// The state of a plugin's file; of a registry's, its manifest, if that has moved since somebody was given it.
-    /// `None`: there is nothing to compare, or nothing has changed.
-    pub fn stamp(&self, plugin: &PluginRef) -> Option<Stamp> {
-        match plugin {
+    /// The state of a collector's plugin's file; of a registry's, its manifest, if that is another than the collector
+    /// was given. `None`: there is nothing to compare, or nothing has changed.
+    pub fn stamp(&self, collector: &config::Collector) -> Option<Stamp> {
+        match &collector.plugin {
             PluginRef::Registry(registered) => {
-                let Seen { given, latest } = self.seen(registered);
-                latest.filter(|latest| given.is_some_and(|given| given != *latest)).map(Stamp::Moved)
+                let reference = registered.reference.to_string();
+                let seen = self.lock();
+                let given = seen.given(&collector.name, &reference)?;
+                seen.latest.get(&reference).copied().filter(|latest| *latest != given).map(Stamp::Moved)
             }
             other => builtin::stamp(other).map(Stamp::File),
         }
@@ -247,7 +269,7 @@ impl Plugins {
         let failed = |source: FetchError| SourceError::Fetch { plugin: reference.to_string(), source };
         let manifest = whimbrel_plugin_host::registry::Manifest::read(&fetched.manifest)
             .map_err(|error| failed(error.into()))?;
-        let in_use: Vec<Digest> = self.lock().values().filter_map(|seen| seen.given).collect();
+        let in_use: Vec<Digest> = self.lock().given.values().map(|(_, digest)| *digest).collect();
         let (plugins, to_keep) = (self.clone(), reference.clone());
         let (fetched, kept) = blocking(move || {
             let kept = plugins.0.store.keep(&to_keep, &fetched, &in_use);
@@ -265,16 +287,8 @@ impl Plugins {
         Ok(Kept { digest: fetched.digest, manifest, bytes })
     }
 
-    fn seen(&self, registered: &Registered) -> Seen {
-        self.lock().get(&registered.reference.to_string()).copied().unwrap_or_default()
-    }
-
-    fn note(&self, registered: &Registered, change: impl FnOnce(&mut Seen)) {
-        change(self.lock().entry(registered.reference.to_string()).or_default());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Seen>> {
-        // Entries are whole at any time: a panicking holder leaves a map.
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        // Entries are whole at any time: a panicking holder leaves maps.
         self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -282,4 +296,45 @@ impl Plugins {
 /// Files may lie on a slow disk, and a plugin's hash takes some milliseconds.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use whimbrel_plugin_host::{Trust, registry::Reference};
+
+    use super::*;
+    use crate::config::{Collector, Grants, Limits};
+
+    fn collector(name: &str, reference: &str) -> Collector {
+        let interval = Duration::from_secs(1);
+        let registered = Registered::new(Reference::parse(reference).unwrap());
+        Collector {
+            name: name.to_owned(),
+            plugin: PluginRef::Registry(Box::new(registered)),
+            interval,
+            config: serde_json::json!({}),
+            grants: Grants::default(),
+            limits: Limits::for_interval(interval),
+            trust: Trust::default(),
+        }
+    }
+
+    #[test]
+    fn a_tag_has_moved_for_those_that_were_given_another_and_for_nobody_else() {
+        const TAG: &str = "oci://127.0.0.1:5000/x:1";
+        let plugins = Plugins::new(PathBuf::from("/nowhere"), 1);
+        let (before, now) = (Digest([1; 32]), Digest([2; 32]));
+        for (name, digest) in [("behind", before), ("resumed", now)] {
+            plugins.lock().given.insert(name.to_owned(), (TAG.to_owned(), digest));
+        }
+        assert_eq!(plugins.stamp(&collector("behind", TAG)), None, "the registry has said nothing yet");
+        plugins.lock().latest.insert(TAG.to_owned(), now);
+        assert_eq!(plugins.stamp(&collector("behind", TAG)), Some(Stamp::Moved(now)));
+        assert_eq!(plugins.stamp(&collector("resumed", TAG)), None);
+        assert_eq!(plugins.stamp(&collector("new", TAG)), None);
+        let other = "oci://127.0.0.1:5000/x:2";
+        assert_eq!(plugins.stamp(&collector("behind", other)), None, "another reference is another matter");
+    }
 }

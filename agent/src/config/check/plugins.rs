@@ -12,7 +12,6 @@ use crate::config::{
     Login, Plugins, Registry, Secret,
     interpolate::describe,
     problem::{Wrong, quote_key},
-    tree::{Value, parse_boolean},
 };
 
 const LEAST_STORE: u64 = 16 << 20;
@@ -169,16 +168,6 @@ impl Checker<'_> {
                 None
             }
         }
-    }
-
-    fn boolean(&mut self, place: &Place<'_>) -> Option<bool> {
-        if !matches!(place.node.value, Value::Scalar(_)) {
-            self.scalar(place);
-            return None;
-        }
-        self.value(place, |text| {
-            parse_boolean(text).ok_or_else(|| Wrong::new("is neither true nor false", "write one of them"))
-        })
     }
 }
 

@@ -88,7 +88,7 @@ fn what_would_trust_less_or_more_than_it_looks_is_refused() {
         ("trust: [{name: a, key: abc}]".to_owned(), "is no ed25519 public key"),
         ("trust: [{name: a, key_file: secret.key}]".to_owned(), "it is a secret key"),
         ("trust: [{name: a, key_file: nowhere.pub}]".to_owned(), "can't be read"),
-        (format!("trust: [{{name: a, key: \"{one}\", may_ship_native: perhaps}}]"), "neither true nor false"),
+        (format!("trust: [{{name: a, key: \"{one}\", may_ship_native: perhaps}}]"), "is not known here"),
         (format!("trust: [{{name: a, key: \"{one}\"}}, {{name: b, key: \"{one}\"}}]"), "is the same key as"),
         (
             format!("trust: [{{name: a, key: \"{one}\"}}, {{name: a, key: \"{}\"}}]", key()),

@@ -33,6 +33,7 @@ use crate::{
     dead_letters::DeadLetterBox,
     export,
     keys::{self, KeysError},
+    plugins::Plugins,
     receive::{ReceiverError, Receivers},
     reload::{self, Reloader},
     resource, rotate,
@@ -110,6 +111,8 @@ pub struct Places {
     pub dead_letters: PathBuf,
     /// Compiled plugins.
     pub plugin_cache: PathBuf,
+    /// Plugins from registries.
+    pub plugin_store: PathBuf,
 }
 
 impl Places {
@@ -120,6 +123,7 @@ impl Places {
             dead_letters: data_dir.join("dead-letters"),
             plugin_cache: std::env::var_os(PLUGIN_CACHE_VARIABLE)
                 .map_or_else(|| data_dir.join("plugin-cache"), PathBuf::from),
+            plugin_store: data_dir.join("plugin-store"),
         }
     }
 }
@@ -185,6 +189,7 @@ impl Pipeline {
             Host::new(HostOptions { outside: outside.clone(), ..HostOptions::new(places.plugin_cache) })?;
         let ground = Ground {
             host,
+            plugins: Plugins::new(places.plugin_store, config.plugins.store_max_size),
             store: store.clone(),
             system: Arc::new(System::new(system_options(&config.system))),
             clock: clock.clone(),

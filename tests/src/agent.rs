@@ -64,15 +64,17 @@ impl Home {
 
     /// Starts `whimbrel run`; its log goes to `agent.log`.
     pub fn start(&self) -> Agent {
+        self.start_with(|_| {})
+    }
+
+    /// The same with another environment.
+    pub fn start_with(&self, set: impl FnOnce(&mut Command)) -> Agent {
         let log =
             fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("the log opens");
-        let child = self
-            .command(&["run"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("whimbrel starts");
+        let mut command = self.command(&["run"]);
+        set(&mut command);
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("whimbrel starts");
         Agent { child, status: self.command(&["status", "--json"]) }
     }
 

@@ -11,6 +11,8 @@ pub mod judge;
 pub mod load;
 pub mod process;
 pub mod programs;
+pub mod registry;
+pub mod single;
 pub mod stub;
 pub mod wait;
 pub mod witness;

@@ -7,7 +7,6 @@
 //!
 //! Deliberately absent: limits and the sandbox (crate `whimbrel-plugin-host`), durability (`store`).
 
-pub mod builtin;
 mod encode;
 mod lateness;
 mod limits;

@@ -19,6 +19,7 @@
 //! serde stops at the first error and knows no places, so no type here is deserialised: the tree keeps every key and
 //! value with its line and column, and the checks note what is wrong and go on.
 
+mod plugins;
 mod receivers;
 mod types;
 
@@ -50,6 +51,7 @@ pub use encryption::*;
 pub use environment::{Environment, FixedEnvironment, ProcessEnvironment};
 pub use gather::{Given, Sources};
 pub use load::{Loaded, load};
+pub use plugins::*;
 pub use problem::{Problem, Problems};
 pub use receivers::*;
 pub use show::Shown;

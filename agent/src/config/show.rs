@@ -6,6 +6,7 @@
 
 mod encryption;
 mod grants;
+mod plugins;
 mod receivers;
 
 use std::collections::BTreeMap;
@@ -13,8 +14,8 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
-    Beginning, Collector, Compression, Config, Exporter, Limits, LogFormat, LogLevel, OnFull, PluginRef,
-    SignalSettings, Sync, Tls,
+    Beginning, Collector, Compression, Config, Exporter, Limits, LogFormat, LogLevel, OnFull, SignalSettings,
+    Sync, Tls,
     check::written_config,
     load::Loaded,
     tree::{Node, Number, Scalar, Value, parse_boolean, parse_number},
@@ -86,6 +87,7 @@ impl Loaded {
                 ("collectors", Value::Map(collectors)) => {
                     each(collectors, |collector| part(collector, "config", plugin_config))
                 }
+                ("plugins", Value::Map(_)) => plugins::written(&section.value),
                 ("receivers", Value::Map(receivers)) => each(receivers, |receiver| match &receiver.value {
                     Value::Map(entries) => each(entries, |entry| part(entry, "token", secret)),
                     _ => plain(receiver),
@@ -125,6 +127,7 @@ impl Loaded {
             health,
             control_socket,
             system,
+            plugins,
             reload,
         } = &self.config;
         let resource = resource.iter().map(|(name, value)| (name.clone(), self.shown_attribute(name, value)));
@@ -160,15 +163,16 @@ impl Loaded {
             ("health", health.as_ref().map_or_else(|| text("none"), listen)),
             ("control", map([("socket", text(control_socket.display()))])),
             ("system", map([("root_path", text(system.root_path.display()))])),
+            ("plugins", plugins::plugins(plugins)),
             ("reload", map([("watch", Shown::Boolean(reload.watch))])),
         ])
     }
 
     fn collector(&self, collector: &Collector) -> Shown {
-        let Collector { name, plugin, interval, config: _, grants, limits } = collector;
+        let Collector { name, plugin, interval, config: _, grants, limits, trust: _ } = collector;
         let Limits { memory, deadline, init, output, tables, resources, log_rate, stack } = limits;
         map([
-            ("plugin", text(plugin_name(plugin))),
+            ("plugin", text(plugin)),
             ("interval", text(show_duration(*interval))),
             ("temporality", text("cumulative")),
             ("config", written_config(&self.root, name).map_or(Shown::Map(Vec::new()), plugin_config)),
@@ -278,13 +282,6 @@ fn beginning_name(from: Beginning) -> &'static str {
     match from {
         Beginning::Oldest => "oldest",
         Beginning::Now => "now",
-    }
-}
-
-fn plugin_name(plugin: &PluginRef) -> String {
-    match plugin {
-        PluginRef::Builtin(name) => format!("builtin:{name}"),
-        PluginRef::Path(path) => path.display().to_string(),
     }
 }
 

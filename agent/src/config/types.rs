@@ -10,9 +10,9 @@ use std::{
 };
 
 use whimbrel_otlp::Signal;
-use whimbrel_plugin_host::{Endpoint, Origin};
+use whimbrel_plugin_host::{Endpoint, Origin, Trust};
 
-use super::{Encryption, receivers::Receiver};
+use super::{Encryption, Plugins, Registered, receivers::Receiver};
 
 /// The collectors that are shipped inside the agent, as `builtin:NAME`.
 pub const BUILTIN_PLUGINS: &[&str] = &["heartbeat", "host"];
@@ -57,6 +57,8 @@ pub struct Config {
     pub control_socket: PathBuf,
     /// Where the host is seen.
     pub system: System,
+    /// Whose plugins are taken, and from where.
+    pub plugins: Plugins,
     /// When the configuration is read again.
     pub reload: Reload,
 }
@@ -142,6 +144,8 @@ pub struct Collector {
     pub grants: Grants,
     /// What it may use.
     pub limits: Limits,
+    /// Whose signature it needs; for a builtin, nobody's.
+    pub trust: Trust,
 }
 
 impl std::fmt::Debug for Collector {
@@ -153,6 +157,7 @@ impl std::fmt::Debug for Collector {
             .field("config", &format_args!("[plugin configuration]"))
             .field("grants", &self.grants)
             .field("limits", &self.limits)
+            .field("trust", &self.trust)
             .finish()
     }
 }
@@ -164,6 +169,8 @@ pub enum PluginRef {
     Builtin(String),
     /// A file; absolute.
     Path(PathBuf),
+    /// `oci://...`: in a registry.
+    Registry(Box<Registered>),
 }
 
 impl std::fmt::Display for PluginRef {
@@ -171,6 +178,7 @@ impl std::fmt::Display for PluginRef {
         match self {
             Self::Builtin(name) => write!(f, "builtin:{name}"),
             Self::Path(path) => path.display().fmt(f),
+            Self::Registry(registered) => write!(f, "{}", registered.reference),
         }
     }
 }

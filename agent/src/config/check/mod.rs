@@ -8,6 +8,7 @@ mod endpoint;
 mod exporters;
 mod grants;
 mod keys;
+mod plugins;
 mod receivers;
 mod root;
 mod system;

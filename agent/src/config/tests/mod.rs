@@ -4,6 +4,7 @@ mod bad;
 mod complete;
 mod gathering;
 mod hostile;
+mod plugins;
 mod receivers;
 mod secrets;
 mod variables;

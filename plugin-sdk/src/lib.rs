@@ -3,7 +3,7 @@
 //! A collector is a type that implements [`Collector`], and one [`collector!`] that makes a component of it. It is
 //! given its configuration as its own type, is asked once an interval, and writes what it finds into [`Emit`],
 //! which encodes OTLP straight into one buffer. What it can reach stands in [`clock`], [`log`], [`secrets`] and
-//! [`system`]; nothing else exists for it: no files, no network, no environment.
+//! [`system`], and with the feature of that name in `files`; nothing else exists for it: no network, no environment.
 //!
 //! ```
 //! use whimbrel_sdk::{Attributes, Collector, Context, Emit, Error, Metric, More, NoConfig};
@@ -42,6 +42,8 @@ mod emit;
 mod error;
 #[doc(hidden)]
 pub mod export;
+#[cfg(feature = "files")]
+pub mod files;
 mod host;
 pub mod log;
 mod macros;

@@ -29,6 +29,8 @@ pub struct Host {
     pub(super) answers: VecDeque<Result<(), Error>>,
     pub(super) pushes: Vec<Push>,
     pub(super) lines: Vec<Line>,
+    #[cfg(feature = "files")]
+    pub(super) files: super::Files,
 }
 
 impl Default for Host {
@@ -49,6 +51,8 @@ impl Default for Host {
             answers: VecDeque::new(),
             pushes: Vec::new(),
             lines: Vec::new(),
+            #[cfg(feature = "files")]
+            files: super::Files::default(),
         }
     }
 }
@@ -113,6 +117,14 @@ impl Host {
     #[must_use]
     pub fn secret(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.secrets.insert(name.into(), value.into());
+        self
+    }
+
+    /// Grants folders, and says what is in them.
+    #[cfg(feature = "files")]
+    #[must_use]
+    pub fn files(mut self, files: &super::Files) -> Self {
+        self.files = files.clone();
         self
     }
 
@@ -217,6 +229,11 @@ pub(crate) fn snapshot(part: &str, select: &[(String, String)]) -> Result<Vec<En
             Err(Error::Denied(format!("the system part {part} is not granted; add it under grants: system")))
         })
     })
+}
+
+#[cfg(feature = "files")]
+pub(crate) fn files() -> super::Files {
+    with(|host| host.files.clone())
 }
 
 pub(crate) fn push(

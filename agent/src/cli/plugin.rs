@@ -1,5 +1,6 @@
 //! `whimbrel plugin`: who a component is and what it asks for (here), and a few collects of it (`trial`).
 
+mod granting;
 mod resume;
 mod trial;
 

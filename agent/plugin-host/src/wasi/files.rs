@@ -28,7 +28,7 @@ use wasmtime_wasi::{
     },
 };
 
-use super::{open, outside::Outside};
+use super::{open::Open as Opened, outside::Outside};
 use crate::{
     denials::Denials,
     grants::Grants,
@@ -200,6 +200,7 @@ impl HasData for Files {
 pub(crate) struct FilesView<'a> {
     pub(super) inner: WasiFilesystemCtxView<'a>,
     pub(super) granted: &'a mut Granted,
+    opened: &'a mut Opened,
 }
 
 impl Guest {
@@ -208,6 +209,7 @@ impl Guest {
         FilesView {
             inner: WasiFilesystemCtxView { ctx: wasi.ctx.filesystem(), table: &mut wasi.table },
             granted: &mut wasi.files,
+            opened: &mut wasi.open,
         }
     }
 }
@@ -272,6 +274,7 @@ impl FilesView<'_> {
             self.inner.table.delete(opened)?;
             return Err(ErrorCode::NotPermitted.into());
         }
+        self.opened.opened(file);
         if is_folder {
             let path = lexical(&within.path.join(path));
             self.granted.open.insert(opened.rep(), Open { path, root: within.root });
@@ -281,7 +284,7 @@ impl FilesView<'_> {
 
     /// For another thing that is open.
     pub(super) fn room(&mut self) -> FsResult<()> {
-        if open::has_room(self.inner.table) { Ok(()) } else { Err(ErrorCode::Quota.into()) }
+        if self.opened.room(self.inner.table) { Ok(()) } else { Err(ErrorCode::Quota.into()) }
     }
 
     pub(super) fn closed(&mut self, descriptor: &Resource<Descriptor>) {

@@ -3,13 +3,17 @@
 //!
 //! The plugin is `reach`, which does what its configuration says; what came of each step it writes into the agent's log.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 use whimbrel_tests::{agent::Home, stub::Stub};
 
 use crate::{
-    server::Server,
+    server::{Server, over_unix},
     shipped::{host_keeps_its_second, problem, seen},
 };
 
@@ -154,6 +158,66 @@ fn greedy(server: &Server) -> Vec<Kind> {
     ]
 }
 
+fn reach() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/components/reach.wasm")
+}
+
+#[test]
+fn what_is_granted_is_reached_and_a_trial_says_what_is_missing() {
+    let _machine = crate::alone();
+    let (stub, server) = (Stub::start(), Server::start());
+    let home = Home::new("");
+    let at = |path: &str| home.path().join(path);
+    fs::create_dir(at("folder")).expect("a folder");
+    fs::write(at("folder/file"), "a file's text").expect("a file");
+    over_unix(&at("server.sock"));
+    let socket = at("server.sock").display().to_string();
+    let hex: String = socket.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let steps = json!([
+        {"get": server.url("/")},
+        {"get": format!("http+unix://{hex}/version")},
+        {"read": [at("folder"), "file"]},
+        "env",
+    ]);
+    let said = ["200 5 bytes hello", "a file's text", "[REACH_FOR=this]"];
+
+    // As a new user would try it: it says what it was denied, in words that the next trial takes.
+    let plugin = reach().display().to_string();
+    let config = json!({ "steps": steps }).to_string();
+    let trial = |grants: &[String]| {
+        let mut command = home.command(&["plugin", "run", &plugin, "--plugin-config", &config]);
+        command.args(grants.iter().flat_map(|grant| ["--grant", grant])).env("REACH_FOR", "this");
+        let output = command.output().expect("whimbrel starts");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let text = trial(&[]);
+    let missing: Vec<String> =
+        text.lines().filter_map(|line| Some(line.split_once("or here: --grant ")?.1.to_owned())).collect();
+    assert_eq!(missing, [format!("http={}", server.url("")), format!("unix={socket}")], "{text}");
+    assert_eq!(server.connections(), 0, "{text}");
+    let more = [format!("read={}", at("folder").display()), "env=REACH_FOR".to_owned()];
+    let text = trial(&[missing.as_slice(), &more].concat());
+    assert!(said.iter().all(|said| text.contains(said)) && !text.contains("denied"), "{text}");
+    assert_eq!(text.matches("200 5 bytes hello").count(), 2, "over both: {text}");
+    let text = trial(&["http=example.com".to_owned()]);
+    assert!(text.contains("write an origin"), "{text}");
+
+    home.configure(&format!(
+        "collectors:\n  reach: {{plugin: {plugin:?}, interval: 1s, config: {config}, grants: {{http: [{:?}], unix: \
+         [{socket:?}], read: [{:?}], env: [REACH_FOR]}}}}\nexporters:\n  stub: {{endpoint: \"http://{}\"}}\n",
+        server.url(""),
+        at("folder"),
+        stub.otlp
+    ));
+    let mut agent = home.start_and_wait();
+    let one = seen(&mut agent, "reach", "it collects", |c| c["collects"].as_u64() > Some(1));
+    assert_eq!((&one["denied"], &one["faults"]), (&Value::from(0), &Value::from(0)), "{one}");
+    for said in ["200 5 bytes hello", "a file's text", "[]"] {
+        assert!(home.log().contains(said), "{said}: {}", home.log());
+    }
+    assert!(agent.terminate().success());
+}
+
 #[test]
 fn what_reaches_out_is_contained_counted_and_named_and_the_host_keeps_its_second() {
     let _machine = crate::alone();
@@ -163,7 +227,7 @@ fn what_reaches_out_is_contained_counted_and_named_and_the_host_keeps_its_second
     let mut kinds = vec![escapes(home.path())];
     kinds.extend(forged_requests(&server, &other, &health.to_string()));
     kinds.extend(greedy(&server));
-    let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/components/reach.wasm");
+    let plugin = reach();
     let collectors: String = kinds
         .iter()
         .map(|kind| {

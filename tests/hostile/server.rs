@@ -1,8 +1,10 @@
 //! Servers as a hostile plugin would like to meet them, or has set up itself.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    net::{TcpListener, TcpStream},
+    io::{BufRead as _, BufReader, Read, Write},
+    net::TcpListener,
+    os::unix::net::UnixListener,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -27,7 +29,8 @@ impl Server {
             for stream in listener.incoming().flatten() {
                 count.fetch_add(1, SeqCst);
                 // Whoever is gone is no matter.
-                thread::spawn(move || answer(stream));
+                let reader = stream.try_clone().expect("a socket can be shared");
+                thread::spawn(move || answer(reader, stream));
             }
         });
         Self { port, connections }
@@ -42,8 +45,20 @@ impl Server {
     }
 }
 
-fn answer(mut stream: TcpStream) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
+/// Answers over a Unix socket; ends with the process.
+pub(crate) fn over_unix(path: &Path) {
+    let listener = UnixListener::bind(path).expect("a socket can be made there");
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let reader = stream.try_clone().expect("a socket can be shared");
+            // Whoever is gone is no matter.
+            thread::spawn(move || answer(reader, stream));
+        }
+    });
+}
+
+fn answer(reader: impl Read, mut stream: impl Write) -> std::io::Result<()> {
+    let mut lines = BufReader::new(reader).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
     for line in lines {
         if line?.is_empty() {

@@ -23,6 +23,7 @@ mod files;
 mod http;
 mod link;
 mod lookups;
+mod mounts;
 mod names;
 mod open;
 mod output;

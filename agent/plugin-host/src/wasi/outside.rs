@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::tls;
+use super::{mounts, tls};
 use crate::address;
 
 /// The most files and sockets that all plugins hold together, where the agent's own limit is large or none.
@@ -124,11 +124,14 @@ impl Outside {
         self.reserved().listeners.iter().any(|listener| address::reaches(address, *listener))
     }
 
-    /// What of the agent this folder is, holds, or is in; all links followed.
+    /// What of the agent this folder is, holds, or is in, by whatever mount; all links followed.
     pub(super) fn is_reserved(&self, folder: &Path) -> Option<&'static str> {
         let reserved = self.reserved();
+        // Without procfs, links are all there is to look at.
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let own = reserved.paths.iter().filter_map(|path| fs::canonicalize(path).ok());
-        if own.into_iter().any(|path| folder.starts_with(&path) || path.starts_with(folder)) {
+        let mut own = own.flat_map(|path| mounts::seen_at(&mounts, &path));
+        if own.any(|path| folder.starts_with(&path) || path.starts_with(folder)) {
             return Some("what the agent keeps");
         }
         let process = fs::canonicalize("/proc/self").ok()?;

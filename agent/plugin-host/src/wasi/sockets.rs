@@ -60,11 +60,13 @@ impl Granted {
             {
                 return true;
             }
-            SocketAddrUse::TcpBind
-            | SocketAddrUse::UdpBind
-            | SocketAddrUse::TcpListen
-            | SocketAddrUse::TcpAccept => {
+            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
                 self.denials.note(Denied::Listen(address));
+                return false;
+            }
+            // Bound before, to any free port: another one each time, and one thing to tell.
+            SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => {
+                self.denials.note(Denied::Listen(SocketAddr::new(address.ip(), 0)));
                 return false;
             }
             SocketAddrUse::TcpConnect => (&self.tcp, Some(Denied::Tcp(address))),

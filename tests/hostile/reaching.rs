@@ -117,7 +117,12 @@ fn greedy(server: &Server) -> Vec<Kind> {
     let waiting = "waiting for an answer of the host";
     vec![
         kind("sockets", "", json!([{"sockets": 1000}]), Seen::Short("limits.resources")),
-        kind("requests", "deadline: 900ms", json!([{"requests": [server.url("/drip"), 40]}]), Seen::Short("under way")),
+        kind(
+            "requests",
+            "deadline: 900ms",
+            json!([{"requests": [server.url("/drip"), 40]}]),
+            Seen::Short("under way"),
+        ),
         kind(
             "handles",
             "resources: 200",
@@ -154,7 +159,12 @@ fn greedy(server: &Server) -> Vec<Kind> {
             json!([{"complain": "enough\n"}, {"exit": 3}]),
             Seen::Stopped("exit", None, "exit code"),
         ),
-        kind("listens", "", json!([{"listen": "0.0.0.0:0"}]), Seen::Denied(vec!["nothing can grant it".to_owned()])),
+        kind(
+            "listens",
+            "",
+            json!([{"listen": "0.0.0.0:0"}]),
+            Seen::Denied(vec!["nothing can grant it".to_owned()]),
+        ),
     ]
 }
 
@@ -258,7 +268,8 @@ fn what_reaches_out_is_contained_counted_and_named_and_the_host_keeps_its_second
                     // JSON in the log, where quotes stand behind backslashes.
                     let word = serde_json::to_string(word).expect("a text");
                     let word = word.trim_matches('"');
-                    let told = log.lines().filter(|line| line.contains(kind.name) && line.contains(word)).count();
+                    let told =
+                        log.lines().filter(|line| line.contains(kind.name) && line.contains(word)).count();
                     assert_eq!(told, 1, "{word} is told once:\n{log}");
                 }
             }

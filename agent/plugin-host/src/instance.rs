@@ -5,9 +5,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use wasmtime::{
-    Store, StoreContextMut, Trap, UpdateDeadline, WasmBacktrace, component::ResourceTableError,
-};
+use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline, WasmBacktrace, component::ResourceTableError};
 use wasmtime_wasi::I32Exit;
 
 use crate::{

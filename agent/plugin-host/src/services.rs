@@ -173,7 +173,10 @@ impl fmt::Display for Denied {
             Denied::Name(name) => write!(f, "looking up the name {name}")?,
             Denied::Answer(of, limit) => {
                 let limit = crate::limits::mebibytes(*limit);
-                return write!(f, "an answer of {of} with more than {limit} is cut, and nothing can grant it");
+                return write!(
+                    f,
+                    "an answer of {of} with more than {limit} is cut, and nothing can grant it"
+                );
             }
             Denied::Listen(address) => {
                 return write!(f, "listening on {address} is not granted, and nothing can grant it");

@@ -63,9 +63,10 @@ impl Lookups {
     /// Whether the name has this address, by its last answer or by a new one.
     pub(super) async fn has(self: &Arc<Lookups>, name: &str, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        let recent = self.answers().get(name).is_some_and(|(at, found)| {
-            at.elapsed() < HOLDS && found.contains(&address)
-        });
+        let recent = self
+            .answers()
+            .get(name)
+            .is_some_and(|(at, found)| at.elapsed() < HOLDS && found.contains(&address));
         // Spawned because the library wants what can be shared between threads.
         recent || self.begin(name.to_owned()).await.is_ok_and(|found| found.contains(&address))
     }

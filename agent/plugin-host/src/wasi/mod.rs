@@ -99,7 +99,8 @@ impl Wasi {
         }
         let files = files::Granted::open(grants, &mut builder, outside, services, Arc::clone(denials));
         let mut table = ResourceTable::new();
-        table.set_max_capacity(limits.resources);
+        // Behind a handle there may be a second thing: what a poll waits for.
+        table.set_max_capacity(limits.resources.saturating_mul(2));
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELDS);
         Wasi {

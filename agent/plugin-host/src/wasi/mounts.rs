@@ -87,10 +87,7 @@ mod tests {
     #[test]
     fn a_folder_is_seen_wherever_it_or_a_part_of_it_is_mounted() {
         assert_eq!(seen("/data"), ["/data", "/host/var/lib/whimbrel", "/srv/with blank"]);
-        assert_eq!(
-            seen("/data/wal/1"),
-            ["/data/wal/1", "/host/var/lib/whimbrel/wal/1", "/srv/with blank/1"]
-        );
+        assert_eq!(seen("/data/wal/1"), ["/data/wal/1", "/host/var/lib/whimbrel/wal/1", "/srv/with blank/1"]);
         assert_eq!(seen("/etc"), ["/etc"], "of another file system");
         assert_eq!(seen("/host/run/x"), ["/host/run/x"]);
     }

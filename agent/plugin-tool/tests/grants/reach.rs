@@ -11,7 +11,8 @@ use std::{
 
 use serde_json::{Value, json};
 use whimbrel_plugin_host::{
-    CollectError, DeniedGrowth, Fault, Grants, Host, HostOptions, Level, Limits, Outside, Reserved, Resolve, Setup,
+    CollectError, DeniedGrowth, Fault, Grants, Host, HostOptions, Level, Limits, Outside, Reserved, Resolve,
+    Setup,
 };
 
 use crate::support::{Recorder, setup, tool};

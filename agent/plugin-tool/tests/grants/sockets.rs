@@ -103,10 +103,10 @@ async fn resources_have_a_bound() {
 async fn lookups_that_are_let_go_are_no_harm() {
     let names: &[(&str, &[&[&str]])] = &[("db.corp", &[&["127.0.0.1"]])];
     let reach = tcp(&["db.corp:1"]).names(names);
-    reach.take(json!([{"lookups": ["db.corp", 10_000]}, {"lookup": "db.corp"}])).await.is(&[
-        "10000 lookups begun",
-        "127.0.0.1",
-    ]);
+    reach
+        .take(json!([{"lookups": ["db.corp", 10_000]}, {"lookup": "db.corp"}]))
+        .await
+        .is(&["10000 lookups begun", "127.0.0.1"]);
 }
 
 #[tokio::test]

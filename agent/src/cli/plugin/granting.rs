@@ -59,7 +59,9 @@ fn system(granted: &mut SystemGrant, part: String) -> anyhow::Result<()> {
 /// What it was denied, and how to give it that in the next trial.
 pub(super) fn told(denied: &Denied) -> String {
     match denied.allowed_by() {
-        Some((key, value)) => format!("denied: {denied}, or here: --grant {}", quoted(&format!("{key}={value}"))),
+        Some((key, value)) => {
+            format!("denied: {denied}, or here: --grant {}", quoted(&format!("{key}={value}")))
+        }
         None => format!("denied: {denied}"),
     }
 }

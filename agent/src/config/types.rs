@@ -231,7 +231,8 @@ pub struct Limits {
     pub output: u64,
     /// Elements of all tables together. Default 100000, up to 10000000.
     pub tables: u64,
-    /// Handles of resources (files, connections, streams) that are alive at a time. Default 1000, up to 100000.
+    /// Handles of resources (files, connections, streams) that are alive at a time; a sixteenth of them may be open files
+    /// and sockets. Default 1000, up to 100000.
     pub resources: u32,
     /// Lines of log a second. Default 100.
     pub log_rate: u32,

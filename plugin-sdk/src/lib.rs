@@ -2,8 +2,8 @@
 //!
 //! A collector is a type that implements [`Collector`], and one [`collector!`] that makes a component of it. It is
 //! given its configuration as its own type, is asked once an interval, and writes what it finds into [`Emit`],
-//! which encodes OTLP straight into one buffer. What it can reach stands in [`clock`], [`log`], [`secrets`] and
-//! [`system`]; nothing else exists for it: no files, no network, no environment.
+//! which encodes OTLP straight into one buffer. What it can reach stands in [`clock`], [`log`], [`secrets`],
+//! [`system`] and [`certificates`], and with the feature `http` in `http`; nothing else exists for it.
 //!
 //! ```
 //! use whimbrel_sdk::{Attributes, Collector, Context, Emit, Error, Metric, More, NoConfig};
@@ -36,6 +36,7 @@
 #[allow(unsafe_code, missing_docs, clippy::all, unreachable_pub)]
 #[doc(hidden)]
 pub mod bindings;
+pub mod certificates;
 pub mod clock;
 mod collector;
 mod emit;
@@ -43,12 +44,15 @@ mod error;
 #[doc(hidden)]
 pub mod export;
 mod host;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod log;
 mod macros;
 pub mod secrets;
 pub mod system;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+pub mod units;
 
 pub use collector::{Collector, Context, Described, More, NoConfig, Plugin};
 pub use emit::{Emit, HistogramPoints, Points};

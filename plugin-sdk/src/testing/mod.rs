@@ -22,6 +22,8 @@
 //! ```
 
 mod harness;
+#[cfg(feature = "http")]
+pub mod http;
 pub(crate) mod imports;
 
 pub use harness::{Line, Push, Running};

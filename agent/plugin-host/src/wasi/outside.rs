@@ -11,7 +11,7 @@ use std::{
 
 use wasmtime_wasi::runtime::{self, AbortOnDropJoinHandle};
 
-use super::tls;
+use super::tls::{self, Tls};
 use crate::address;
 
 /// How long a name may take to be resolved.
@@ -55,7 +55,7 @@ pub struct Outside {
     resolver: Box<dyn Resolve>,
     reserved: RwLock<Reserved>,
     /// Read when the first request needs it.
-    tls: OnceLock<Arc<rustls::ClientConfig>>,
+    tls: OnceLock<Tls>,
 }
 
 impl Default for Outside {
@@ -124,12 +124,12 @@ impl Outside {
     }
 
     /// For requests over TLS.
-    pub(super) async fn tls(&self) -> io::Result<Arc<rustls::ClientConfig>> {
-        if let Some(config) = self.tls.get() {
-            return Ok(Arc::clone(config));
+    pub(super) async fn tls(&self) -> io::Result<Tls> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls.clone());
         }
         // Reads some hundred files.
-        let config = tokio::task::spawn_blocking(tls::config).await.map_err(io::Error::other)??;
-        Ok(Arc::clone(self.tls.get_or_init(|| config)))
+        let tls = tokio::task::spawn_blocking(tls::config).await.map_err(io::Error::other)??;
+        Ok(self.tls.get_or_init(|| tls).clone())
     }
 }

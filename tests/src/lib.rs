@@ -11,6 +11,7 @@ pub mod judge;
 pub mod load;
 pub mod process;
 pub mod programs;
+pub mod server;
 pub mod stub;
 pub mod wait;
 pub mod witness;

@@ -1,7 +1,9 @@
 //! The way to the host: the contract's imports in a component, the test's own host natively.
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use crate::testing::imports::{certificate, log, monotonic_ns, now_ns, push, random, reveal, snapshot};
+pub(crate) use crate::testing::imports::{
+    certificate, log, monotonic_ns, now_ns, push, random, reveal, snapshot,
+};
 #[cfg(target_family = "wasm")]
 pub(crate) use component::{certificate, log, monotonic_ns, now_ns, push, random, reveal, snapshot};
 
@@ -11,10 +13,10 @@ mod component {
     use whimbrel_otlp::Signal;
 
     use crate::Error;
-    use crate::certificates::{Certificate, Flaw};
     use crate::bindings::whimbrel::plugin::{
         certificates, clock, emit, log as agent_log, secrets, system as figures, types,
     };
+    use crate::certificates::{Certificate, Flaw};
     use crate::log::Level;
     use crate::system::{Attribute, Entity, Figure, Value};
 

@@ -91,7 +91,8 @@ pub fn optional_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Du
 /// If it is none; says how to write one.
 pub fn size<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     let text = String::deserialize(from)?;
-    parse_size(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is not a size: write 512KiB, 64MiB or 1GB")))
+    parse_size(&text)
+        .ok_or_else(|| D::Error::custom(format!("`{text}` is not a size: write 512KiB, 64MiB or 1GB")))
 }
 
 #[cfg(test)]
@@ -100,10 +101,14 @@ mod tests {
 
     #[test]
     fn what_has_units_is_read_and_nothing_else() {
-        for (text, ms) in [("10s", 10_000), ("1h30m", 5_400_000), ("500ms", 500), ("1m30s", 90_000), ("0s", 0)] {
+        for (text, ms) in
+            [("10s", 10_000), ("1h30m", 5_400_000), ("500ms", 500), ("1m30s", 90_000), ("0s", 0)]
+        {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
         }
-        for text in ["", "10", "s", "10x", "1s1h", "1s1s", "-1s", "1.5h", "99999999999999d", "10 s", "1\u{e9}"] {
+        for text in
+            ["", "10", "s", "10x", "1s1h", "1s1s", "-1s", "1.5h", "99999999999999d", "10 s", "1\u{e9}"]
+        {
             assert_eq!(parse_duration(text), None, "{text}");
         }
         assert_eq!(parse_size("64MiB"), Some(64 << 20));

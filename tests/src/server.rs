@@ -122,7 +122,8 @@ fn exchange(mut stream: impl Read + Write, answer: &Answer) -> io::Result<()> {
     let page = answer(&Asked { target, head: head.to_lowercase() });
     thread::sleep(page.after);
     let headers: String = page.headers.iter().map(|line| format!("{line}\r\n")).collect();
-    let first = format!("HTTP/1.1 {} x\r\nconnection: close\r\ncontent-length: {}\r\n", page.status, page.body.len());
+    let first =
+        format!("HTTP/1.1 {} x\r\nconnection: close\r\ncontent-length: {}\r\n", page.status, page.body.len());
     stream.write_all(format!("{first}{headers}\r\n").as_bytes())?;
     stream.write_all(&page.body)?;
     stream.flush()

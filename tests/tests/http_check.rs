@@ -70,7 +70,8 @@ fn servers_and_their_certificates_are_told_as_they_are() {
     ] {
         targets.push_str(&format!("        - {{url: \"{url}\", {more}, attributes: {{name: {name}}}}}\n"));
     }
-    let granted = [&plain, &secure, &expired, &named, &strange].map(|server| format!("\"{}\"", server.origin()));
+    let granted =
+        [&plain, &secure, &expired, &named, &strange].map(|server| format!("\"{}\"", server.origin()));
     let yaml = format!(
         "collectors:\n  checks:\n    plugin: builtin:http-check\n    interval: 1s\n    limits: {{deadline: 30s}}\n    \
          config:\n      targets:\n{targets}    grants: {{http: [\"http://127.0.0.1:1\", {}], secrets: [token]}}\n\
@@ -119,7 +120,10 @@ fn servers_and_their_certificates_are_told_as_they_are() {
         let flaws = last(&stub, "httpcheck.tls.cert_flaw", "http.tls.flaw");
         if flaws.len() == 4 * 5 { Ok(flaws) } else { Err((flaws, home.log())) }
     });
-    assert_eq!(with(&flaws, 1.0), [("expired", "expired"), ("named", "wrong_name"), ("strange", "untrusted")]);
+    assert_eq!(
+        with(&flaws, 1.0),
+        [("expired", "expired"), ("named", "wrong_name"), ("strange", "untrusted")]
+    );
     let left = last(&stub, "httpcheck.tls.cert_remaining", "http.tls.cn");
     assert_eq!(left.len(), 4);
     for ((name, cn), left) in &left {

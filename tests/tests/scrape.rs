@@ -54,9 +54,11 @@ fn exporters_are_scraped_and_counters_go_on_over_a_restart() {
         "/metrics" if asked.head.contains("openmetrics-text") => {
             let done = counted.fetch_add(1, SeqCst) + 1;
             let text = format!("{METRICS}# TYPE done counter\ndone_total {done}\n# EOF\n");
-            Page::new(200, text).header("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8")
+            Page::new(200, text)
+                .header("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8")
         }
-        "/text" => Page::new(200, "plain_reading 4\nnot_wanted 5\n").header("content-type: text/plain; version=0.0.4"),
+        "/text" => Page::new(200, "plain_reading 4\nnot_wanted 5\n")
+            .header("content-type: text/plain; version=0.0.4"),
         "/broken" => Page::new(200, "good 1\nbad {\n").header("content-type: text/plain; version=0.0.4"),
         _ => Page::new(500, ""),
     });

@@ -143,7 +143,8 @@ mod tests {
             .http("http://a/", Reply::new(200, "one").chunk(" and more"))
             .http("http://b/", Reply::error(Error::Connect("nobody".to_owned())))
             .http("http://d/", Reply::new(503, "").after(Duration::from_millis(30)));
-        let (_, outcomes) = take(host, vec![get("http://a"), get("http://b"), get("http://c"), get("http://d"), get("no")]);
+        let (_, outcomes) =
+            take(host, vec![get("http://a"), get("http://b"), get("http://c"), get("http://d"), get("no")]);
         let kinds: Vec<_> = outcomes
             .iter()
             .map(|(_, outcome)| outcome.result.as_ref().map(|answer| answer.status).map_err(Error::kind))
@@ -158,7 +159,8 @@ mod tests {
         let host = Host::new()
             .http("http://a/", Reply::new(200, vec![b'x'; 600]).chunk(vec![b'y'; 600]))
             .http("http://b/", Reply::new(200, "late").after(Duration::from_secs(3)));
-        let requests = vec![get("http://a/").max_body(1000), get("http://b/").timeout(Duration::from_secs(2))];
+        let requests =
+            vec![get("http://a/").max_body(1000), get("http://b/").timeout(Duration::from_secs(2))];
         let (_, outcomes) = take(host, requests);
         assert_eq!(outcomes[0].1.result, Err(Error::TooLarge(1000)));
         assert_eq!(outcomes[1].1.result, Err(Error::timeout(Duration::from_secs(2))));
@@ -184,12 +186,12 @@ mod tests {
         assert_eq!(outcomes[1].1.result, Err(Error::Redirects(1)));
         assert_eq!(outcomes[2].1.result.as_ref().unwrap().status, 302);
         assert_eq!(outcomes[3].1.result, Err(Error::Redirects(5)));
-        for request in &host.network.requests {
+        for request in host.requests() {
             let told = request.headers().get("authorization").is_some();
             assert!(!(told && request.url().contains("other")), "{request:?}");
             assert!(!format!("{request:?}").contains("secret"));
         }
-        let last = host.network.requests.iter().find(|request| request.url() == "http://other/x").unwrap();
+        let last = host.requests().iter().find(|request| request.url() == "http://other/x").unwrap();
         assert_eq!(last.headers().get("X-Kept"), Some("yes"));
     }
 
@@ -201,7 +203,7 @@ mod tests {
             .http("http://a/end", Reply::new(200, ""));
         let post = |url| Request::new("POST", url).body("data").redirects(1);
         let (host, _) = take(host, vec![post("http://a/303"), post("http://a/307")]);
-        let methods: Vec<_> = host.network.requests.iter().filter(|r| r.url().ends_with("end")).collect();
+        let methods: Vec<_> = host.requests().iter().filter(|r| r.url().ends_with("end")).collect();
         let mut seen: Vec<_> = methods.iter().map(|r| (r.method(), r.body.len())).collect();
         seen.sort_unstable();
         assert_eq!(seen, [("GET", 0), ("POST", 4)]);

@@ -64,7 +64,9 @@ impl Error {
 
     /// The origin is not granted, or has no address that is.
     pub(crate) fn denied(origin: &str) -> Self {
-        Error::Denied(format!("{origin} is not granted; this would grant it: grants: {{http: [\"{origin}\"]}}"))
+        Error::Denied(format!(
+            "{origin} is not granted; this would grant it: grants: {{http: [\"{origin}\"]}}"
+        ))
     }
 }
 

@@ -26,7 +26,8 @@ impl Url {
         let rest = rest.split('#').next().unwrap_or_default();
         let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         // What is not ASCII stands percent-encoded, a host by IDNA.
-        let odd = |text: &str| !text.bytes().all(|b| b.is_ascii_graphic()) || text.contains(['<', '>', '"', '\\']);
+        let odd =
+            |text: &str| !text.bytes().all(|b| b.is_ascii_graphic()) || text.contains(['<', '>', '"', '\\']);
         if authority.is_empty() || authority.contains('@') || odd(authority) || odd(rest) {
             return None;
         }
@@ -53,7 +54,8 @@ impl Url {
             return Self::parse(&format!("{scheme}:{reference}")).map(Self::normalized);
         }
         let before_fragment = reference.split('#').next().unwrap_or_default();
-        let (path, query) = before_fragment.split_at(before_fragment.find('?').unwrap_or(before_fragment.len()));
+        let (path, query) =
+            before_fragment.split_at(before_fragment.find('?').unwrap_or(before_fragment.len()));
         let (path, query) = match path {
             "" if query.is_empty() => (self.path.clone(), self.query.as_str()),
             "" => (self.path.clone(), query),
@@ -160,7 +162,18 @@ mod tests {
 
     #[test]
     fn what_is_no_url_is_refused() {
-        for text in ["", "example.com", "/a", "http://", "http:///a", "http://u@h/", "http://h/a b", "://h", "http://h/\u{e9}", "h ttp://h"] {
+        for text in [
+            "",
+            "example.com",
+            "/a",
+            "http://",
+            "http:///a",
+            "http://u@h/",
+            "http://h/a b",
+            "://h",
+            "http://h/\u{e9}",
+            "h ttp://h",
+        ] {
             assert_eq!(Url::parse(text), None, "{text}");
         }
     }

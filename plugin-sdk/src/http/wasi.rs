@@ -58,14 +58,16 @@ impl Pending {
             .and_then(|()| outgoing.set_path_with_query(Some(&url.target())));
         set.map_err(|()| Error::Invalid(format!("{} {url} can't be sent", request.method)))?;
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let wait = |time: Option<Duration>| Some(nanoseconds(time.unwrap_or(request.timeout).min(request.timeout)));
+        let wait =
+            |time: Option<Duration>| Some(nanoseconds(time.unwrap_or(request.timeout).min(request.timeout)));
         let options = RequestOptions::new();
         // A host that knows one of them not has its own.
         let _ = options.set_connect_timeout(wait(request.connect_timeout));
         let _ = options.set_first_byte_timeout(wait(request.first_byte_timeout));
         let _ = options.set_between_bytes_timeout(wait(request.between_bytes_timeout));
         let body = if request.body.is_empty() { None } else { outgoing.body().ok() };
-        let pending = outgoing_handler::handle(outgoing, Some(options)).map_err(|code| error(&code, &origin))?;
+        let pending =
+            outgoing_handler::handle(outgoing, Some(options)).map_err(|code| error(&code, &origin))?;
         if let Some(body) = body {
             send(body, &request.body);
         }
@@ -163,7 +165,9 @@ fn error(code: &ErrorCode, origin: &str) -> Error {
             Error::Closed(format!("{origin} closed the connection before its answer was whole"))
         }
         ErrorCode::ConnectionLimitReached => Error::Busy,
-        ErrorCode::TlsCertificateError => Error::Certificate(format!("the certificate of {origin} is not trusted")),
+        ErrorCode::TlsCertificateError => {
+            Error::Certificate(format!("the certificate of {origin} is not trusted"))
+        }
         ErrorCode::TlsProtocolError | ErrorCode::TlsAlertReceived(_) => {
             Error::Tls(format!("{origin} and this host agree on no TLS"))
         }

@@ -137,7 +137,7 @@ impl<C: Collector + Described> Running<C> {
     #[cfg(feature = "http")]
     #[must_use]
     pub fn requests(&self) -> &[crate::http::Request] {
-        &self.host.network.requests
+        self.host.requests()
     }
 
     /// The last durable checkpoint.

@@ -45,7 +45,7 @@ impl Reply {
         self
     }
 
-    /// So much time goes by until it answers.
+    /// So much time goes by until it answers, for all that wait at once.
     #[must_use]
     pub fn after(mut self, time: Duration) -> Self {
         self.after = time;
@@ -81,27 +81,26 @@ impl Network {
 pub(crate) struct Pending {
     head: Option<Result<(u16, Headers), Error>>,
     chunks: VecDeque<Vec<u8>>,
-    after: Duration,
+    /// On the test's own clock.
+    ready_ns: u64,
 }
 
 impl Pending {
     pub(crate) fn begin(request: &Request, url: &Url) -> Result<Self, Error> {
-        let reply = with(|host| {
+        let (reply, now_ns) = with(|host| {
             host.network.requests.push(request.clone());
-            host.network.take(&url.to_string())
+            (host.network.take(&url.to_string()), host.monotonic_ns)
         });
         let reply = reply.ok_or_else(|| Error::denied(&url.origin()))?;
         let Reply { result, chunks, after } = reply;
-        Ok(Self { head: Some(result), chunks: chunks.into(), after })
+        let ready_ns = now_ns.saturating_add(nanoseconds(after));
+        Ok(Self { head: Some(result), chunks: chunks.into(), ready_ns })
     }
 
     pub(crate) fn step(&mut self) -> Result<Step, Error> {
-        let after = std::mem::take(&mut self.after);
-        with(|host| {
-            let ns = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-            host.now_ns = host.now_ns.saturating_add(ns);
-            host.monotonic_ns = host.monotonic_ns.saturating_add(ns);
-        });
+        if with(|host| host.monotonic_ns) < self.ready_ns {
+            return Ok(Step::Waiting);
+        }
         if let Some(head) = self.head.take() {
             return head.map(|(status, headers)| Step::Head(status, headers));
         }
@@ -109,5 +108,16 @@ impl Pending {
     }
 }
 
-/// Whatever is asked for has been answered.
-pub(crate) fn wait(_: &[&Pending], _: Duration) {}
+/// Moves the clock on, to when the first of them answers or the time is over.
+pub(crate) fn wait(pending: &[&Pending], most: Duration) {
+    with(|host| {
+        let first = pending.iter().map(|one| one.ready_ns).min().unwrap_or(u64::MAX);
+        let by = first.saturating_sub(host.monotonic_ns).min(nanoseconds(most));
+        host.now_ns = host.now_ns.saturating_add(by);
+        host.monotonic_ns = host.monotonic_ns.saturating_add(by);
+    });
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

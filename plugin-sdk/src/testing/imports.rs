@@ -138,6 +138,13 @@ impl Host {
         self
     }
 
+    /// All that was asked of the network.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn requests(&self) -> &[crate::http::Request] {
+        &self.network.requests
+    }
+
     /// The URL answers no more.
     #[cfg(feature = "http")]
     #[must_use]

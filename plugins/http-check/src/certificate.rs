@@ -37,7 +37,8 @@ impl Certificates {
     ) {
         for (origin, suspect) in origins {
             let now_ns = clock::monotonic_ns();
-            let look = self.0.entry(origin.clone()).or_insert(Look { next_ns: 0, found: None, problem: None });
+            let look =
+                self.0.entry(origin.clone()).or_insert(Look { next_ns: 0, found: None, problem: None });
             let old = suspect && look.found.as_ref().is_some_and(|found| found.flaws.is_empty());
             // One that is slow must not take the others' time.
             let most = left() / 2;
@@ -72,7 +73,8 @@ pub(crate) fn origin(url: &str) -> Option<String> {
 /// Whether the certificate has this flaw at this time, in seconds since the epoch: what was not expired when it was
 /// looked at may be so now.
 pub(crate) fn has(certificate: &Certificate, flaw: Flaw, now: i64) -> bool {
-    certificate.flaws.iter().any(|(found, _)| *found == flaw) || (flaw == Flaw::Expired && now > certificate.not_after)
+    certificate.flaws.iter().any(|(found, _)| *found == flaw)
+        || (flaw == Flaw::Expired && now > certificate.not_after)
 }
 
 /// The common name of a distinguished name, or all of it.

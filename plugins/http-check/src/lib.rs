@@ -7,6 +7,7 @@ mod certificate;
 mod config;
 mod tell;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use whimbrel_sdk::http::{Error as HttpError, Outcome, Request, all};
@@ -61,16 +62,15 @@ impl Collector for HttpCheck {
     fn new(context: Context<Config>) -> Result<Self, Error> {
         let config = context.config;
         config.check()?;
-        let targets = config.targets.iter().map(|target| Prepared::new(target, &config)).collect::<Result<_, _>>()?;
+        let targets =
+            config.targets.iter().map(|target| Prepared::new(target, &config)).collect::<Result<_, _>>()?;
         Ok(Self { config, targets, certificates: Certificates::default() })
     }
 
     fn collect(&mut self, out: &mut Emit) -> Result<More, Error> {
         let left = || out.remaining().saturating_sub(MARGIN);
-        let requests = self
-            .targets
-            .iter()
-            .map(|target| target.request.clone().timeout(target.timeout.min(left())));
+        let requests =
+            self.targets.iter().map(|target| target.request.clone().timeout(target.timeout.min(left())));
         let mut found: Vec<Option<Found>> = Vec::new();
         found.resize_with(self.targets.len(), || None);
         all(requests, self.config.at_once, |index, outcome| {
@@ -80,11 +80,13 @@ impl Collector for HttpCheck {
         for (target, found) in self.targets.iter_mut().zip(&found) {
             target.say(found);
         }
-        let origins = self.targets.iter().zip(&found).filter_map(|(target, found)| {
+        let mut origins: BTreeMap<String, bool> = BTreeMap::new();
+        for (target, found) in self.targets.iter().zip(&found) {
             let suspect = matches!(found.answer, Err(HttpError::Certificate(_)));
-            target.origin.clone().map(|origin| (origin, suspect))
-        });
-        let origins: std::collections::BTreeMap<String, bool> = origins.collect();
+            if let Some(origin) = &target.origin {
+                *origins.entry(origin.clone()).or_default() |= suspect;
+            }
+        }
         self.certificates.look(origins, self.config.certificate_interval, left);
         tell::tell(out, &self.targets, &self.config.targets, &found, &self.certificates)?;
         Ok(More::No)
@@ -98,7 +100,8 @@ impl Prepared {
             .max_body(target.max_body)
             .body(target.body.as_bytes());
         if !target.headers.keys().any(|name| name.eq_ignore_ascii_case("user-agent")) {
-            request = request.header("user-agent", concat!("whimbrel-http-check/", env!("CARGO_PKG_VERSION")));
+            request =
+                request.header("user-agent", concat!("whimbrel-http-check/", env!("CARGO_PKG_VERSION")));
         }
         for (name, value) in &target.headers {
             request = request.header(name, value.value()?);
@@ -121,14 +124,13 @@ impl Prepared {
 
     /// In the agent's log, when it begins, changes, or ends.
     fn say(&mut self, found: &Found) {
-        let problem = match &found.answer {
-            Err(error) => Some(error.to_string()),
-            Ok((status, _)) => found
-                .validations
-                .iter()
-                .find(|(_, passed)| !passed)
-                .map(|(what, _)| format!("it answered {status}, and not what is expected of it ({what})")),
-        };
+        let problem =
+            match &found.answer {
+                Err(error) => Some(error.to_string()),
+                Ok((status, _)) => found.validations.iter().find(|(_, passed)| !passed).map(|(what, _)| {
+                    format!("it answered {status}, and not what is expected of it ({what})")
+                }),
+            };
         if problem != self.problem {
             match &problem {
                 Some(problem) => warn!("a target is not well: {problem}"; "url" => self.request.url()),
@@ -147,7 +149,8 @@ impl Found {
             if expect.body.is_some() || expect.body_matches.is_some() {
                 let text = String::from_utf8_lossy(&answer.body);
                 validations.extend(expect.body.as_ref().map(|part| ("contains", text.contains(part))));
-                validations.extend(expect.body_matches.as_ref().map(|pattern| ("regex", pattern.is_in(&text))));
+                validations
+                    .extend(expect.body_matches.as_ref().map(|pattern| ("regex", pattern.is_in(&text))));
             }
             (answer.status, answer.body.len())
         });

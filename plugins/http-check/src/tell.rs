@@ -90,8 +90,7 @@ fn errors<'a>(out: &mut Emit, all: impl Iterator<Item = (&'a Prepared, &'a Found
     for (target, error) in failed {
         let mut message = error.to_string();
         message.truncate(message.floor_char_boundary(MAX_ERROR));
-        let series =
-            target.series.clone().with("error.message", &message).with("error.type", error.kind());
+        let series = target.series.clone().with("error.message", &message).with("error.type", error.kind());
         points.point(&series, 1i64)?;
     }
     Ok(())

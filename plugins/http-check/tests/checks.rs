@@ -80,10 +80,7 @@ fn one_that_does_not_answer_is_told_and_spoils_no_other() {
     assert_eq!(said(&run), 3, "{:?}", run.lines());
     points(&mut run);
     assert_eq!(said(&run), 3, "what goes on is not said again");
-    run.change(|host| {
-        host.no_http("http://b/")
-            .http("http://b/", Reply::new(200, ""))
-    });
+    run.change(|host| host.no_http("http://b/").http("http://b/", Reply::new(200, "")));
     points(&mut run);
     assert_eq!(run.lines()[3].message, "a target is well again");
 }
@@ -93,7 +90,8 @@ fn what_is_expected_of_an_answer_is_held_against_it() {
     let config = r#"{"targets": [{"url": "http://a/", "expect": {
         "status": [204, "3xx"], "body": "ok", "body_matches": "^v[0-9]+ ok$"}}]}"#;
     let of = |status: u16, body: &str| {
-        let found = points(&mut start(Host::new().config(config).http("http://a/", Reply::new(status, body))));
+        let found =
+            points(&mut start(Host::new().config(config).http("http://a/", Reply::new(status, body))));
         let failed = values(&found, "httpcheck.validation.failed", "validation.type");
         let passed = values(&found, "httpcheck.validation.passed", "validation.type");
         for (key, value) in &failed {
@@ -123,7 +121,10 @@ fn methods_headers_and_secrets_are_sent() {
     assert_eq!(request.method(), "POST");
     assert_eq!(request.headers().get("authorization"), Some("Bearer t0"));
     assert_eq!(request.headers().get("x-key"), Some("k k0"));
-    assert_eq!(request.headers().get("user-agent"), Some(concat!("whimbrel-http-check/", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(
+        request.headers().get("user-agent"),
+        Some(concat!("whimbrel-http-check/", env!("CARGO_PKG_VERSION")))
+    );
 }
 
 fn certificate(not_after: i64, flaws: &[Flaw]) -> Certificate {
@@ -139,7 +140,8 @@ fn certificate(not_after: i64, flaws: &[Flaw]) -> Certificate {
     }
 }
 
-const SECURE: &str = r#"{"targets": [{"url": "https://a/x"}, {"url": "https://a/y"}], "certificate_interval": "1h"}"#;
+const SECURE: &str =
+    r#"{"targets": [{"url": "https://a/x"}, {"url": "https://a/y"}], "certificate_interval": "1h"}"#;
 
 #[test]
 fn what_is_left_of_a_certificate_is_told_between_two_looks() {
@@ -159,7 +161,8 @@ fn what_is_left_of_a_certificate_is_told_between_two_looks() {
     let found = points(&mut run);
     assert!(values(&found, "httpcheck.tls.cert_remaining", "").values().all(|left| *left == -5));
     let flaws = values(&found, "httpcheck.tls.cert_flaw", "http.tls.flaw");
-    let has: Vec<_> = flaws.iter().filter(|(_, value)| **value == 1).map(|((_, flaw), _)| flaw.as_str()).collect();
+    let has: Vec<_> =
+        flaws.iter().filter(|(_, value)| **value == 1).map(|((_, flaw), _)| flaw.as_str()).collect();
     assert_eq!(has, ["expired", "expired"]);
 }
 
@@ -207,7 +210,10 @@ fn mistakes_are_named() {
         (r#"{"targets": []}"#, "targets: 0 of them"),
         (r#"{"targets": [{"url": "example.com"}]}"#, "targets[0].url: `example.com` is not a URL"),
         (r#"{"targets": [{"url": "http://a", "method": "G T"}]}"#, "targets[0].method: `G T` can't be sent"),
-        (r#"{"targets": [{"url": "http://a", "timeout": "5"}]}"#, "targets[0].timeout: `5` is not a duration"),
+        (
+            r#"{"targets": [{"url": "http://a", "timeout": "5"}]}"#,
+            "targets[0].timeout: `5` is not a duration",
+        ),
         (r#"{"targets": [{"url": "http://a", "expect": {"status": [99]}}]}"#, "`99` is no status"),
         (r#"{"targets": [{"url": "http://a", "expect": {"status": ["6xx"]}}]}"#, "`6xx` is no status"),
         (r#"{"targets": [{"url": "http://a", "expect": {"body_matches": "("}}]}"#, "`(` is no pattern"),
@@ -222,13 +228,13 @@ fn mistakes_are_named() {
 #[test]
 fn the_schema_knows_every_key_of_the_configuration() {
     let schema: serde_json::Value = serde_json::from_str(HttpCheck::PLUGIN.config_schema).unwrap();
-    let keys = |value: &serde_json::Value| -> Vec<String> {
-        value.as_object().unwrap().keys().cloned().collect()
-    };
+    let keys =
+        |value: &serde_json::Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
     let known = |config: &str| {
         let error = Host::new().config(config).start::<HttpCheck>().unwrap_err().to_string();
         let expected = error.split("expected one of ").nth(1).unwrap_or_else(|| panic!("{error}")).to_owned();
-        let mut known: Vec<String> = expected.split(", ").map(|key| key.trim_matches('`').to_owned()).collect();
+        let mut known: Vec<String> =
+            expected.split(", ").map(|key| key.trim_matches('`').to_owned()).collect();
         known.sort();
         known
     };

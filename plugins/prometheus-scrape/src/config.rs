@@ -180,11 +180,14 @@ impl Config {
             )));
         }
         if !(1..=12).contains(&self.at_once) {
-            return Err(Error::config("at_once: write 1 to 12: the agent takes 16 requests of a plugin at a time"));
+            return Err(Error::config(
+                "at_once: write 1 to 12: the agent takes 16 requests of a plugin at a time",
+            ));
         }
         let mut urls: Vec<Url> = Vec::new();
         for (index, target) in self.targets.iter().enumerate() {
-            let url = Url::parse(&target.url).filter(|url| ["http", "https", "http+unix"].contains(&url.scheme()));
+            let url =
+                Url::parse(&target.url).filter(|url| ["http", "https", "http+unix"].contains(&url.scheme()));
             let Some(url) = url else {
                 return Err(Error::config(format!(
                     "targets[{index}].url: `{}` is not a URL such as http://localhost:9100/metrics",

@@ -60,7 +60,9 @@ impl Collector for Scrape {
         let mut targets = targets.collect::<Result<Vec<_>, _>>()?;
         if let Some(checkpoint) = &context.checkpoint {
             match memory::read(checkpoint) {
-                None => warn!("the checkpoint is not mine: all series begin anew"; "bytes" => checkpoint.len()),
+                None => {
+                    warn!("the checkpoint is not mine: all series begin anew"; "bytes" => checkpoint.len())
+                }
                 Some(mut kept) => {
                     for target in &mut targets {
                         target.starts = kept.remove(&memory::hash(target.url.as_bytes())).unwrap_or_default();
@@ -114,19 +116,16 @@ fn take(
 ) -> (Scraped, Result<(), Error>) {
     let Outcome { result, took, .. } = outcome;
     let began_ns = clock::now_ns().saturating_sub(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
-    let result = result
-        .map_err(|error| error.to_string())
-        .and_then(|answer| target.read(config, &answer, began_ns));
+    let result =
+        result.map_err(|error| error.to_string()).and_then(|answer| target.read(config, &answer, began_ns));
     target.say(&result);
     let Ok(converted) = result else {
         return (Scraped { took, up: false, samples: 0, kept: 0 }, Ok(()));
     };
     let kept = converted.samples.saturating_sub(converted.dropped.unwanted);
     let scraped = Scraped { took, up: true, samples: converted.samples, kept };
-    let pushed = converted
-        .requests
-        .into_iter()
-        .try_for_each(|request| out.otlp(Signal::Metrics, request.bytes));
+    let pushed =
+        converted.requests.into_iter().try_for_each(|request| out.otlp(Signal::Metrics, request.bytes));
     (scraped, pushed)
 }
 

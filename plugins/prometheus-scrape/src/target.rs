@@ -94,13 +94,19 @@ impl Prepared {
     }
 
     /// What an answer says, as requests of OTLP.
-    pub(crate) fn read(&mut self, config: &Config, answer: &Answer, now_ns: u64) -> Result<Converted, String> {
+    pub(crate) fn read(
+        &mut self,
+        config: &Config,
+        answer: &Answer,
+        now_ns: u64,
+    ) -> Result<Converted, String> {
         if answer.status != 200 {
             return Err(format!("it answered {}, and not 200", answer.status));
         }
         let content_type = answer.headers.get("content-type").unwrap_or_default();
-        let format = Format::of_content_type(content_type)
-            .ok_or_else(|| format!("it answered `{content_type}`, and not text of Prometheus or OpenMetrics"))?;
+        let format = Format::of_content_type(content_type).ok_or_else(|| {
+            format!("it answered `{content_type}`, and not text of Prometheus or OpenMetrics")
+        })?;
         let body = decoded(answer, config.max_body)?;
         let mut starts = std::mem::take(&mut self.starts);
         let resource = self.attributes();

@@ -51,14 +51,18 @@ fn a_text_becomes_metrics_of_the_targets_resource() {
     assert!(matches!(jobs.metric.kind, Kind::Sum { monotonic: true, .. }), "{jobs:?}");
     assert_eq!((jobs.metric.description.as_str(), jobs.attributes.text("q")), ("Jobs done.", Some("a")));
     let resource = &jobs.source.resource;
-    for (key, value) in
-        [("service.name", "node"), ("service.instance.id", "node:9100"), ("server.address", "n7"), ("zone", "b")]
-    {
+    for (key, value) in [
+        ("service.name", "node"),
+        ("service.instance.id", "node:9100"),
+        ("server.address", "n7"),
+        ("zone", "b"),
+    ] {
         assert_eq!(resource.text(key), Some(value), "{resource:?}");
     }
     assert_eq!(jobs.source.scope_name, "prometheus-scrape");
     assert_eq!(number(&found, "load"), 0.5);
-    let told = ["up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling"];
+    let told =
+        ["up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling"];
     assert_eq!(told.map(|name| number(&found, name)), [1.0, 0.04, 2.0, 2.0]);
     assert_eq!(find(&found, "up").source.resource.text("service.instance.id"), Some("node:9100"));
 }
@@ -95,7 +99,10 @@ fn one_target_that_fails_spoils_no_other() {
     let host = Host::new()
         .config(config)
         .http("http://good/m", text(TEXT))
-        .http("http://down/m", Reply::error(HttpError::Connect("http://down takes no connections".to_owned())))
+        .http(
+            "http://down/m",
+            Reply::error(HttpError::Connect("http://down takes no connections".to_owned())),
+        )
         .http("http://status/m", Reply::new(404, "not here"))
         .http("http://html/m", Reply::new(200, "<html>").header("content-type", "text/html"))
         .http("http://broken/m", text("a 1\nb 2\nc =\n"))
@@ -169,7 +176,7 @@ fn since_when_a_series_counts_is_kept_over_restarts_and_begins_anew_with_a_reset
     let count = |value: u32| text(format!("# TYPE jobs_total counter\njobs_total {value}\n"));
     let host = Host::new().config(ONE);
     let mut run = start([5, 7, 9, 2].into_iter().fold(host, |host, value| host.http(URL, count(value))));
-    let mut next = |run: &mut Running<Scrape>| {
+    let next = |run: &mut Running<Scrape>| {
         run.advance(Duration::from_secs(10));
         let found = points(run);
         let jobs = find(&found, "jobs_total");
@@ -217,7 +224,10 @@ fn whatever_bytes_come_nothing_panics() {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z ^ (z >> 27)
     };
-    let words = ["a", "_total", "{", "}", "=", "\"", "\\", " ", "\n", "# TYPE", "# EOF", "NaN", "+Inf", "1e9", "\u{e9}", ","];
+    let words = [
+        "a", "_total", "{", "}", "=", "\"", "\\", " ", "\n", "# TYPE", "# EOF", "NaN", "+Inf", "1e9",
+        "\u{e9}", ",",
+    ];
     for turn in 0..300 {
         let body: Vec<u8> = (0..next() % 200)
             .flat_map(|_| match turn % 2 {
@@ -236,7 +246,10 @@ fn mistakes_are_named() {
     for (config, said) in [
         (r#"{"targets": []}"#, "targets: 0 of them"),
         (r#"{"targets": [{"url": "node:9100"}]}"#, "targets[0].url: `node:9100` is not a URL"),
-        (r#"{"targets": [{"url": "http://a/"}, {"url": "http://a"}]}"#, "targets[1].url: http://a/ stands twice"),
+        (
+            r#"{"targets": [{"url": "http://a/"}, {"url": "http://a"}]}"#,
+            "targets[1].url: http://a/ stands twice",
+        ),
         (r#"{"targets": [{"url": "http://a/"}], "metrics": {"include": ["["]}}"#, "`[` is no pattern"),
         (r#"{"targets": [{"url": "http://a/"}], "max_body": 5}"#, "max_body: invalid type"),
         (r#"{"targets": [{"url": "http://a/"}], "at_once": 0}"#, "at_once: write 1 to 12"),
@@ -252,12 +265,12 @@ fn mistakes_are_named() {
 #[test]
 fn the_schema_knows_every_key_of_the_configuration() {
     let schema: serde_json::Value = serde_json::from_str(Scrape::PLUGIN.config_schema).unwrap();
-    let keys = |value: &serde_json::Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+    let keys =
+        |value: &serde_json::Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
     let known = |config: &str| {
         let error = Host::new().config(config).start::<Scrape>().unwrap_err().to_string();
         let expected = error.split("expected ").nth(1).unwrap_or_else(|| panic!("{error}"));
-        let mut known: Vec<String> =
-            expected.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let mut known: Vec<String> = expected.split('`').skip(1).step_by(2).map(str::to_owned).collect();
         known.sort();
         known
     };

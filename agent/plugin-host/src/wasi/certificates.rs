@@ -83,9 +83,7 @@ impl Requests {
         timeout_ms: u32,
         now: UnixTime,
     ) -> Result<Certificate, GuestError> {
-        let invalid = |what: &str| {
-            GuestError::Invalid(format!("{} {what}", clean(origin.to_owned(), 256)))
-        };
+        let invalid = |what: &str| GuestError::Invalid(format!("{} {what}", clean(origin.to_owned(), 256)));
         let origin: Origin = match origin.parse() {
             Ok(origin) => origin,
             Err(error) => return Err(invalid(&format!("{error}"))),
@@ -94,16 +92,17 @@ impl Requests {
             return Err(invalid("is not an origin of https, as in https://example.com:8443"));
         }
         let _slot = self.slots.try_acquire().map_err(|_| {
-            GuestError::Unavailable("too many requests are under way: read some to their end first".to_owned())
+            GuestError::Unavailable(
+                "too many requests are under way: read some to their end first".to_owned(),
+            )
         })?;
         let wait = match timeout_ms {
             0 => MAX_WAIT,
             asked => Duration::from_millis(asked.into()).min(MAX_WAIT),
         };
         let shown = timeout(wait, self.handshake(&origin)).await;
-        let shown = shown.map_err(|_| {
-            GuestError::Transient(format!("{origin} did not shake hands within {wait:?}"))
-        })?;
+        let shown = shown
+            .map_err(|_| GuestError::Transient(format!("{origin} did not shake hands within {wait:?}")))?;
         let (chain, name, roots) = shown.map_err(|error| refusal(&origin, &error))?;
         judge(&chain, &name, &roots, now)
     }
@@ -244,7 +243,8 @@ fn judge(
             let moment = at.min(not_after).max(not_before);
             let moment = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(moment).unwrap_or(0)));
             let algorithms = ring::default_provider().signature_verification_algorithms.all;
-            let chained = verify_server_cert_signed_by_trust_anchor(&parsed, roots, others, moment, algorithms);
+            let chained =
+                verify_server_cert_signed_by_trust_anchor(&parsed, roots, others, moment, algorithms);
             flaws.extend(chained.err().map(|error| flaw(&error, read.issuer() == read.subject())));
             let named = verify_server_name(&parsed, name);
             flaws.extend(named.err().map(|error| flaw(&error, false)));
@@ -280,9 +280,10 @@ fn flaw(error: &rustls::Error, own_issuer: bool) -> (Flaw, String) {
         CertificateError::UnknownIssuer if own_issuer => {
             (Flaw::Untrusted, "it is signed by itself, and not trusted")
         }
-        CertificateError::UnknownIssuer => {
-            (Flaw::Untrusted, "no authority that is trusted here stands behind it, as far as the server shows")
-        }
+        CertificateError::UnknownIssuer => (
+            Flaw::Untrusted,
+            "no authority that is trusted here stands behind it, as far as the server shows",
+        ),
         _ => return (Flaw::Other, clean(error.to_string(), MAX_TEXT)),
     };
     (flaw, words.to_owned())

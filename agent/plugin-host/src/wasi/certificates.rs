@@ -280,7 +280,8 @@ fn flaw(error: &rustls::Error, own_issuer: bool) -> (Flaw, String) {
         CertificateError::UnknownIssuer if own_issuer => {
             (Flaw::Untrusted, "it is signed by itself, and not trusted")
         }
-        CertificateError::UnknownIssuer => (
+        // A wrong signature: an authority of that name is known, and signed something else.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => (
             Flaw::Untrusted,
             "no authority that is trusted here stands behind it, as far as the server shows",
         ),

@@ -49,6 +49,7 @@ fn servers_and_their_certificates_are_told_as_they_are() {
     let secure = Server::start_secure(&trusted.sign("127.0.0.1", (2020, 2100)), well);
     let expired = Server::start_secure(&trusted.sign("127.0.0.1", (2020, 2021)), well);
     let named = Server::start_secure(&trusted.sign("www.example.com", (2020, 2100)), well);
+    let hidden = Server::start_secure(&trusted.sign("127.0.0.1", (2020, 2100)), well);
     let strange = Server::start_secure(&unknown.sign("127.0.0.1", (2020, 2100)), well);
 
     let stub = Stub::start();
@@ -62,6 +63,7 @@ fn servers_and_their_certificates_are_told_as_they_are() {
         ("key", plain.url("/key"), "bearer: token"),
         ("slow", plain.url("/slow"), "timeout: 200ms"),
         ("not-granted", other.url("/"), "certificate: false"),
+        ("hidden", hidden.url("/"), "certificate: true"),
         ("nobody", "http://127.0.0.1:1/".to_owned(), "certificate: false"),
         ("secure", secure.url("/"), "certificate: true"),
         ("expired", expired.url("/"), "certificate: true"),
@@ -88,20 +90,21 @@ fn servers_and_their_certificates_are_told_as_they_are() {
 
     let up = wait::until("all targets are told of", PATIENCE, || {
         let up = last(&stub, "httpcheck.up", "");
-        if up.len() == 13 { Ok(up) } else { Err((up, home.log())) }
+        if up.len() == 14 { Ok(up) } else { Err((up, home.log())) }
     });
     let good: Vec<&str> = with(&up, 1.0).into_iter().map(|(name, _)| name).collect();
     assert_eq!(good, ["key", "moved", "secure", "well"], "{}", home.log());
 
     let errors = wait::until("errors are told", PATIENCE, || {
         let errors = last(&stub, "httpcheck.error", "error.type");
-        if errors.len() >= 7 { Ok(errors) } else { Err(errors) }
+        if errors.len() >= 8 { Ok(errors) } else { Err(errors) }
     });
     let kinds: Vec<_> = errors.keys().map(|(name, kind)| (name.as_str(), kind.as_str())).collect();
     assert_eq!(
         kinds,
         [
             ("expired", "certificate"),
+            ("hidden", "denied"),
             ("large", "too_large"),
             ("named", "certificate"),
             ("nobody", "connect"),
@@ -133,7 +136,10 @@ fn servers_and_their_certificates_are_told_as_they_are() {
 
     assert!(agent.terminate().success());
     let log = home.log();
-    let grant = format!("grants: {{ http: [\\\\\\\"{}\\\\\\\"] }}", other.origin());
-    assert!(log.contains(&other.origin()) && log.contains("would grant it"), "{grant} is not in {log}");
+    for origin in [other.origin(), hidden.origin()] {
+        let told =
+            log.lines().filter(|line| line.contains(&origin) && line.contains("would grant it")).count();
+        assert!(told > 0, "{origin} is not told in {log}");
+    }
     assert!(!log.contains("s3cret"), "{log}");
 }

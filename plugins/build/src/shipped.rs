@@ -264,6 +264,6 @@ mod tests {
         };
         assert!(has("wit-bindgen ") && has("serde ") && !has("prost "), "{ingredients:#?}");
         let error = workspace.plugins(&["hst".to_owned()]).unwrap_err();
-        assert!(error.to_string().contains("heartbeat, host, hostile"), "{error}");
+        assert!(error.to_string().contains("heartbeat, host, hostile, http-check"), "{error}");
     }
 }

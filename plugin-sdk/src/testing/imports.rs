@@ -7,6 +7,7 @@ use std::time::Duration;
 use whimbrel_otlp::Signal;
 
 use super::harness::{Line, Push, Running};
+use crate::certificates::Certificate;
 use crate::log::Level;
 use crate::system::Entity;
 use crate::{Collector, Described, Error, export};
@@ -26,6 +27,9 @@ pub struct Host {
     pub(super) snapshots: BTreeMap<String, Result<Vec<Entity>, Error>>,
     pub(super) selected: BTreeMap<String, Vec<(String, String)>>,
     pub(super) secrets: BTreeMap<String, String>,
+    pub(super) certificates: BTreeMap<String, Result<Certificate, Error>>,
+    #[cfg(feature = "http")]
+    pub(super) network: super::http::Network,
     pub(super) answers: VecDeque<Result<(), Error>>,
     pub(super) pushes: Vec<Push>,
     pub(super) lines: Vec<Line>,
@@ -48,6 +52,9 @@ impl Default for Host {
             snapshots: BTreeMap::new(),
             selected: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            certificates: BTreeMap::new(),
+            #[cfg(feature = "http")]
+            network: super::http::Network::default(),
             answers: VecDeque::new(),
             pushes: Vec::new(),
             lines: Vec::new(),
@@ -128,6 +135,36 @@ impl Host {
         self
     }
 
+    /// Grants an origin, and says what certificate it shows, or why none.
+    #[must_use]
+    pub fn certificate(mut self, origin: &str, certificate: Result<Certificate, Error>) -> Self {
+        self.certificates.insert(origin.to_owned(), certificate);
+        self
+    }
+
+    /// Grants a URL, and says what it answers; called again for the same, what it answers after that.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn http(mut self, url: &str, reply: super::http::Reply) -> Self {
+        self.network.put(url, reply);
+        self
+    }
+
+    /// All that was asked of the network.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn requests(&self) -> &[crate::http::Request] {
+        &self.network.requests
+    }
+
+    /// The URL answers no more.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn no_http(mut self, url: &str) -> Self {
+        self.network.forget(url);
+        self
+    }
+
     /// How long a collect may take; the plugin sees it in [`Emit::remaining`](crate::Emit::remaining).
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
@@ -173,12 +210,12 @@ thread_local! {
     static CURRENT: RefCell<Host> = RefCell::new(Host::new());
 }
 
-fn with<T>(use_it: impl FnOnce(&mut Host) -> T) -> T {
+pub(super) fn with<T>(use_it: impl FnOnce(&mut Host) -> T) -> T {
     CURRENT.with(|current| use_it(&mut current.borrow_mut()))
 }
 
 /// Makes `host` the one that answers on this thread while `call` runs.
-pub(super) fn enter<T>(host: Host, call: impl FnOnce() -> T) -> (Host, T) {
+pub(crate) fn enter<T>(host: Host, call: impl FnOnce() -> T) -> (Host, T) {
     let outer = CURRENT.replace(host);
     let result = call();
     (CURRENT.replace(outer), result)
@@ -217,6 +254,14 @@ pub(crate) fn reveal(name: &str) -> Result<String, Error> {
     with(|host| {
         host.secrets.get(name).cloned().ok_or_else(|| {
             Error::Denied(format!("the secret {name} is not granted; add it under grants: secrets"))
+        })
+    })
+}
+
+pub(crate) fn certificate(origin: &str, _: u32) -> Result<Certificate, Error> {
+    with(|host| {
+        host.certificates.get(origin).cloned().unwrap_or_else(|| {
+            Err(Error::Denied(format!("{origin} is not granted; add it under grants: http")))
         })
     })
 }

@@ -24,6 +24,8 @@
 #[cfg(feature = "files")]
 mod files;
 mod harness;
+#[cfg(feature = "http")]
+pub mod http;
 pub(crate) mod imports;
 
 #[cfg(feature = "files")]

@@ -52,7 +52,7 @@ const MAX_HEAD: usize = 128 << 10;
 const MAX_TIME: Duration = Duration::from_secs(120);
 /// How long to wait for a connection, for the answer's head, and between two pieces of its body; a guest may ask for
 /// less.
-const MAX_WAIT: Duration = Duration::from_secs(30);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(30);
 /// What of a request's body is kept before it is sent, in bytes.
 const CHUNK: usize = 64 << 10;
 /// The scheme of requests over Unix sockets.
@@ -65,7 +65,7 @@ type Answer = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + 
 pub(crate) struct Requests {
     origins: Arc<[Origin]>,
     sockets: Arc<[PathBuf]>,
-    lookups: Arc<Lookups>,
+    pub(super) lookups: Arc<Lookups>,
     denials: Arc<Denials>,
     shortage: Arc<Shortage>,
     slots: Arc<Semaphore>,
@@ -184,7 +184,7 @@ impl Requests {
     }
 
     /// Room for another request; if there is none, the operator is told.
-    fn slot(&self) -> Option<Slot> {
+    pub(super) fn slot(&self) -> Option<Slot> {
         let all = self.lookups.outside.descriptors();
         match (Arc::clone(&self.slots).try_acquire_owned(), all.try_acquire_owned()) {
             (Ok(slot), Ok(descriptor)) => return Some((slot, descriptor)),
@@ -205,18 +205,13 @@ impl Requests {
         if !origin.secure {
             return Ok(Box::new(stream));
         }
-        let name = match &origin.endpoint.peer {
-            Peer::Address(address) => ServerName::from(*address),
-            Peer::Name(name) => {
-                ServerName::try_from(name.clone()).map_err(|_| Error::HttpRequestUriInvalid)?
-            }
-        };
-        let config = self.lookups.outside.tls().await.map_err(Error::Tls)?;
-        let stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
+        let name = server_name(&origin)?;
+        let tls = self.lookups.outside.tls().await.map_err(Error::Tls)?;
+        let stream = tokio_rustls::TlsConnector::from(tls.client).connect(name, stream).await;
         Ok(Box::new(stream.map_err(Error::Tls)?))
     }
 
-    async fn connect_tcp(&self, origin: &Origin) -> Result<TcpStream, Error> {
+    pub(super) async fn connect_tcp(&self, origin: &Origin) -> Result<TcpStream, Error> {
         let granted: Vec<_> = self.origins.iter().filter(|granted| granted.is_of(origin)).collect();
         if granted.is_empty() {
             self.denials.note(Denied::Http(origin.clone()));
@@ -271,6 +266,14 @@ impl Requests {
             return Err(Error::DestinationIpProhibited);
         }
         Ok(stream)
+    }
+}
+
+/// Whom the server is to prove to be.
+pub(super) fn server_name(origin: &Origin) -> Result<ServerName<'static>, Error> {
+    match &origin.endpoint.peer {
+        Peer::Address(address) => Ok(ServerName::from(*address)),
+        Peer::Name(name) => ServerName::try_from(name.clone()).map_err(|_| Error::HttpRequestUriInvalid),
     }
 }
 

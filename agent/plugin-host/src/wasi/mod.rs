@@ -9,6 +9,7 @@
 //!  filesystem                   wasmtime-wasi behind checks (files): folders only, no devices, no pipes, no procfs
 //!  sockets                      wasmtime-wasi behind checks (sockets), names by our resolver (names)
 //!  http                         wasmtime-wasi-http, with our own way out (http)
+//!  certificates                 of the contract, not of WASI: the same way out, as far as the handshake (certificates)
 //! ```
 //!
 //! Every check of an address is made after the name is resolved, for each use (outside). All that is held for a guest is
@@ -18,6 +19,7 @@
 //! WASI 0.2 has no way to name.
 
 mod asks;
+mod certificates;
 mod descriptor;
 mod files;
 mod http;
@@ -49,6 +51,7 @@ use crate::{
 };
 
 pub use asks::{Asked, asks};
+pub(crate) use certificates::{Certificate, Flaw};
 pub(crate) use link::{SUPPORTED, is_imported, linker};
 pub use outside::{Outside, Reserved, Resolve};
 

@@ -10,7 +10,10 @@ use std::{
 
 use tokio::sync::Semaphore;
 
-use super::{mounts, tls};
+use super::{
+    mounts,
+    tls::{self, Tls},
+};
 use crate::address;
 
 /// The most files and sockets that all plugins hold together, where the agent's own limit is large or none.
@@ -66,7 +69,7 @@ pub struct Outside {
     /// Half of what this process may have open.
     descriptors: Arc<Semaphore>,
     /// Read when the first request needs it.
-    tls: OnceLock<Arc<rustls::ClientConfig>>,
+    tls: OnceLock<Tls>,
 }
 
 impl Default for Outside {
@@ -139,12 +142,12 @@ impl Outside {
     }
 
     /// For requests over TLS.
-    pub(super) async fn tls(&self) -> io::Result<Arc<rustls::ClientConfig>> {
-        if let Some(config) = self.tls.get() {
-            return Ok(Arc::clone(config));
+    pub(super) async fn tls(&self) -> io::Result<Tls> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls.clone());
         }
         // Reads some hundred files.
-        let config = tokio::task::spawn_blocking(tls::config).await.map_err(io::Error::other)??;
-        Ok(Arc::clone(self.tls.get_or_init(|| config)))
+        let tls = tokio::task::spawn_blocking(tls::config).await.map_err(io::Error::other)??;
+        Ok(self.tls.get_or_init(|| tls).clone())
     }
 }

@@ -154,8 +154,12 @@ fn collector(collector: &Collector) -> Vec<String> {
     let plugin = match &collector.plugin {
         PluginRef::Builtin(name) => format!("builtin:{name}"),
         PluginRef::Path(path) => path.display().to_string(),
+        PluginRef::Exec(_) => collector.plugin.to_string(),
     };
-    let grants = components::granted_words(collector);
+    let grants = match &collector.plugin {
+        PluginRef::Exec(exec) => format!("OUTSIDE the sandbox, read as {}", exec.output.name()),
+        PluginRef::Builtin(_) | PluginRef::Path(_) => components::granted_words(collector),
+    };
     vec![collector.name.clone(), plugin, format!("every {}", show_duration(collector.interval)), grants]
 }
 

@@ -9,6 +9,7 @@ mod program;
 mod run;
 
 mod check;
+mod confine;
 mod config;
 pub mod demo;
 mod exporter;

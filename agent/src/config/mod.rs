@@ -19,6 +19,7 @@
 //! serde stops at the first error and knows no places, so no type here is deserialised: the tree keeps every key and
 //! value with its line and column, and the checks note what is wrong and go on.
 
+mod exec;
 mod receivers;
 mod types;
 
@@ -47,6 +48,7 @@ mod tree;
 mod tests;
 
 pub use encryption::*;
+pub use exec::{Exec, ExecOutput};
 pub use environment::{Environment, FixedEnvironment, ProcessEnvironment};
 pub use gather::{Given, Sources};
 pub use load::{Loaded, load};

@@ -5,6 +5,7 @@
 //! a password are not shown either. Endpoints are shown: they can't hold user names, queries or `${file:...}`.
 
 mod encryption;
+mod exec;
 mod grants;
 mod receivers;
 
@@ -84,7 +85,10 @@ impl Loaded {
                     each(exporters, |exporter| part(exporter, "headers", headers))
                 }
                 ("collectors", Value::Map(collectors)) => {
-                    each(collectors, |collector| part(collector, "config", plugin_config))
+                    each(collectors, |collector| match collector.get("exec") {
+                        Some(_) => part(collector, "exec", exec::written),
+                        None => part(collector, "config", plugin_config),
+                    })
                 }
                 ("receivers", Value::Map(receivers)) => each(receivers, |receiver| match &receiver.value {
                     Value::Map(entries) => each(entries, |entry| part(entry, "token", secret)),
@@ -167,6 +171,9 @@ impl Loaded {
     fn collector(&self, collector: &Collector) -> Shown {
         let Collector { name, plugin, interval, config: _, grants, limits } = collector;
         let Limits { memory, deadline, init, output, tables, resources, log_rate, stack } = limits;
+        if let PluginRef::Exec(exec) = plugin {
+            return exec::effective(exec, *interval, limits);
+        }
         map([
             ("plugin", text(plugin_name(plugin))),
             ("interval", text(show_duration(*interval))),
@@ -285,6 +292,7 @@ fn plugin_name(plugin: &PluginRef) -> String {
     match plugin {
         PluginRef::Builtin(name) => format!("builtin:{name}"),
         PluginRef::Path(path) => path.display().to_string(),
+        PluginRef::Exec(_) => plugin.to_string(),
     }
 }
 

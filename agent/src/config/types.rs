@@ -12,7 +12,7 @@ use std::{
 use whimbrel_otlp::Signal;
 use whimbrel_plugin_host::{Endpoint, Origin};
 
-use super::{Encryption, receivers::Receiver};
+use super::{Encryption, exec::Exec, receivers::Receiver};
 
 /// The collectors that are shipped inside the agent, as `builtin:NAME`.
 pub const BUILTIN_PLUGINS: &[&str] = &["heartbeat", "host"];
@@ -164,6 +164,8 @@ pub enum PluginRef {
     Builtin(String),
     /// A file; absolute.
     Path(PathBuf),
+    /// No component at all, but a program, which runs outside the sandbox.
+    Exec(Box<Exec>),
 }
 
 impl std::fmt::Display for PluginRef {
@@ -171,6 +173,7 @@ impl std::fmt::Display for PluginRef {
         match self {
             Self::Builtin(name) => write!(f, "builtin:{name}"),
             Self::Path(path) => path.display().fmt(f),
+            Self::Exec(exec) => write!(f, "exec:{}", exec.program.display()),
         }
     }
 }

@@ -55,7 +55,7 @@ impl Checker<'_> {
             self.warn(place.node.at, &place.key, what, "make it shorter, or the interval longer");
         }
         let command = match exec.get("command") {
-            Some(place) => self.command(&place),
+            Some(place) => self.program_command(&place),
             None => {
                 let remedy = "add the program and its arguments: `command: [/usr/lib/nagios/plugins/check_load]`";
                 self.problem(exec.at, &exec.key, "has no `command`", remedy);
@@ -125,7 +125,7 @@ impl Checker<'_> {
         }
     }
 
-    fn command(&mut self, place: &Place<'_>) -> Option<(PathBuf, Vec<String>)> {
+    fn program_command(&mut self, place: &Place<'_>) -> Option<(PathBuf, Vec<String>)> {
         let items = self.list(place, "write the program and its arguments: [/usr/bin/sensors, -j]")?;
         let Some((first, rest)) = items.split_first() else {
             self.problem(place.node.at, &place.key, "names no program", "write its whole path first");

@@ -26,8 +26,8 @@ use std::{
 };
 
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, kill_process, kill_process_group, setrlimit, setsid,
-    waitpid,
+    Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, kill_process, kill_process_group, setrlimit,
+    setsid, waitpid,
 };
 use tokio::io::AsyncReadExt as _;
 

@@ -9,8 +9,8 @@ mod program;
 mod run;
 
 mod check;
-mod confine;
 mod config;
+mod confine;
 pub mod demo;
 mod exporter;
 mod forget;

@@ -56,9 +56,10 @@ pub fn read(plugin: &PluginRef) -> io::Result<Cow<'static, [u8]>> {
             }
             fs::read(path).map(Cow::Owned)
         }
-        PluginRef::Exec(_) => {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "a program, and no component: it runs outside the sandbox"))
-        }
+        PluginRef::Exec(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a program, and no component: it runs outside the sandbox",
+        )),
     }
 }
 

@@ -55,6 +55,9 @@ impl ExecOutput {
 
 impl std::fmt::Debug for Exec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Exec").field("program", &self.program).field("output", &self.output).finish_non_exhaustive()
+        f.debug_struct("Exec")
+            .field("program", &self.program)
+            .field("output", &self.output)
+            .finish_non_exhaustive()
     }
 }

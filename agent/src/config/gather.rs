@@ -290,7 +290,8 @@ impl Gatherer<'_> {
                 let mut entries = entries;
                 let include = entries.iter().position(|entry| entry.key == "include");
                 let include = include.map(|index| entries.remove(index));
-                if let Some(allow) = entries.iter().find(|entry| entry.key == "allow_exec" && self.including) {
+                if let Some(allow) = entries.iter().find(|entry| entry.key == "allow_exec" && self.including)
+                {
                     // Whoever may drop a file into a folder may not let it run programs.
                     let what = "an included file can't allow programs outside the sandbox";
                     let remedy = "write it into the file that includes this one";

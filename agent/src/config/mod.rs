@@ -48,8 +48,8 @@ mod tree;
 mod tests;
 
 pub use encryption::*;
-pub use exec::{Exec, ExecOutput};
 pub use environment::{Environment, FixedEnvironment, ProcessEnvironment};
+pub use exec::{Exec, ExecOutput};
 pub use gather::{Given, Sources};
 pub use load::{Loaded, load};
 pub use problem::{Problem, Problems};

@@ -86,7 +86,8 @@ fn takes_structure(segments: &[&str]) -> bool {
     let is = |index: usize, name: &str| {
         segments.get(index).is_some_and(|segment| segment.eq_ignore_ascii_case(name))
     };
-    let collector = is(0, "collectors") && (is(2, "config") || ((is(2, "grants") || is(2, "exec")) && segments.len() > 3));
+    let collector = is(0, "collectors")
+        && (is(2, "config") || ((is(2, "grants") || is(2, "exec")) && segments.len() > 3));
     let keys = is(0, "wal") && is(1, "encryption") && (is(2, "key_command") || is(2, "older_keys"));
     collector || keys
 }

@@ -129,7 +129,8 @@ struct Begun {
 }
 
 fn begin(exec: &Exec, limits: &Limits) -> Result<Begun, String> {
-    let confine = CONFINED_BY.get().ok_or("an embedded agent runs no programs: use the program `whimbrel`")?;
+    let confine =
+        CONFINED_BY.get().ok_or("an embedded agent runs no programs: use the program `whimbrel`")?;
     if !exec.as_root && exec.user.unwrap_or_else(|| rustix::process::geteuid().as_raw()) == 0 {
         return Err("it would run as root: name a `user`, or say `as_root: true`".to_owned());
     }
@@ -154,9 +155,7 @@ fn begin(exec: &Exec, limits: &Limits) -> Result<Begun, String> {
     command.env_clear().envs(exec.environment.iter().map(|(name, value)| (name, value.reveal())));
     command.current_dir(&exec.directory).kill_on_drop(true);
     command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().map_err(|error| {
-        format!("in {}: {error}", exec.directory.display())
-    })?;
+    let child = command.spawn().map_err(|error| format!("in {}: {error}", exec.directory.display()))?;
     let socket = UnixStream::from_std(ours).map_err(|error| error.to_string())?;
     Ok(Begun { child, socket })
 }
@@ -268,7 +267,10 @@ mod tests {
         let ending = |text| Said::of(text).ending;
         assert_eq!(ending("pid 7\ncode 3\n"), Some(Ending::Code(3)));
         assert_eq!(ending("pid 7\nsignal 9\n"), Some(Ending::Signal(9)));
-        assert_eq!(ending("pid 7\nfailed no such file\ncode 1\n"), Some(Ending::NotStarted("no such file".into())));
+        assert_eq!(
+            ending("pid 7\nfailed no such file\ncode 1\n"),
+            Some(Ending::NotStarted("no such file".into()))
+        );
         assert_eq!(ending("pid 7\n"), None);
         assert_eq!(Said::of("pid 7\n").group.map(|pid| pid.as_raw_nonzero().get()), Some(7));
         assert!(Said::of("pid 0\npid x\n").group.is_none());

@@ -80,7 +80,11 @@ pub(super) fn prometheus(text: &[u8], scope: &Scope<'_>, starts: &mut Starts) ->
         }
         Err(error) => Outcome {
             batches: Vec::new(),
-            fault: Some(Fault { cause: "format", message: format!("its output is not understood: {error}"), limit: None }),
+            fault: Some(Fault {
+                cause: "format",
+                message: format!("its output is not understood: {error}"),
+                limit: None,
+            }),
         },
     }
 }
@@ -131,14 +135,20 @@ fn metrics(state: State, data: &[Datum], scope: &Scope<'_>) -> Vec<u8> {
             true => Data::Sum { temporality: Temporality::Cumulative, monotonic: true },
             false => Data::Gauge,
         };
-        let metric = Metric { name: "nagios.perfdata", unit, description: "Performance data of the check.", data: kind };
+        let metric = Metric {
+            name: "nagios.perfdata",
+            unit,
+            description: "Performance data of the check.",
+            data: kind,
+        };
         let mut points = request.metric(&metric);
         for datum in &data {
             if let Some(value) = datum.value {
                 points.point(&labelled(datum), 0, scope.now_ns, value);
             }
         }
-        let limit = Metric::gauge("nagios.perfdata.limit", unit, "Thresholds and bounds of performance data.");
+        let limit =
+            Metric::gauge("nagios.perfdata.limit", unit, "Thresholds and bounds of performance data.");
         let mut points = request.metric(&limit);
         for datum in &data {
             for (series, value) in limits(datum) {
@@ -160,7 +170,8 @@ fn limits(datum: &Datum) -> Vec<(Attributes, f64)> {
         value.map(|value| (series, value))
     };
     let range = |kind: &str, range: Option<Range>| {
-        let Range { lower, upper, inside } = range.unwrap_or(Range { lower: None, upper: None, inside: false });
+        let Range { lower, upper, inside } =
+            range.unwrap_or(Range { lower: None, upper: None, inside: false });
         [one(kind, "lower", inside, lower), one(kind, "upper", inside, upper)]
     };
     let ranges = [range("warning", datum.warning), range("critical", datum.critical)];
@@ -236,7 +247,9 @@ mod tests {
         let again = nagios(&critical, None, &SCOPE, &mut before);
         assert_eq!(again.batches.len(), 1, "no record where nothing changed");
         let ok = nagios(&run(Ending::Code(0), "LOAD OK"), None, &SCOPE, &mut before);
-        assert!(shown(&ok)[1].contains(r#"{"key":"nagios.state.previous","value":{"stringValue":"critical"}}"#));
+        assert!(
+            shown(&ok)[1].contains(r#"{"key":"nagios.state.previous","value":{"stringValue":"critical"}}"#)
+        );
     }
 
     #[test]

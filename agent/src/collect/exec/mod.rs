@@ -20,7 +20,7 @@ use whimbrel_prometheus_text::Starts;
 use self::child::{Ending, Run};
 use super::{
     reins::{Interrupt, Resumed, stop_asked},
-    run::{Ended, Task, micros},
+    run::{Ended, Place, Task, micros},
     schedule::Schedule,
     status::CollectorState,
 };
@@ -93,8 +93,7 @@ impl Task {
             s.outside_sandbox = true;
         });
         let clock = place.ground.clock.clone();
-        let mut memory =
-            Memory::of(exec.output, place.ground.store.checkpoint(&place.source).as_deref());
+        let mut memory = Memory::of(exec.output, place.ground.store.checkpoint(&place.source).as_deref());
         let mut schedule = Schedule::starting(clock.monotonic(), self.config.interval);
         loop {
             let pause = schedule.next().saturating_sub(clock.monotonic());
@@ -140,7 +139,7 @@ impl Task {
                 s.limits.used("output", run.output.len() as u64);
                 s.limits.used("deadline", micros(took));
             });
-            self.digest(&run, &mut memory).await;
+            self.place.digest(&run, &self.config.limits, &mut memory).await;
         }
     }
 
@@ -153,12 +152,13 @@ impl Task {
         let tell = |line: &str| tracing::warn!(collector = name, stream = "stderr", "{line}");
         child::run(exec, limits, lines, stop_asked(&mut self.reins.stopped), tell).await
     }
+}
 
+impl Place {
     /// Sends what a run brought, and tells what was wrong with it.
-    async fn digest(&self, run: &Run, memory: &mut Memory) {
-        let now_ns = clock::unix_ns(&*self.place.ground.clock);
-        let scope = emit::Scope { collector: &self.place.name, now_ns };
-        let limits = &self.config.limits;
+    async fn digest(&self, run: &Run, limits: &config::Limits, memory: &mut Memory) {
+        let now_ns = clock::unix_ns(&*self.ground.clock);
+        let scope = emit::Scope { collector: &self.name, now_ns };
         let ended = self::ended(run, limits);
         let outcome = match memory {
             Memory::Prometheus(starts) => match ended {
@@ -169,11 +169,12 @@ impl Task {
         };
         self.send(&outcome.batches, memory.checkpoint()).await;
         if let Some(fault) = outcome.fault {
-            let stderr = run.errors.first.as_ref().map(|line| format!("; it said: {line}")).unwrap_or_default();
+            let stderr =
+                run.errors.first.as_ref().map(|line| format!("; it said: {line}")).unwrap_or_default();
             let message = format!("{}{stderr}", fault.message);
-            tracing::warn!(collector = self.place.name, cause = fault.cause, "{message}");
-            fault.limit.inspect(|limit| self.place.board.write(|s| s.limits.hit(limit, 1)));
-            self.place.note(fault.cause, message);
+            tracing::warn!(collector = self.name, cause = fault.cause, "{message}");
+            fault.limit.inspect(|limit| self.board.write(|s| s.limits.hit(limit, 1)));
+            self.note(fault.cause, message);
         }
     }
 
@@ -183,17 +184,17 @@ impl Task {
             let batch = Batch {
                 signal: *signal,
                 request,
-                source: &self.place.source,
+                source: &self.source,
                 checkpoint: checkpoint.as_deref().filter(|_| index == last),
             };
-            match self.place.ground.store.append(batch).await {
-                Ok(stored) => self.place.board.write(|s| {
+            match self.ground.store.append(batch).await {
+                Ok(stored) => self.board.write(|s| {
                     s.pushes += 1;
                     s.items += stored.items;
                 }),
                 Err(error) => {
-                    tracing::warn!(collector = self.place.name, %error, "what it brought was refused");
-                    self.place.board.write(|s| {
+                    tracing::warn!(collector = self.name, %error, "what it brought was refused");
+                    self.board.write(|s| {
                         match &error {
                             StoreError::Invalid(_) => s.refused.invalid += 1,
                             StoreError::TooLarge(_) => s.refused.too_large += 1,
@@ -219,12 +220,18 @@ fn ended(run: &Run, limits: &config::Limits) -> Option<Fault> {
         Ending::Overdue => fault(
             "deadline",
             Some("deadline"),
-            format!("not done in {}, and was ended; `timeout` is its limit", config::show_duration(limits.deadline)),
+            format!(
+                "not done in {}, and was ended; `timeout` is its limit",
+                config::show_duration(limits.deadline)
+            ),
         ),
         Ending::Flood => fault(
             "output",
             Some("output"),
-            format!("wrote more than {}, and was ended; `max_output` is its limit", config::show_size(limits.output)),
+            format!(
+                "wrote more than {}, and was ended; `max_output` is its limit",
+                config::show_size(limits.output)
+            ),
         ),
     }
 }

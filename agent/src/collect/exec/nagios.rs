@@ -27,7 +27,9 @@ pub(super) enum State {
 impl State {
     /// Of an exit code; `None` for one that is out of bounds.
     pub(super) fn of_code(code: i32) -> Option<Self> {
-        [Self::Ok, Self::Warning, Self::Critical, Self::Unknown].into_iter().find(|state| *state as i32 == code)
+        [Self::Ok, Self::Warning, Self::Critical, Self::Unknown]
+            .into_iter()
+            .find(|state| *state as i32 == code)
     }
 
     pub(super) const fn name(self) -> &'static str {
@@ -79,14 +81,13 @@ pub(super) struct Range {
 pub(super) fn read(output: &str) -> Said {
     let mut said = Said::default();
     let mut lines = output.lines();
-    let mut data = |text: &str, said: &mut Said| read_data(text, said);
     let (text, first) = split(lines.next().unwrap_or_default());
     said.text.push_str(text.trim());
-    data(first, &mut said);
+    read_data(first, &mut said);
     let mut in_data = false;
     for line in lines {
         if in_data {
-            data(line, &mut said);
+            read_data(line, &mut said);
             continue;
         }
         let (text, rest) = split(line);
@@ -95,7 +96,7 @@ pub(super) fn read(output: &str) -> Said {
             said.text.push_str(text.trim_end());
         }
         in_data = line.contains('|');
-        data(rest, &mut said);
+        read_data(rest, &mut said);
     }
     said.text.truncate(said.text.trim_end().len());
     said.text.truncate(said.text.floor_char_boundary(LONGEST_TEXT));

@@ -1,6 +1,10 @@
 //! `collectors.*.exec:`, and `allow_exec`, without which there is none.
 
-use std::{fs, path::{Path, PathBuf}, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     checker::{Checker, Place, Section},
@@ -57,7 +61,8 @@ impl Checker<'_> {
         let command = match exec.get("command") {
             Some(place) => self.program_command(&place),
             None => {
-                let remedy = "add the program and its arguments: `command: [/usr/lib/nagios/plugins/check_load]`";
+                let remedy =
+                    "add the program and its arguments: `command: [/usr/lib/nagios/plugins/check_load]`";
                 self.problem(exec.at, &exec.key, "has no `command`", remedy);
                 None
             }
@@ -116,7 +121,12 @@ impl Checker<'_> {
                     "{} runs OUTSIDE the sandbox: it can do whatever its user can, and no grant holds it",
                     exec.program.display()
                 );
-                self.warn(at, &key, what, "prefer a plugin where there is one; `allow_exec: false` turns programs off");
+                self.warn(
+                    at,
+                    &key,
+                    what,
+                    "prefer a plugin where there is one; `allow_exec: false` turns programs off",
+                );
             } else {
                 let what = "runs a program outside the sandbox, which is not allowed";
                 let remedy = "if you want that, add `allow_exec: true` at the top of the main configuration";
@@ -142,7 +152,11 @@ impl Checker<'_> {
         });
         let mut arguments = Vec::new();
         for item in rest {
-            arguments.push(self.text(&item.clone().secret()).map(|text| text.into_owned()).filter(|it| !it.contains('\0')));
+            arguments.push(
+                self.text(&item.clone().secret())
+                    .map(|text| text.into_owned())
+                    .filter(|it| !it.contains('\0')),
+            );
         }
         let arguments: Option<Vec<String>> = arguments.into_iter().collect();
         Some((program?, arguments?))
@@ -192,7 +206,8 @@ impl Checker<'_> {
                 let mut fields = line.split(':');
                 let name = fields.next()?;
                 let id = fields.nth(1)?.parse::<u32>().ok()?;
-                (name == text || Some(id) == number).then(|| (id, fields.next().and_then(|group| group.parse().ok())))
+                (name == text || Some(id) == number)
+                    .then(|| (id, fields.next().and_then(|group| group.parse().ok())))
             });
             found.or(number.map(|id| (id, None))).ok_or_else(|| {
                 Wrong::new(

@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use super::{REDACTED, Shown, map, part, text};
-use crate::config::{Exec, Limits, show_duration, show_size, tree::{Node, Value}};
+use crate::config::{
+    Exec, Limits, show_duration, show_size,
+    tree::{Node, Value},
+};
 
 /// As it is written, without arguments and values of the environment.
 pub(super) fn written(node: &Node) -> Shown {
     let shown = part(node, "env", |env| match &env.value {
-        Value::Map(entries) => Shown::Map(entries.iter().map(|entry| (entry.key.clone(), text(REDACTED))).collect()),
+        Value::Map(entries) => {
+            Shown::Map(entries.iter().map(|entry| (entry.key.clone(), text(REDACTED))).collect())
+        }
         _ => super::plain(env),
     });
     let Shown::Map(entries) = shown else { return shown };

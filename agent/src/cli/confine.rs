@@ -27,7 +27,7 @@ use std::{
 
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, kill_process, kill_process_group, setrlimit,
-    setsid, waitpid,
+    setsid, wait,
 };
 use tokio::io::AsyncReadExt as _;
 
@@ -155,7 +155,7 @@ async fn watch(args: &Args, socket: UnixStream) -> Outcome {
     let mut agent = tokio::net::UnixStream::from_std(hear)?;
     let signal = |signal| {
         // An error means that nobody is left in it.
-        group.inspect(|group| drop(kill_process_group(*group, signal)));
+        let _ = group.map(|group| kill_process_group(group, signal));
     };
     let status = tokio::select! {
         status = child.wait() => status?,
@@ -185,12 +185,14 @@ async fn hung_up(agent: &mut tokio::net::UnixStream) {
 /// Ends what the program has left behind: all that was orphaned below this process is its child now.
 async fn sweep() {
     for _ in 0..SWEEPS {
-        while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
         let mut left = children().peekable();
         if left.peek().is_none() {
             return;
         }
-        left.for_each(|pid| drop(kill_process(pid, Signal::KILL)));
+        left.for_each(|pid| {
+            let _ = kill_process(pid, Signal::KILL);
+        });
         tokio::time::sleep(SWEEP_PAUSE).await;
     }
 }

@@ -217,7 +217,7 @@ async fn follow(
     let Said { group, ending } = Said::of(&String::from_utf8_lossy(&said));
     if ending.is_none() {
         // Who was to end it is gone, or hangs.
-        group.inspect(|group| drop(kill_process_group(*group, Signal::KILL)));
+        let _ = group.map(|group| kill_process_group(group, Signal::KILL));
         let _ = child.start_kill();
     }
     let _ = child.wait().await;

@@ -13,7 +13,7 @@ use whimbrel_tests::{
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// `allow_exec`, these lines of `collectors:`, and an exporter.
-fn yaml(exporter: &str, collectors: &[String]) -> String {
+fn yaml(exporter: impl std::fmt::Display, collectors: &[String]) -> String {
     let lines: String = collectors.iter().map(|line| format!("  {line}\n")).collect();
     format!(
         "allow_exec: true\ncollectors:\n{lines}exporters:\n  stub: {{endpoint: \"http://{exporter}\", max_delay: 50ms}}\n"
@@ -84,7 +84,7 @@ fn a_program_is_refused_unless_the_configuration_itself_allows_it() {
 fn both_outputs_arrive_and_the_status_says_what_is_outside_the_sandbox() {
     let stub = Stub::start();
     let home = Home::new(&yaml(
-        &stub.otlp,
+        stub.otlp,
         &[
             shell(
                 "text",
@@ -175,7 +175,7 @@ fn nothing_outlives_an_agent_that_is_killed() {
 #[test]
 fn a_program_is_changed_and_removed_without_a_restart() {
     let stub = Stub::start();
-    let home = Home::new(&yaml(&stub.otlp, &[shell("one", "prometheus", "echo before 1", "")]));
+    let home = Home::new(&yaml(stub.otlp, &[shell("one", "prometheus", "echo before 1", "")]));
     let mut agent = home.start_and_wait();
     let arrives = |name: &str| {
         wait::until(name, PATIENCE, || {
@@ -184,17 +184,17 @@ fn a_program_is_changed_and_removed_without_a_restart() {
         });
     };
     arrives("before");
-    home.configure(&yaml(&stub.otlp, &[shell("one", "prometheus", "echo after 1", "")]));
+    home.configure(&yaml(stub.otlp, &[shell("one", "prometheus", "echo after 1", "")]));
     assert!(home.run(&["reload"]).status.success());
     arrives("after");
     // A plugin takes its place, and gives it back.
-    home.configure(&yaml(&stub.otlp, &["one: {plugin: \"builtin:heartbeat\", interval: 100ms}".to_owned()]));
+    home.configure(&yaml(stub.otlp, &["one: {plugin: \"builtin:heartbeat\", interval: 100ms}".to_owned()]));
     assert!(home.run(&["reload"]).status.success());
     let found = seen(&mut agent, &home, "one", "a plugin runs", |one| {
         one["plugin"] == "builtin:heartbeat" && one["state"] == "running"
     });
     assert_eq!(found["outside_sandbox"], false, "{found}");
-    home.configure(&yaml(&stub.otlp, &[shell("one", "prometheus", "echo again 1", "")]));
+    home.configure(&yaml(stub.otlp, &[shell("one", "prometheus", "echo again 1", "")]));
     assert!(home.run(&["reload"]).status.success());
     arrives("again");
     assert!(Path::new(&home.data()).is_dir());

@@ -6,10 +6,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
+    confine,
     exit::{Exit, Failure, Outcome},
     source::Source,
 };
 use crate::{
+    collect,
     config::{Loaded, ProcessEnvironment, Sources, load},
     pipeline::{Pipeline, StartError},
     reload, telemetry,
@@ -35,6 +37,7 @@ pub(super) struct Args {
 /// Runs until told to end.
 pub(super) fn run(args: &Args) -> Outcome {
     let loaded = args.source.load()?;
+    collect::programs_are_confined_by(confine::program());
     let _log = telemetry::log::init(loaded.config.log)?;
     raise_open_files();
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);

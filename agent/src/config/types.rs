@@ -12,7 +12,7 @@ use std::{
 use whimbrel_otlp::Signal;
 use whimbrel_plugin_host::{Endpoint, Origin, Trust};
 
-use super::{Encryption, Plugins, Registered, receivers::Receiver};
+use super::{Encryption, Plugins, Registered, exec::Exec, receivers::Receiver};
 
 /// The collectors that are shipped inside the agent, as `builtin:NAME`.
 pub const BUILTIN_PLUGINS: &[&str] = &["file-tail", "heartbeat", "host", "http-check", "prometheus-scrape"];
@@ -171,6 +171,15 @@ pub enum PluginRef {
     Path(PathBuf),
     /// `oci://...`: in a registry.
     Registry(Box<Registered>),
+    /// No component at all, but a program, which runs outside the sandbox.
+    Exec(Box<Exec>),
+}
+
+impl PluginRef {
+    /// Whether it is a program, outside the sandbox.
+    pub fn is_program(&self) -> bool {
+        matches!(self, Self::Exec(_))
+    }
 }
 
 impl std::fmt::Display for PluginRef {
@@ -179,6 +188,7 @@ impl std::fmt::Display for PluginRef {
             Self::Builtin(name) => write!(f, "builtin:{name}"),
             Self::Path(path) => path.display().fmt(f),
             Self::Registry(registered) => write!(f, "{}", registered.reference),
+            Self::Exec(exec) => write!(f, "exec:{}", exec.program.display()),
         }
     }
 }

@@ -278,7 +278,7 @@ impl Checker<'_> {
         self.set(target, section, name, |c, p| usize::try_from(c.integer(p, 1..=MOST_ENTRIES)?).ok());
     }
 
-    fn boolean(&mut self, place: &Place<'_>) -> Option<bool> {
+    pub(super) fn boolean(&mut self, place: &Place<'_>) -> Option<bool> {
         self.choice(place, &[("true", true), ("false", false)], &[])
     }
 

@@ -288,7 +288,7 @@ pub(crate) fn system_options(system: &config::System) -> system::Options {
 }
 
 /// What of the agent no plugin reaches; the addresses of receivers follow when they listen.
-fn reserved(config: &Config, plugin_cache: &Path) -> Reserved {
+pub(crate) fn reserved(config: &Config, plugin_cache: &Path) -> Reserved {
     let mut paths = vec![config.data_dir.clone(), plugin_cache.to_owned()];
     if let config::Encryption::Aes256Gcm(places) = &config.wal.encryption {
         let all = std::iter::once(&places.current).chain(&places.older);

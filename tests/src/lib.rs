@@ -12,6 +12,7 @@ pub mod load;
 pub mod process;
 pub mod programs;
 pub mod registry;
+pub mod server;
 pub mod single;
 pub mod stub;
 pub mod wait;

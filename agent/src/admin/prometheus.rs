@@ -115,6 +115,7 @@ fn of_collectors(status: &AgentStatus) -> Vec<Family> {
     let mut replaced = Family::counter("collector_replaced", "Changes that took over while it ran.");
     let mut put_back = Family::counter("collector_put_back", "Changes that failed; the one before went on.");
     let mut aside = Family::gauge("collector_set_aside", "1 while it is set aside.");
+    let mut outside = Family::gauge("collector_outside_sandbox", "1 where it is a program, and no plugin.");
     let mut late = Family::gauge(
         "collector_late_p99_microseconds",
         "How late collects begin, the 99th of a hundred, over the last 128.",
@@ -140,6 +141,7 @@ fn of_collectors(status: &AgentStatus) -> Vec<Family> {
         replaced.add(&name, collector.replaced);
         put_back.add(&name, collector.put_back);
         aside.add(&name, u64::from(collector.is_set_aside()));
+        outside.add(&name, u64::from(collector.outside_sandbox));
         late.add(&name, collector.late.p99_us);
         for (key, one) in collector.limits.iter() {
             let labels = [name[0], ("limit", key), ("unit", one.unit)];
@@ -161,7 +163,7 @@ fn of_collectors(status: &AgentStatus) -> Vec<Family> {
     }
     vec![
         collects, missed, items, refused, errors, faults, denied, restarts, recycled, replaced, put_back,
-        aside, late, lines, limit, used, hits, memory, took,
+        aside, outside, late, lines, limit, used, hits, memory, took,
     ]
 }
 

@@ -152,7 +152,12 @@ fn or_none(cells: Vec<Vec<String>>) -> Vec<Vec<String>> {
 
 fn collector(collector: &Collector) -> Vec<String> {
     let plugin = collector.plugin.to_string();
-    let grants = components::granted_words(collector);
+    let grants = match &collector.plugin {
+        PluginRef::Exec(exec) => format!("OUTSIDE the sandbox, read as {}", exec.output.name()),
+        PluginRef::Builtin(_) | PluginRef::Path(_) | PluginRef::Registry(_) => {
+            components::granted_words(collector)
+        }
+    };
     vec![collector.name.clone(), plugin, format!("every {}", show_duration(collector.interval)), grants]
 }
 

@@ -10,6 +10,7 @@ mod run;
 
 mod check;
 mod config;
+mod confine;
 pub mod demo;
 mod exporter;
 mod forget;

@@ -1,6 +1,7 @@
 //! `whimbrel plugin`: who a component is and what it asks for (here), a few collects of it (`trial`), and whether it is
 //! signed (`verify`). Keys, signatures, bundles and pushing are `whimbrel-plugin`'s, which is called for them.
 
+mod granting;
 mod reference;
 mod resume;
 mod trial;

@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::{Parser, Subcommand, error::ErrorKind};
 
 use super::{
-    check, config, demo,
+    check, config, confine, demo,
     exit::{Exit, Failure, Outcome},
     exporter, key, plugin, print, reload, run, status, wal,
 };
@@ -81,6 +81,9 @@ enum Command {
     Reload(reload::Args),
     /// See it work: the agent and a backend that shows what arrives, until interrupted
     Demo(demo::Args),
+    /// Run one program within limits: how the agent starts what `collectors.NAME.exec` names
+    #[command(hide = true)]
+    Confine(confine::Args),
 }
 
 /// Runs what the process was started with.
@@ -104,6 +107,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> Outcome {
         Command::Status(args) => status::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Confine(args) => confine::run(&args),
     }
 }
 

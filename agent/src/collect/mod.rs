@@ -5,9 +5,12 @@
 //! reach it through `reins`; what is to take over from a running plugin is made ready in `successor`. What a guest may ask of the agent is answered by `services`; typed
 //! batches become OTLP in `encode`. A guest that loops, traps or floods costs its own data only.
 //!
+//! A program that is run instead of a plugin (`exec`) has the same task, schedule and status, and no sandbox.
+//!
 //! Deliberately absent: limits and the sandbox (crate `whimbrel-plugin-host`), durability (`store`).
 
 mod encode;
+mod exec;
 mod lateness;
 mod limits;
 mod reins;
@@ -21,6 +24,7 @@ mod supervise;
 pub mod trial;
 mod turns;
 
+pub use exec::programs_are_confined_by;
 pub use lateness::Late;
 pub use limits::{LimitUse, LimitsUse};
 pub use reins::Resumed;

@@ -242,6 +242,11 @@ impl Task {
     async fn live(&mut self) -> Ended {
         self.place.board.write(|s| s.state = CollectorState::Starting);
         self.schedule = None;
+        if let config::PluginRef::Exec(exec) = &self.config.plugin {
+            let exec = exec.clone();
+            return self.live_as_program(&exec).await;
+        }
+        self.place.board.write(|s| s.outside_sandbox = false);
         let mut plugin = match self.load().await {
             Ok(plugin) => plugin,
             Err(ended) => return ended,
@@ -272,7 +277,7 @@ impl Task {
     }
 
     /// Takes another configuration while nothing runs that it could take over from.
-    fn adopt(&mut self, config: config::Collector, mut told: Told) -> Ended {
+    pub(super) fn adopt(&mut self, config: config::Collector, mut told: Told) -> Ended {
         self.supervisor.forgive();
         self.place.show(&config);
         self.config = config;
@@ -384,7 +389,7 @@ impl Task {
     }
 
     /// After a fault: a pause, which a resume cuts short, or set aside.
-    async fn after(&mut self, cause: &'static str, fault: String) -> Result<(), Ended> {
+    pub(super) async fn after(&mut self, cause: &'static str, fault: String) -> Result<(), Ended> {
         let clock = self.place.ground.clock.clone();
         let verdict = self.supervisor.fault(clock.monotonic(), clock::chance(&*clock));
         self.place.note(cause, fault.clone());

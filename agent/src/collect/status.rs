@@ -46,6 +46,8 @@ pub struct CollectorStatus {
     pub plugin: String,
     /// Name and version from the component's metadata, once it is loaded.
     pub identity: Option<String>,
+    /// It is a program, and no plugin: no grant holds it.
+    pub outside_sandbox: bool,
     /// Where it stands.
     #[serde(flatten)]
     pub state: CollectorState,
@@ -149,6 +151,7 @@ impl Board {
             name: config.name.clone(),
             plugin: config.plugin.to_string(),
             identity: None,
+            outside_sandbox: false,
             state: CollectorState::Starting,
             collects: 0,
             missed: 0,

@@ -13,7 +13,7 @@ use std::{
 use whimbrel_plugin_host::{CollectError, Fault, Instance, Plugin};
 
 use super::{
-    reins::{Interrupt, Resumed, stop_asked},
+    reins::{Candidate, Interrupt, Resumed, stop_asked},
     run::{Ended, Left, Place, Task, micros, shut_down},
     schedule::Schedule,
     services::CollectorServices,
@@ -49,6 +49,8 @@ struct Before {
 enum Wait {
     Due,
     Stopped,
+    /// A program is to take over, and can't be made ready beside a plugin.
+    Exchanged(Candidate),
 }
 
 /// One thing that happened meanwhile.
@@ -66,11 +68,15 @@ impl Task {
         self.schedule.get_or_insert_with(|| Schedule::starting(clock.monotonic(), interval));
         let mut before: Option<Before> = None;
         loop {
-            if let Wait::Stopped = self.wait_until_due(&mut current, &mut before).await {
+            let waited = self.wait_until_due(&mut current, &mut before).await;
+            if !matches!(waited, Wait::Due) {
                 // The one before has collected last; what is to take over has nothing to save yet.
                 let last = before.map_or(current.instance, |before| before.current.instance);
                 self.place.shut_down(last).await;
-                return Left::Ended(Ended::Stop);
+                return Left::Ended(match waited {
+                    Wait::Exchanged(candidate) => self.adopt(candidate.config, candidate.told),
+                    Wait::Due | Wait::Stopped => Ended::Stop,
+                });
             }
             let due = self.schedule.as_mut().expect("it was set above").due(clock.monotonic());
             self.place.board.begins(&due);
@@ -133,6 +139,9 @@ impl Task {
                 Step::Pulled(Interrupt::Stop) => return Wait::Stopped,
                 Step::Pulled(Interrupt::Resume(tell)) => {
                     let _ = tell.send(Resumed::Running);
+                }
+                Step::Pulled(Interrupt::Replace(candidate)) if candidate.config.plugin.is_program() => {
+                    return Wait::Exchanged(candidate);
                 }
                 // One that is being made ready is dropped; whoever asked for it hears no more.
                 Step::Pulled(Interrupt::Replace(candidate)) => {

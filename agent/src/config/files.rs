@@ -24,6 +24,9 @@ impl Loaded {
             if let PluginRef::Path(path) = &collector.plugin {
                 check(&["collectors", &collector.name, "plugin"], "component", path);
             }
+            if let PluginRef::Exec(exec) = &collector.plugin {
+                check(&["collectors", &collector.name, "exec", "command"], "program", &exec.program);
+            }
         }
         if let Encryption::Aes256Gcm(places) = &self.config.wal.encryption {
             let current = std::iter::once(("", &places.current));

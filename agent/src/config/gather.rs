@@ -107,6 +107,7 @@ pub(super) fn gather(
             complete: true,
             notes: Vec::new(),
         },
+        including: false,
     };
     gatherer.sources(sources);
     gatherer.gathered
@@ -120,6 +121,8 @@ struct Gatherer<'g> {
     /// Canonical paths of the files that were read, with their names.
     read: HashMap<PathBuf, String>,
     gathered: Gathered,
+    /// Whether what is read now was included.
+    including: bool,
 }
 
 /// Who asked for a file: shown where it can't be read.
@@ -287,9 +290,19 @@ impl Gatherer<'_> {
                 let mut entries = entries;
                 let include = entries.iter().position(|entry| entry.key == "include");
                 let include = include.map(|index| entries.remove(index));
+                if let Some(allow) = entries.iter().find(|entry| entry.key == "allow_exec" && self.including)
+                {
+                    // Whoever may drop a file into a folder may not let it run programs.
+                    let what = "an included file can't allow programs outside the sandbox";
+                    let remedy = "write it into the file that includes this one";
+                    let problem = Problem::new(self.texts, allow.key_at, "allow_exec", what, remedy);
+                    self.problems.push(problem);
+                }
                 self.join(entries);
                 if let Some(include) = include {
+                    let before = std::mem::replace(&mut self.including, true);
                     self.include(id, &include);
+                    self.including = before;
                 }
             }
             Some(node) if !node.is_null() => {

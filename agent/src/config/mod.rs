@@ -19,6 +19,7 @@
 //! serde stops at the first error and knows no places, so no type here is deserialised: the tree keeps every key and
 //! value with its line and column, and the checks note what is wrong and go on.
 
+mod exec;
 mod plugins;
 mod receivers;
 mod types;
@@ -49,6 +50,7 @@ mod tests;
 
 pub use encryption::*;
 pub use environment::{Environment, FixedEnvironment, ProcessEnvironment};
+pub use exec::{Exec, ExecOutput};
 pub use gather::{Given, Sources};
 pub use load::{Loaded, load};
 pub use plugins::*;

@@ -5,6 +5,7 @@
 //! a password are not shown either. Endpoints are shown: they can't hold user names, queries or `${file:...}`.
 
 mod encryption;
+mod exec;
 mod grants;
 mod plugins;
 mod receivers;
@@ -85,7 +86,10 @@ impl Loaded {
                     each(exporters, |exporter| part(exporter, "headers", headers))
                 }
                 ("collectors", Value::Map(collectors)) => {
-                    each(collectors, |collector| part(collector, "config", plugin_config))
+                    each(collectors, |collector| match collector.get("exec") {
+                        Some(_) => part(collector, "exec", exec::written),
+                        None => part(collector, "config", plugin_config),
+                    })
                 }
                 ("plugins", Value::Map(_)) => plugins::written(&section.value),
                 ("receivers", Value::Map(receivers)) => each(receivers, |receiver| match &receiver.value {
@@ -171,6 +175,9 @@ impl Loaded {
     fn collector(&self, collector: &Collector) -> Shown {
         let Collector { name, plugin, interval, config: _, grants, limits, trust: _ } = collector;
         let Limits { memory, deadline, init, output, tables, resources, log_rate, stack } = limits;
+        if let PluginRef::Exec(exec) = plugin {
+            return exec::effective(exec, *interval, limits);
+        }
         map([
             ("plugin", text(plugin)),
             ("interval", text(show_duration(*interval))),

@@ -12,10 +12,10 @@ use std::{
 use whimbrel_otlp::Signal;
 use whimbrel_plugin_host::{Endpoint, Origin, Trust};
 
-use super::{Encryption, Plugins, Registered, receivers::Receiver};
+use super::{Encryption, Plugins, Registered, exec::Exec, receivers::Receiver};
 
 /// The collectors that are shipped inside the agent, as `builtin:NAME`.
-pub const BUILTIN_PLUGINS: &[&str] = &["heartbeat", "host"];
+pub const BUILTIN_PLUGINS: &[&str] = &["file-tail", "heartbeat", "host", "http-check", "prometheus-scrape"];
 
 /// The parts of the `system` interface that can be granted.
 pub const SYSTEM_PARTS: &[&str] = &[
@@ -171,6 +171,15 @@ pub enum PluginRef {
     Path(PathBuf),
     /// `oci://...`: in a registry.
     Registry(Box<Registered>),
+    /// No component at all, but a program, which runs outside the sandbox.
+    Exec(Box<Exec>),
+}
+
+impl PluginRef {
+    /// Whether it is a program, outside the sandbox.
+    pub fn is_program(&self) -> bool {
+        matches!(self, Self::Exec(_))
+    }
 }
 
 impl std::fmt::Display for PluginRef {
@@ -179,6 +188,7 @@ impl std::fmt::Display for PluginRef {
             Self::Builtin(name) => write!(f, "builtin:{name}"),
             Self::Path(path) => path.display().fmt(f),
             Self::Registry(registered) => write!(f, "{}", registered.reference),
+            Self::Exec(exec) => write!(f, "exec:{}", exec.program.display()),
         }
     }
 }
@@ -231,7 +241,8 @@ pub struct Limits {
     pub output: u64,
     /// Elements of all tables together. Default 100000, up to 10000000.
     pub tables: u64,
-    /// Handles of resources (files, connections, streams) that are alive at a time. Default 1000, up to 100000.
+    /// Handles of resources (files, connections, streams) that are alive at a time; a sixteenth of them may be open files
+    /// and sockets. Default 1000, up to 100000.
     pub resources: u32,
     /// Lines of log a second. Default 100.
     pub log_rate: u32,

@@ -296,6 +296,17 @@ fn append_point(out: &mut Vec<u8>, series: &Attributes, start_ns: u64, time_ns: 
 
 fn append_histogram_point(out: &mut Vec<u8>, series: &Attributes, point: &HistogramPoint<'_>) {
     let start = open_medium(out, message(1));
+    put_histogram_fields(out, series, point, |_| {});
+    close_medium(out, start);
+}
+
+/// The fields of a histogram point; `between` adds what stands between bounds and attributes.
+pub(super) fn put_histogram_fields(
+    out: &mut Vec<u8>,
+    series: &Attributes,
+    point: &HistogramPoint<'_>,
+    between: impl FnOnce(&mut Vec<u8>),
+) {
     if point.start_ns != 0 {
         put_fixed64(out, fixed64(2), point.start_ns);
     }
@@ -304,10 +315,10 @@ fn append_histogram_point(out: &mut Vec<u8>, series: &Attributes, point: &Histog
     put_double(out, 5, point.sum);
     put_packed(out, 6, point.buckets.iter().copied());
     put_packed(out, 7, point.bounds.iter().map(|bound| bound.to_bits()));
+    between(out);
     series.append_as(message(9), out);
     put_double(out, 11, point.min);
     put_double(out, 12, point.max);
-    close_medium(out, start);
 }
 
 fn put_double(out: &mut Vec<u8>, field: u8, value: Option<f64>) {

@@ -20,6 +20,7 @@ mod metrics;
 mod scope;
 mod spans;
 mod value;
+mod whole;
 pub use enclosed::{Envelope, append_enclosed};
 
 pub use attributes::Attributes;
@@ -29,3 +30,4 @@ pub use metrics::{Histograms, Metrics, Numbers, append_histogram, append_number}
 pub use scope::Scope;
 pub use spans::{Span, SpanKind, SpanStatus, append_span};
 pub use value::Value;
+pub use whole::{Exemplar, Kind, MetricWriter, SummaryPoint};

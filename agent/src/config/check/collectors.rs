@@ -60,6 +60,9 @@ impl Checker<'_> {
 
     fn collector(&mut self, name: &str, place: &Place<'_>) -> Option<Collector> {
         let section = self.section(place, &COLLECTOR)?;
+        if let Some(exec) = section.get("exec") {
+            return self.exec_collector(name, &section, &exec);
+        }
         let plugin = match section.get("plugin") {
             Some(place) => self.plugin(&place),
             None => {
@@ -68,10 +71,7 @@ impl Checker<'_> {
                 None
             }
         };
-        let interval = section
-            .get("interval")
-            .and_then(|place| self.duration(&place, LEAST_INTERVAL..=MOST_INTERVAL))
-            .unwrap_or(DEFAULT_INTERVAL);
+        let interval = self.interval(&section);
         if let Some(place) = section.get("temporality") {
             let later = [("delta", "in this version counters are cumulative")];
             self.choice(&place, &[("cumulative", ())], &later);
@@ -84,6 +84,13 @@ impl Checker<'_> {
         let limits = self.limits(section.get("limits").as_ref(), interval);
         let trust = Trust::default();
         Some(Collector { name: name.to_owned(), plugin: plugin?, interval, config, grants, limits, trust })
+    }
+
+    pub(super) fn interval(&mut self, section: &Section<'_>) -> Duration {
+        section
+            .get("interval")
+            .and_then(|place| self.duration(&place, LEAST_INTERVAL..=MOST_INTERVAL))
+            .unwrap_or(DEFAULT_INTERVAL)
     }
 
     fn plugin(&mut self, place: &Place<'_>) -> Option<PluginRef> {

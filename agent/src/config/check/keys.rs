@@ -21,6 +21,7 @@ pub(in crate::config) const ROOT: Keys = Keys {
         "data_dir",
         "log",
         "resource",
+        "allow_exec",
         "collectors",
         "receivers",
         "wal",
@@ -45,8 +46,29 @@ pub(in crate::config) const LOG: Keys = Keys { path: "log", now: &["level", "for
 /// `collectors.*:`
 pub(in crate::config) const COLLECTOR: Keys = Keys {
     path: "collectors.*",
-    now: &["plugin", "interval", "temporality", "config", "grants", "limits"],
+    now: &["plugin", "exec", "interval", "temporality", "config", "grants", "limits"],
     later: &[],
+};
+
+/// `collectors.*.exec:`
+pub(in crate::config) const EXEC: Keys = Keys {
+    path: "collectors.*.exec",
+    now: &[
+        "command",
+        "output",
+        "env",
+        "working_directory",
+        "user",
+        "group",
+        "as_root",
+        "timeout",
+        "max_output",
+        "memory",
+        "cpu_time",
+        "open_files",
+        "processes",
+    ],
+    later: &[("shell", "no shell reads the command; write one as its program: [/bin/sh, -c, ...]")],
 };
 
 /// `collectors.*.grants:`
@@ -222,6 +244,7 @@ pub(in crate::config) const SECTIONS: &[&Keys] = &[
     &ROOT,
     &LOG,
     &COLLECTOR,
+    &EXEC,
     &GRANTS,
     &LIMITS,
     &RECEIVER_OTLP,

@@ -5,6 +5,7 @@ mod checker;
 mod collectors;
 mod encryption;
 mod endpoint;
+mod exec;
 mod exporters;
 mod grants;
 mod keys;

@@ -32,6 +32,8 @@ pub(in crate::config) fn check(checker: &mut Checker<'_>, root: &Node, current_d
     plugins.equip(&mut collectors);
     let receivers = get("receivers").map(|place| checker.receivers(&place)).unwrap_or_default();
     let secrets = get("secrets").map(|place| checker.secrets(&place)).unwrap_or_default();
+    let allowed = get("allow_exec").and_then(|place| checker.boolean(&place)).unwrap_or(false);
+    checker.programs(root, &collectors, allowed);
     checker.all_grants(root, &mut collectors, &secrets, &data_dir);
     let wal = checker.wal(get("wal").as_ref(), &data_dir);
     let exporters = get("exporters").map(|place| checker.exporters(&place, wal.max_size)).unwrap_or_default();

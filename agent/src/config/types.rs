@@ -168,13 +168,6 @@ pub enum PluginRef {
     Exec(Box<Exec>),
 }
 
-impl PluginRef {
-    /// Whether it is a program, outside the sandbox.
-    pub fn is_program(&self) -> bool {
-        matches!(self, Self::Exec(_))
-    }
-}
-
 impl std::fmt::Display for PluginRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

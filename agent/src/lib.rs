@@ -8,6 +8,8 @@ pub mod config;
 pub mod embed;
 pub mod pipeline;
 
+pub mod plugins;
+
 pub mod collect;
 pub mod receive;
 pub mod system;

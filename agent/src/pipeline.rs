@@ -33,6 +33,7 @@ use crate::{
     dead_letters::DeadLetterBox,
     export,
     keys::{self, KeysError},
+    plugins::Plugins,
     receive::{ReceiverError, Receivers},
     reload::{self, Reloader},
     resource, rotate,
@@ -110,6 +111,8 @@ pub struct Places {
     pub dead_letters: PathBuf,
     /// Compiled plugins.
     pub plugin_cache: PathBuf,
+    /// Plugins from registries.
+    pub plugin_store: PathBuf,
 }
 
 impl Places {
@@ -120,6 +123,7 @@ impl Places {
             dead_letters: data_dir.join("dead-letters"),
             plugin_cache: std::env::var_os(PLUGIN_CACHE_VARIABLE)
                 .map_or_else(|| data_dir.join("plugin-cache"), PathBuf::from),
+            plugin_store: data_dir.join("plugin-store"),
         }
     }
 }
@@ -185,6 +189,7 @@ impl Pipeline {
             Host::new(HostOptions { outside: outside.clone(), ..HostOptions::new(places.plugin_cache) })?;
         let ground = Ground {
             host,
+            plugins: Plugins::new(places.plugin_store, config.plugins.store_max_size),
             store: store.clone(),
             system: Arc::new(System::new(system_options(&config.system))),
             clock: clock.clone(),
@@ -283,7 +288,7 @@ pub(crate) fn system_options(system: &config::System) -> system::Options {
 }
 
 /// What of the agent no plugin reaches; the addresses of receivers follow when they listen.
-fn reserved(config: &Config, plugin_cache: &Path) -> Reserved {
+pub(crate) fn reserved(config: &Config, plugin_cache: &Path) -> Reserved {
     let mut paths = vec![config.data_dir.clone(), plugin_cache.to_owned()];
     if let config::Encryption::Aes256Gcm(places) = &config.wal.encryption {
         let all = std::iter::once(&places.current).chain(&places.older);

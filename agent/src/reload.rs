@@ -219,6 +219,7 @@ fn restart_needed(started: &Config, wanted: &Config) -> Vec<String> {
         health,
         control_socket,
         system,
+        plugins,
         // Holds from the reload on.
         reload: _,
     } = started;
@@ -230,6 +231,8 @@ fn restart_needed(started: &Config, wanted: &Config) -> Vec<String> {
         ("health", *health != wanted.health),
         ("control", *control_socket != wanted.control_socket),
         ("system", *system != wanted.system),
+        // The rest of it goes with the collectors.
+        ("plugins.store", plugins.store_max_size != wanted.plugins.store_max_size),
     ];
     let mut names: Vec<String> =
         sections.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect();

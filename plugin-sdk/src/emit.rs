@@ -40,6 +40,8 @@ pub struct Emit {
     logs_begun: bool,
     checkpoint: Option<Vec<u8>>,
     durable: Option<Vec<u8>>,
+    /// Bytes of batches that were pushed in this collect.
+    pushed: u64,
     /// What the host answered to the first refused push of this collect.
     refused: Option<Error>,
 }
@@ -57,6 +59,7 @@ impl Emit {
             logs_begun: false,
             checkpoint: None,
             durable,
+            pushed: 0,
             refused: None,
         }
     }
@@ -71,6 +74,13 @@ impl Emit {
     #[must_use]
     pub fn remaining(&self) -> Duration {
         Duration::from_nanos(self.deadline_ns.saturating_sub(host::monotonic_ns()))
+    }
+
+    /// How many bytes of batches this collect has come to so far, pushed and waiting. The limit `output` counts them,
+    /// and checkpoints beside them: who has more than fits stops below it, and says [`More::Yes`](crate::More::Yes).
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.pushed + (self.metrics.size() + self.logs.size()) as u64
     }
 
     /// What follows belongs to this resource, merged over the agent's own; without attributes, to the agent's own
@@ -161,6 +171,7 @@ impl Emit {
         self.now_ns = host::now_ns();
         let deadline = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
         self.deadline_ns = host::monotonic_ns().saturating_add(deadline);
+        self.pushed = 0;
         self.resource(&Attributes::new());
     }
 
@@ -238,6 +249,7 @@ impl Emit {
             return (request, Err(error.clone()));
         }
         let kept = checkpoint.clone();
+        self.pushed += request.len() as u64;
         let (buffer, answer) = host::push(signal, request, checkpoint);
         match &answer {
             Ok(()) if kept.is_some() => self.durable = kept,

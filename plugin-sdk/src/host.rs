@@ -1,9 +1,11 @@
 //! The way to the host: the contract's imports in a component, the test's own host natively.
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use crate::testing::imports::{log, monotonic_ns, now_ns, push, random, reveal, snapshot};
+pub(crate) use crate::testing::imports::{
+    certificate, log, monotonic_ns, now_ns, push, random, reveal, snapshot,
+};
 #[cfg(target_family = "wasm")]
-pub(crate) use component::{log, monotonic_ns, now_ns, push, random, reveal, snapshot};
+pub(crate) use component::{certificate, log, monotonic_ns, now_ns, push, random, reveal, snapshot};
 
 /// Written for the component; compiled natively too, so that every check sees it.
 #[allow(dead_code, reason = "used in a component only")]
@@ -12,8 +14,9 @@ mod component {
 
     use crate::Error;
     use crate::bindings::whimbrel::plugin::{
-        clock, emit, log as agent_log, secrets, system as figures, types,
+        certificates, clock, emit, log as agent_log, secrets, system as figures, types,
     };
+    use crate::certificates::{Certificate, Flaw};
     use crate::log::Level;
     use crate::system::{Attribute, Entity, Figure, Value};
 
@@ -48,6 +51,30 @@ mod component {
 
     pub(crate) fn snapshot(part: &str, select: &[(String, String)]) -> Result<Vec<Entity>, Error> {
         Ok(figures::snapshot(part, select)?.into_iter().map(entity).collect())
+    }
+
+    pub(crate) fn certificate(origin: &str, timeout_ms: u32) -> Result<Certificate, Error> {
+        let found = certificates::peer(origin, timeout_ms)?;
+        let flaw = |(flaw, words): (certificates::Flaw, String)| {
+            let flaw = match flaw {
+                certificates::Flaw::Expired => Flaw::Expired,
+                certificates::Flaw::NotYetValid => Flaw::NotYetValid,
+                certificates::Flaw::WrongName => Flaw::WrongName,
+                certificates::Flaw::Untrusted => Flaw::Untrusted,
+                certificates::Flaw::Other => Flaw::Other,
+            };
+            (flaw, words)
+        };
+        Ok(Certificate {
+            subject: found.subject,
+            issuer: found.issuer,
+            serial: found.serial,
+            names: found.names,
+            not_before: found.not_before,
+            not_after: found.not_after,
+            fingerprint: found.fingerprint,
+            flaws: found.flaws.into_iter().map(flaw).collect(),
+        })
     }
 
     /// Hands a request over, and gives its buffer back: the host copies out of it.

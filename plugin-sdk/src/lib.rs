@@ -2,8 +2,9 @@
 //!
 //! A collector is a type that implements [`Collector`], and one [`collector!`] that makes a component of it. It is
 //! given its configuration as its own type, is asked once an interval, and writes what it finds into [`Emit`],
-//! which encodes OTLP straight into one buffer. What it can reach stands in [`clock`], [`log`], [`secrets`] and
-//! [`system`]; nothing else exists for it: no files, no network, no environment.
+//! which encodes OTLP straight into one buffer. What it can reach stands in [`clock`], [`log`], [`secrets`],
+//! [`system`] and [`certificates`], and with the features of those names in `files` and `http`; nothing else exists
+//! for it.
 //!
 //! ```
 //! use whimbrel_sdk::{Attributes, Collector, Context, Emit, Error, Metric, More, NoConfig};
@@ -36,19 +37,25 @@
 #[allow(unsafe_code, missing_docs, clippy::all, unreachable_pub)]
 #[doc(hidden)]
 pub mod bindings;
+pub mod certificates;
 pub mod clock;
 mod collector;
 mod emit;
 mod error;
 #[doc(hidden)]
 pub mod export;
+#[cfg(feature = "files")]
+pub mod files;
 mod host;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod log;
 mod macros;
 pub mod secrets;
 pub mod system;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+pub mod units;
 
 pub use collector::{Collector, Context, Described, More, NoConfig, Plugin};
 pub use emit::{Emit, HistogramPoints, Points};

@@ -17,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A folder with a configuration, for one agent after the other.
 pub struct Home {
     folder: tempfile::TempDir,
+    variables: Vec<(String, String)>,
 }
 
 impl Home {
@@ -24,7 +25,13 @@ impl Home {
     pub fn new(yaml: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         fs::write(folder.path().join("whimbrel.yaml"), yaml).expect("a file can be written there");
-        Self { folder }
+        Self { folder, variables: Vec::new() }
+    }
+
+    /// The same with this variable in the environment of its agents.
+    pub fn with_variable(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
     }
 
     /// Where the configuration lies.
@@ -54,6 +61,7 @@ impl Home {
         }
         // One cache of compiled plugins for all agents of the tests.
         command.env("WHIMBREL_PLUGIN_CACHE", shared_cache());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -64,15 +72,17 @@ impl Home {
 
     /// Starts `whimbrel run`; its log goes to `agent.log`.
     pub fn start(&self) -> Agent {
+        self.start_with(|_| {})
+    }
+
+    /// The same with another environment.
+    pub fn start_with(&self, set: impl FnOnce(&mut Command)) -> Agent {
         let log =
             fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("the log opens");
-        let child = self
-            .command(&["run"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("whimbrel starts");
+        let mut command = self.command(&["run"]);
+        set(&mut command);
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("whimbrel starts");
         Agent { child, status: self.command(&["status", "--json"]) }
     }
 

@@ -14,13 +14,14 @@ const LONGEST_FILE: usize = 500;
 
 /// What a module of the agent may import from the agent itself, beside its own children. `store` is the trunk that
 /// every way in feeds and no stage imports another.
-const MAY_IMPORT: [(&str, &[&str]); 18] = [
+const MAY_IMPORT: [(&str, &[&str]); 19] = [
     ("clock", &[]),
     ("config", &[]),
     ("system", &[]),
     ("telemetry", &["config", "clock"]),
     ("store", &["clock", "config"]),
-    ("collect", &["clock", "config", "store", "system"]),
+    ("plugins", &["config"]),
+    ("collect", &["clock", "config", "plugins", "store", "system"]),
     ("receive", &["clock", "config", "store"]),
     ("export", &["clock", "config", "store"]),
     ("dead_letters", &["clock", "export", "store"]),
@@ -41,6 +42,7 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
             "dead_letters",
             "export",
             "keys",
+            "plugins",
             "receive",
             "reload",
             "resource",
@@ -59,6 +61,7 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
             "config",
             "keys",
             "pipeline",
+            "plugins",
             "reload",
             "resource",
             "status",

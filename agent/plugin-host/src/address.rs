@@ -302,7 +302,9 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 /// Whether a connection to `address` ends at a socket that listens at `listener` on this machine.
 pub(crate) fn reaches(address: SocketAddr, listener: SocketAddr) -> bool {
     let (to, at) = (address.ip().to_canonical(), listener.ip().to_canonical());
-    address.port() == listener.port() && (to == at || (at.is_unspecified() && is_local(to)))
+    // Whoever connects to no address in particular comes to this machine.
+    let same = to == at || to.is_unspecified() || (at.is_unspecified() && is_local(to));
+    address.port() == listener.port() && same
 }
 
 /// Whether the address is one of this machine's: only such can be bound.
@@ -449,6 +451,7 @@ mod tests {
         let reach = |to: &str, at: &str| reaches(to.parse().unwrap(), at.parse().unwrap());
         assert!(reach("127.0.0.1:80", "127.0.0.1:80") && reach("127.0.0.1:80", "0.0.0.0:80"));
         assert!(reach("127.0.0.1:80", "[::]:80") && reach("[::ffff:127.0.0.1]:80", "127.0.0.1:80"));
+        assert!(reach("0.0.0.0:80", "127.0.0.1:80") && reach("[::]:80", "[::1]:80"), "whatever is here");
         assert!(!reach("127.0.0.1:81", "127.0.0.1:80") && !reach("1.1.1.1:80", "0.0.0.0:80"));
     }
 }

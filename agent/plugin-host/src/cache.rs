@@ -352,6 +352,21 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_is_full_half_way_leaves_nothing_that_could_be_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), 1 << 20).unwrap();
+        let path = cache.path(&key(1));
+        let full = write_new(dir.path(), &path, |file| {
+            file.write_all(b"half of it")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert_eq!(full.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        let files: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(files, [KEY_FILE], "neither the entry nor what was begun");
+    }
+
+    #[test]
     fn the_cache_stays_within_its_size_and_drops_what_was_used_longest_ago() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path(), 5000).unwrap();

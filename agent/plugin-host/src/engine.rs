@@ -89,12 +89,12 @@ pub(crate) fn config_with_stack(guest_stack: usize) -> wasmtime::Result<Config> 
         .wasm_backtrace_max_frames(SETTINGS.backtrace.then(|| std::num::NonZeroUsize::new(16)).flatten())
         // The environment must not change what is compiled.
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Disable)
-        .module_version(ModuleVersionStrategy::Custom(build()))?;
+        .module_version(ModuleVersionStrategy::Custom(build_id()))?;
     Ok(config)
 }
 
 /// Version of wasmtime and settings, in one short word; part of compiled code, and checked when it is loaded.
-fn build() -> String {
+pub fn build_id() -> String {
     let digest = Sha256::digest(format!("{SETTINGS:?}").as_bytes());
     let mut word = format!("whimbrel-{WASMTIME_VERSION}-");
     for byte in &digest[..8] {
@@ -107,7 +107,7 @@ fn build() -> String {
 ///
 /// Equal fingerprints mean that code compiled there runs here.
 pub fn fingerprint() -> String {
-    let mut text = format!("{} {}-{}", build(), std::env::consts::ARCH, std::env::consts::OS);
+    let mut text = format!("{} {}-{}", build_id(), std::env::consts::ARCH, std::env::consts::OS);
     for feature in cpu_features() {
         text.push('+');
         text.push_str(feature);
@@ -117,7 +117,7 @@ pub fn fingerprint() -> String {
 
 /// The CPU features that Cranelift makes use of, as far as this CPU has them.
 #[cfg(target_arch = "x86_64")]
-fn cpu_features() -> Vec<&'static str> {
+pub(crate) fn cpu_features() -> Vec<&'static str> {
     macro_rules! detected {
         ($($name:tt)*) => { [$(($name, std::is_x86_feature_detected!($name))),*] };
     }
@@ -130,7 +130,7 @@ fn cpu_features() -> Vec<&'static str> {
 
 /// The CPU features that Cranelift makes use of, as far as this CPU has them.
 #[cfg(target_arch = "aarch64")]
-fn cpu_features() -> Vec<&'static str> {
+pub(crate) fn cpu_features() -> Vec<&'static str> {
     macro_rules! detected {
         ($($name:tt)*) => { [$(($name, std::arch::is_aarch64_feature_detected!($name))),*] };
     }
@@ -140,7 +140,7 @@ fn cpu_features() -> Vec<&'static str> {
 
 /// No optional CPU features are used on other machines.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn cpu_features() -> Vec<&'static str> {
+pub(crate) fn cpu_features() -> Vec<&'static str> {
     Vec::new()
 }
 
@@ -165,6 +165,6 @@ mod tests {
         let print = fingerprint();
         assert!(print.contains(WASMTIME_VERSION) && print.contains(std::env::consts::ARCH), "{print}");
         assert_eq!(print, fingerprint());
-        assert!(build().len() <= 255, "wasmtime takes at most 255 bytes");
+        assert!(build_id().len() <= 255, "wasmtime takes at most 255 bytes");
     }
 }

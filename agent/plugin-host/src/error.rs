@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use crate::frame::Refusal;
+use crate::{bundle::BundleError, frame::Refusal, trust::Untrusted};
 
 /// No plugin host could be made.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,12 @@ pub enum LoadReason {
         /// What differs.
         detail: String,
     },
+    /// It is not signed as `plugins.trust` asks.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// It is a bundle of compiled code that does not fit this agent.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// It could not be compiled, for no fault of what it is.
     #[error(transparent)]
     Compiler(#[from] CompileError),

@@ -115,15 +115,38 @@ impl Guest {
     }
 
     /// Gives it what it imports of WASI.
-    pub(crate) fn with_wasi(&mut self, outside: &Arc<Outside>) {
-        let Guest { grants, services, lines, denials, .. } = self;
-        self.wasi = Some(Box::new(Wasi::new(grants, services, lines, denials, outside)));
+    ///
+    /// # Errors
+    /// A granted folder was not opened within the time for starting.
+    pub(crate) async fn with_wasi(&mut self, outside: &Arc<Outside>) -> Result<(), Stop> {
+        let Guest { grants, limits, services, lines, denials, .. } = self;
+        let (grants, limits, outside) = (grants.clone(), limits.clone(), Arc::clone(outside));
+        let (services, lines, denials) = (Arc::clone(services), Arc::clone(lines), Arc::clone(denials));
+        let (time, mounts) = (limits.init, !grants.read.is_empty() || !grants.write.is_empty());
+        let make = move || Box::new(Wasi::new(&grants, &limits, &services, &lines, &denials, &outside));
+        if !mounts {
+            self.wasi = Some(make());
+            return Ok(());
+        }
+        // A folder of a server that is gone would keep this thread, and all the others' collects.
+        match tokio::time::timeout(time, tokio::task::spawn_blocking(make)).await {
+            Ok(Ok(wasi)) => self.wasi = Some(wasi),
+            Ok(Err(error)) => return Err(Stop::new(FaultKind::Host, error.to_string())),
+            Err(_) => {
+                let message = format!("its granted folders were not opened within {time:?} (`limits.init`)");
+                return Err(Stop::new(FaultKind::Deadline, message));
+            }
+        }
+        Ok(())
     }
 
-    /// After a call: what it wrote and has not ended with a line, and how much was left out.
+    /// After a call: what it wrote and has not ended with a line, how much was left out, and what there was no room for.
     pub(crate) fn settle(&mut self) {
-        let Some(wasi) = &self.wasi else { return };
-        let written = wasi.settle();
+        let Some(wasi) = &mut self.wasi else { return };
+        let (written, shortage) = wasi.settle();
+        if let Some(denied) = shortage {
+            self.limiter.deny(denied);
+        }
         self.call.lines_dropped += written.dropped;
         if self.call.last_error.is_none() {
             self.call.last_error = written.last_error;

@@ -15,6 +15,7 @@ use wasmtime::{
 };
 
 use crate::{
+    bundle::{self, Machine},
     cache::{Cache, CacheKey},
     compile::Compiler,
     contract::{self, CollectorPre},
@@ -28,6 +29,7 @@ use crate::{
     sniff,
     text::hex,
     ticker::Ticker,
+    trust::{Kind, Trust},
     wasi::{self, Outside},
     world,
 };
@@ -168,11 +170,68 @@ impl Host {
         let running = self.running(stack).map_err(failed)?;
         let (description, component, compiled) =
             self.component(origin, bytes, &running).await.map_err(failed)?;
+        self.plugin(&running, description, &component, compiled).map_err(failed)
+    }
+
+    fn plugin(
+        &self,
+        running: &Running,
+        description: Description,
+        component: &Component,
+        compiled: Compiled,
+    ) -> Result<Plugin, LoadReason> {
         let outside = wasi::is_imported(&description).then(|| Arc::clone(&self.0.outside));
-        running
-            .link(&component, &description)
-            .map(|pre| Plugin::new(description, pre, compiled, Arc::clone(&running.ticker), outside))
-            .map_err(failed)
+        let pre = running.link(component, &description)?;
+        Ok(Plugin::new(description, pre, compiled, Arc::clone(&running.ticker), outside))
+    }
+
+    /// Loads what `trust` takes: a component, or a bundle of compiled code. `signatures` is the text of the `.sig`
+    /// file beside it, or of the annotation in the registry. What is not taken is not compiled either. The stack is
+    /// that of [`Host::load_with_stack`].
+    ///
+    /// # Errors
+    /// See [`LoadReason`]: each says what to do.
+    ///
+    /// # Cancel safety
+    /// As [`Host::load`].
+    pub async fn load_signed(
+        &self,
+        origin: &str,
+        bytes: &[u8],
+        signatures: Option<&str>,
+        trust: &Trust,
+        stack: u64,
+    ) -> Result<Plugin, LoadError> {
+        let failed = |reason| LoadError { origin: origin.to_owned(), reason };
+        let (size, limit) = (bytes.len() as u64, self.0.max_component);
+        if size > limit {
+            return Err(failed(LoadReason::TooLarge { size, limit }));
+        }
+        let kind = Kind::of(bytes);
+        let sha256: [u8; 32] = Sha256::digest(bytes).into();
+        let signed = trust.check(kind, &sha256, signatures).map_err(|error| failed(error.into()))?;
+        let plugin = match kind {
+            Kind::Component => self.load_with_stack(origin, bytes, stack).await?,
+            Kind::Native => self.load_bundle(bytes, stack).map_err(failed)?,
+        };
+        if let Some((key, statement)) = signed {
+            let identity = &plugin.description().identity;
+            statement.check_identity(identity).map_err(|error| failed(error.into()))?;
+            tracing::debug!(plugin = origin, key = key.name, "signed by a trusted key");
+        }
+        Ok(plugin)
+    }
+
+    /// Loads a bundle whose signature has been checked, from the very bytes that were checked.
+    fn load_bundle(&self, bytes: &[u8], stack: u64) -> Result<Plugin, LoadReason> {
+        let (manifest, code) = bundle::read(bytes)?;
+        manifest.machine.check_on(&Machine::here())?;
+        let description = fits(manifest.description)?;
+        let running = self.running(stack)?;
+        let component = Verified::vouch(code)
+            .load(&running.engine)
+            .map_err(|error| LoadReason::Engine { detail: format!("{error:#}") })?;
+        self.plugin(&running, description, &component, Compiled::Shipped)
     }
 
     /// The engine with this stack, made when it is first asked for.

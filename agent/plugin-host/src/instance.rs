@@ -5,7 +5,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline, WasmBacktrace, component::ResourceTableError};
 use wasmtime_wasi::I32Exit;
 
 use crate::{
@@ -100,7 +100,7 @@ impl Instance {
         let handles = limits.resources;
         let mut guest = Guest::new(limits, grants, services, Meter::new(Arc::clone(ticker)));
         if let Some(outside) = outside {
-            guest.with_wasi(outside);
+            guest.with_wasi(outside).await.map_err(|stop| ended(stop.kind, stop.message))?;
         }
         let mut store = Store::try_new(pre.engine(), guest)
             .map_err(|error| host_fault(&error, "no memory for a new instance"))?;
@@ -224,14 +224,12 @@ fn enter<'a>(store: &'a mut Option<Store<Guest>>, busy: &mut bool) -> Result<&'a
     if std::mem::replace(busy, true) {
         *store = None;
     }
-    store.as_mut().ok_or_else(|| Fault {
-        kind: FaultKind::Ended,
-        message: "the instance has ended before".to_owned(),
-        backtrace: Vec::new(),
-        pushes: 0,
-        bytes: 0,
-        lines_dropped: 0,
-    })
+    store.as_mut().ok_or_else(|| ended(FaultKind::Ended, "the instance has ended before".to_owned()))
+}
+
+/// Where no code of it has run.
+fn ended(kind: FaultKind, message: String) -> Fault {
+    Fault { kind, message, backtrace: Vec::new(), pushes: 0, bytes: 0, lines_dropped: 0 }
 }
 
 fn begin(store: &mut Store<Guest>, deadline: Duration) -> crate::meter::Call {
@@ -265,14 +263,7 @@ fn milliseconds(of: Duration) -> u32 {
 }
 
 fn host_fault(error: &wasmtime::Error, what: &str) -> Fault {
-    Fault {
-        kind: FaultKind::Host,
-        message: format!("{what}: {}", error.root_cause()),
-        backtrace: Vec::new(),
-        pushes: 0,
-        bytes: 0,
-        lines_dropped: 0,
-    }
+    ended(FaultKind::Host, format!("{what}: {}", error.root_cause()))
 }
 
 /// What an error of wasmtime means.
@@ -320,6 +311,9 @@ fn classify(
         let kind = match denied {
             DeniedGrowth::Memory { .. } => FaultKind::Memory,
             DeniedGrowth::Table { .. } => FaultKind::Tables,
+            DeniedGrowth::Open { .. } | DeniedGrowth::Shared | DeniedGrowth::Requests { .. } => {
+                FaultKind::Resources
+            }
         };
         return (kind, format!("{denied}, and could not go on without"));
     }
@@ -353,7 +347,8 @@ fn classify_untyped(error: &wasmtime::Error, guest: &Guest) -> (FaultKind, Strin
         );
         return (FaultKind::Output, message);
     }
-    if cause.contains(HANDLES_EXCEEDED) {
+    let full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
+    if full || cause.contains(HANDLES_EXCEEDED) {
         let message = format!(
             "it held more than the {} handles of resources that it may at a time (`limits.resources`)",
             guest.handle_limit()

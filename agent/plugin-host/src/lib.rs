@@ -12,20 +12,25 @@
 //!
 //! Invariants
 //! - The agent parses no WebAssembly and holds no compiler; the only code it runs is what its own compiler's
-//!   process gave it, or what it sealed itself (`native.rs`, the one `unsafe`).
+//!   process gave it, what it sealed itself, or what a key of the operator's has signed that may ship such code
+//!   (`native.rs`, the one `unsafe`).
 //! - Nothing that a guest does panics the host or keeps a thread for more than 10 ms at a time.
 //! - Every limit and grant is checked in one place, whatever version of the contract a guest speaks.
 //! - This crate knows neither OTLP nor the WAL: batches go to [`Services::push`] as they came.
 
+pub mod bundle;
 pub mod description;
 pub mod engine;
 mod error;
 pub mod frame;
 mod host;
 
+pub mod trust;
+
 mod cache;
 mod compile;
 mod native;
+pub mod registry;
 pub mod sniff;
 pub mod world;
 
@@ -36,6 +41,7 @@ mod address;
 mod contract;
 mod denials;
 mod fault;
+mod grant;
 mod grants;
 mod guest;
 mod limits;
@@ -48,15 +54,18 @@ mod wasi;
 mod watchdog;
 
 pub use address::{AddressError, Endpoint, Network, Origin, Peer};
+pub use bundle::BundleError;
 pub use compile::compiler_path;
 pub use description::{Description, Identity, Interface};
 pub use error::{CompileError, HostError, LoadError, LoadReason};
 pub use fault::{CollectError, Fault, FaultKind};
 pub use frame::Refusal;
+pub use grant::{Grant, GrantError};
 pub use grants::{Grants, SystemGrant};
 pub use host::{Host, HostOptions};
 pub use instance::{Collected, Instance, Setup};
 pub use limits::{Counts, DeniedGrowth, Limits};
 pub use plugin::{Compiled, Plugin};
 pub use services::{Batch, Denied, GuestError, Level, LogLine, Services};
+pub use trust::{Trust, TrustedKey, Untrusted};
 pub use wasi::{Asked, Outside, Reserved, Resolve, asks};

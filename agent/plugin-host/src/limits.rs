@@ -21,7 +21,8 @@ pub struct Limits {
     pub log_lines_per_second: u32,
     /// Elements of all tables together (8 bytes each). Default 100 000.
     pub table_elements: u64,
-    /// Handles of resources that may be alive at a time: open files, connections, streams. Default 1000.
+    /// Handles of resources that may be alive at a time: open files, connections, streams, timers. Of files and sockets
+    /// a sixteenth of this. Default 1000.
     pub resources: usize,
     /// Memories, tables and core instances in the component. Default 16, 64 and 128.
     pub counts: Counts,
@@ -59,6 +60,12 @@ pub enum DeniedGrowth {
     Memory { wanted: u64, limit: u64 },
     /// Table elements.
     Table { wanted: u64, limit: u64 },
+    /// Another file or socket, beside so many that are open.
+    Open { limit: u64 },
+    /// Another file or socket, where all plugins together hold what they may.
+    Shared,
+    /// Another request, beside so many under way.
+    Requests { limit: u64 },
 }
 
 /// Answers wasmtime's questions, and keeps count.
@@ -85,6 +92,18 @@ impl fmt::Display for DeniedGrowth {
             ),
             DeniedGrowth::Table { wanted, limit } => {
                 write!(f, "it wanted {wanted} table elements, over its limit of {limit} (`limits.tables`)")
+            }
+            DeniedGrowth::Open { limit } => write!(
+                f,
+                "it wanted another file or socket beside the {limit} that it may hold open, a sixteenth of \
+                 `limits.resources`"
+            ),
+            DeniedGrowth::Shared => f.write_str(
+                "it wanted another file or socket, and all plugins together hold half of what the agent may: \
+                 raise the agent's limit of open files (`LimitNOFILE=` of systemd, `ulimit -n`)",
+            ),
+            DeniedGrowth::Requests { limit } => {
+                write!(f, "it wanted another request beside the {limit} that it may have under way")
             }
         }
     }
@@ -117,6 +136,11 @@ impl Limiter {
     /// Elements in use, of all tables.
     pub(crate) fn table_elements(&self) -> u64 {
         self.table_elements
+    }
+
+    /// Notes a growth that was denied elsewhere.
+    pub(crate) fn deny(&mut self, denied: DeniedGrowth) {
+        self.denied = Some(denied);
     }
 
     /// The growth that was denied since the last time this was asked.

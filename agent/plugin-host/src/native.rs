@@ -5,7 +5,9 @@
 //!
 //! - came over a pipe from the compiler that this process has just started, or
 //! - carry a MAC under a key that only this process and its like can read, for exactly this component, this
-//!   engine and this CPU (see `cache.rs`).
+//!   engine and this CPU (see `cache.rs`), or
+//! - are a bundle that a key has signed which the operator marked as one that may ship native code (`bundle.rs`,
+//!   `trust/`): whoever holds that key is trusted as the maker of the agent is.
 //!
 //! Nobody else can write to the buffer between check and use: it is owned, and borrowed here. (A mapped file
 //! would not have that property.) Truncated or older code is refused by wasmtime itself by version, target
@@ -18,8 +20,8 @@ use wasmtime::{Engine, component::Component};
 pub(crate) struct Verified<'a>(&'a [u8]);
 
 impl<'a> Verified<'a> {
-    /// Vouches for the code. The callers are the cache, after the MAC has been checked, and the compiler's
-    /// parent; a test holds that there are no others.
+    /// Vouches for the code. The callers are the cache, after the MAC has been checked, the compiler's parent,
+    /// and the host after it has checked a bundle's signature; a test holds that there are no others.
     pub(crate) fn vouch(code: &'a [u8]) -> Verified<'a> {
         Verified(code)
     }
@@ -39,7 +41,7 @@ impl<'a> Verified<'a> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn only_the_cache_and_the_compilers_parent_vouch() {
+    fn only_the_cache_the_compilers_parent_and_a_checked_signature_vouch() {
         let call = ["Verified", "::vouch("].concat();
         let sources = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap();
         let mut callers: Vec<String> = Vec::new();
@@ -48,6 +50,6 @@ mod tests {
             callers.extend(vec![file.file_name().unwrap().to_string_lossy().into_owned(); count]);
         }
         callers.sort();
-        assert_eq!(callers, ["cache.rs", "host.rs"]);
+        assert_eq!(callers, ["cache.rs", "host.rs", "host.rs"]);
     }
 }

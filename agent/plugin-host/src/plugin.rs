@@ -17,6 +17,8 @@ use crate::{
 pub enum Compiled {
     /// From the cache.
     Cached,
+    /// From a signed bundle.
+    Shipped,
     /// It was compiled just now, which took so long.
     Now(Duration),
 }

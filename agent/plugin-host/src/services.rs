@@ -114,6 +114,8 @@ pub enum Denied {
     Udp(SocketAddr),
     /// The addresses of a name.
     Name(String),
+    /// An answer to a request, by whom, of more bytes than this.
+    Answer(String, u64),
     /// To listen for connections or datagrams on a port.
     Listen(SocketAddr),
     /// Something of the agent itself.
@@ -129,23 +131,27 @@ impl Denied {
     /// The lines of the configuration that would allow it; `None` where none does. A detail (`process.each`) comes
     /// with its part.
     pub fn grant(&self) -> Option<String> {
+        let (key, value) = self.allowed_by()?;
+        let plain = matches!(self, Denied::System(_) | Denied::Secret(_));
+        Some(format!("grants: {{ {key}: [{}] }}", if plain { value } else { quoted(value) }))
+    }
+
+    /// The same as key and value: what [`Grant`](crate::Grant) reads with `=` between them.
+    pub fn allowed_by(&self) -> Option<(&'static str, String)> {
         Some(match self {
             Denied::System(part) => {
-                let part = part.split_once('.').map_or(part.as_str(), |(part, _)| part);
-                format!("grants: {{ system: [{part}] }}")
+                ("system", part.split_once('.').map_or(part.as_str(), |(part, _)| part).to_owned())
             }
-            Denied::Secret(name) => format!("grants: {{ secrets: [{name}] }}"),
-            Denied::Http(origin) => format!("grants: {{ http: [{}] }}", quoted(origin)),
-            Denied::HttpAddress(origin, address) => {
-                format!("grants: {{ http: [{}] }}", quoted(format_args!("{origin} in {address}")))
-            }
-            Denied::Unix(path) => format!("grants: {{ unix: [{}] }}", quoted(path.display())),
-            Denied::Read(folder) => format!("grants: {{ read: [{}] }}", quoted(folder.display())),
-            Denied::Write(folder) => format!("grants: {{ write: [{}] }}", quoted(folder.display())),
-            Denied::Tcp(address) => format!("grants: {{ tcp: [{}] }}", quoted(address)),
-            Denied::Udp(address) => format!("grants: {{ udp: [{}] }}", quoted(address)),
-            Denied::Name(name) => format!("grants: {{ tcp: [{}] }}", quoted(format_args!("{name}:PORT"))),
-            Denied::Listen(_) | Denied::Agent(_) => return None,
+            Denied::Secret(name) => ("secrets", name.clone()),
+            Denied::Http(origin) => ("http", origin.to_string()),
+            Denied::HttpAddress(origin, address) => ("http", format!("{origin} in {address}")),
+            Denied::Unix(path) => ("unix", path.display().to_string()),
+            Denied::Read(folder) => ("read", folder.display().to_string()),
+            Denied::Write(folder) => ("write", folder.display().to_string()),
+            Denied::Tcp(address) => ("tcp", address.to_string()),
+            Denied::Udp(address) => ("udp", address.to_string()),
+            Denied::Name(name) => ("tcp", format!("{name}:PORT")),
+            Denied::Answer(..) | Denied::Listen(_) | Denied::Agent(_) => return None,
         })
     }
 }
@@ -165,6 +171,13 @@ impl fmt::Display for Denied {
             Denied::Tcp(address) => write!(f, "a TCP connection to {address}")?,
             Denied::Udp(address) => write!(f, "UDP to {address}")?,
             Denied::Name(name) => write!(f, "looking up the name {name}")?,
+            Denied::Answer(of, limit) => {
+                let limit = crate::limits::mebibytes(*limit);
+                return write!(
+                    f,
+                    "an answer of {of} with more than {limit} is cut, and nothing can grant it"
+                );
+            }
             Denied::Listen(address) => {
                 return write!(f, "listening on {address} is not granted, and nothing can grant it");
             }

@@ -26,6 +26,7 @@ const OFFERED: &[(&str, &[&str])] = &[
     ("log", &["write"]),
     ("secrets", &["reveal"]),
     ("system", &["snapshot"]),
+    ("certificates", &["peer"]),
 ];
 
 /// What a collector exports.

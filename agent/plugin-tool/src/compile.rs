@@ -1,4 +1,4 @@
-//! `whimbrel-plugin compile`: what the agent starts to compile a component.
+//! `whimbrel-plugin compile`: what the agent starts to compile a component; with a file, a bundle is made of it.
 
 use std::io::{self, Read as _};
 
@@ -10,11 +10,17 @@ use whimbrel_plugin_host::{
     world,
 };
 
-use crate::{confine, confine::Confinement, describe::describe};
+use crate::{bundle::BundleArgs, confine, confine::Confinement, describe::describe};
 
-/// Compile a component for the agent: bytes in, code out.
+/// Compile a component: to a bundle for machines that should not compile, or for the agent.
 ///
-/// The agent starts this; there is seldom a reason to do so by hand. Reads a component from the standard
+/// With a file, writes a bundle of compiled code. An agent of the same release takes it in the place of the component
+/// if a key signed it that its plugins.trust marks may_ship_native, and then needs no compiler.
+///
+/// Example:
+///   whimbrel plugin compile report.wasm --target aarch64-unknown-linux-gnu -o report.bundle --key team.key
+///
+/// Without a file it is what the agent starts, and there is seldom a reason to do so by hand. Reads a component from the standard
 /// input and writes a framed reply to the standard output: a description and machine code for this CPU, or
 /// the reason why there is none. Either way it ends with 0; another status means that the compiler itself
 /// failed.
@@ -22,7 +28,10 @@ use crate::{confine, confine::Confinement, describe::describe};
 /// Before it reads the first byte it gives up what it does not need: memory and processor time beyond the
 /// limits below, opening files, dumping core, gaining privileges.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct CompileArgs {
+    #[command(flatten)]
+    bundle: BundleArgs,
     /// Address space, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 2 << 30)]
     memory: u64,
@@ -38,14 +47,16 @@ impl CompileArgs {
     /// Reads, compiles, replies.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         confine::stand_back();
-        Confinement {
+        let confinement = Confinement {
             memory: self.memory,
             cpu_seconds: self.cpu_seconds,
             file_size: self.max_output,
             open_files: false,
+        };
+        if self.bundle.is_wanted() {
+            return self.bundle.run(confinement);
         }
-        .enter()
-        .context("the limits could not be set")?;
+        confinement.enter().context("the limits could not be set")?;
         let mut bytes = Vec::new();
         io::stdin().lock().read_to_end(&mut bytes).context("reading the component failed")?;
         let (reply, code) = match compile(&bytes)? {

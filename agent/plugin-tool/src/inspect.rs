@@ -10,7 +10,12 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
-use whimbrel_plugin_host::{Asked, Description, asks, world};
+use whimbrel_plugin_host::{
+    Asked, Description, asks,
+    bundle::{self, Machine},
+    text::clean,
+    world,
+};
 
 use crate::{confine::Confinement, describe::describe};
 
@@ -33,6 +38,8 @@ pub(crate) struct InspectArgs {
 struct Report<'a> {
     #[serde(flatten)]
     description: &'a Description,
+    /// What it was compiled for, if it is a bundle.
+    machine: Option<&'a Machine>,
     /// The version of the contract, if it fits.
     contract: Option<String>,
     /// Why it does not fit.
@@ -51,11 +58,12 @@ impl InspectArgs {
         Confinement { memory: 4 << 30, cpu_seconds: 60, file_size: 1 << 30, open_files: true }
             .enter()
             .context("the limits could not be set")?;
-        let description = describe(&bytes).with_context(|| path.to_string())?;
+        let (description, machine) = who(&bytes).with_context(|| path.to_string())?;
         let fits = world::check(&description);
         let text = if self.json {
             let report = Report {
                 description: &description,
+                machine: machine.as_ref(),
                 contract: fits.as_ref().ok().map(ToString::to_string),
                 misfit: fits.as_ref().err().map(ToString::to_string),
                 grants: asks(&description).iter().map(ToString::to_string).collect(),
@@ -63,7 +71,7 @@ impl InspectArgs {
             };
             format!("{}\n", serde_json::to_string_pretty(&report)?)
         } else {
-            render(&description, &path.to_string(), &fits)
+            render(&description, machine.as_ref(), &path.to_string(), &fits)
         };
         match io::stdout().lock().write_all(text.as_bytes()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -97,7 +105,21 @@ const FREE: &[(&str, &str)] = &[
     ("log", "write lines to the agent's log"),
 ];
 
-fn render(description: &Description, path: &str, fits: &Result<world::Version, world::Misfit>) -> String {
+/// What a component says about itself, or a bundle about the one it was made of.
+fn who(bytes: &[u8]) -> anyhow::Result<(Description, Option<Machine>)> {
+    if !bundle::is_bundle(bytes) {
+        return Ok((describe(bytes)?, None));
+    }
+    let (manifest, _) = bundle::read(bytes)?;
+    Ok((manifest.description, Some(manifest.machine)))
+}
+
+fn render(
+    description: &Description,
+    machine: Option<&Machine>,
+    path: &str,
+    fits: &Result<world::Version, world::Misfit>,
+) -> String {
     let identity = &description.identity;
     let mut text = format!("{}\n", description.title());
     if let Some(what) = &identity.description {
@@ -109,6 +131,11 @@ fn render(description: &Description, path: &str, fits: &Result<world::Version, w
     };
     line("file", &format!("{path} ({})", size(description.size)));
     line("sha256", &description.sha256);
+    if let Some(Machine { build, arch, os, cpu }) = machine {
+        let cpu: String = cpu.iter().map(|feature| format!(" +{feature}")).collect();
+        let text = format!("{arch}-{os}{cpu}, {build}\nnative code: needs a key that may ship it");
+        line("compiled for", &clean(text, 4 << 10));
+    }
     let known = [
         ("authors", &identity.authors),
         ("licenses", &identity.licenses),

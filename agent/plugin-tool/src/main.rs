@@ -4,11 +4,17 @@
 //! that is not in its cache, and `whimbrel plugin inspect` and the like call it. A deployment that ships
 //! compiled plugins can leave it out.
 
+mod bundle;
 mod compile;
 mod component;
 mod confine;
 mod describe;
+mod fetch;
 mod inspect;
+mod keygen;
+mod push;
+mod registry;
+mod sign;
 
 use std::{
     io::{self, Write as _},
@@ -39,6 +45,10 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Component(Box<component::ComponentArgs>),
     Compile(compile::CompileArgs),
+    Keygen(keygen::KeygenArgs),
+    Sign(sign::SignArgs),
+    Push(push::PushArgs),
+    Fetch(fetch::FetchArgs),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +56,10 @@ fn main() -> ExitCode {
         Command::Inspect(args) => args.run(),
         Command::Component(args) => args.run().map(|()| true),
         Command::Compile(args) => args.run().map(|()| true),
+        Command::Keygen(args) => args.run().map(|()| true),
+        Command::Sign(args) => args.run().map(|()| true),
+        Command::Push(args) => args.run().map(|()| true),
+        Command::Fetch(args) => args.run().map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -164,10 +164,63 @@ fn inspect_shows_a_misfit_and_fails() {
 }
 
 #[test]
+fn a_new_key_is_for_its_owner_alone_and_never_written_over() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = folder();
+    let said = stdout(&run(dir.path(), &["keygen", "--out", "team.key"]));
+    let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("team.key"), mode("team.key.pub") & 0o200), (0o600, 0o200));
+    let secret = fs::read_to_string(dir.path().join("team.key")).unwrap();
+    let inner = secret.lines().nth(1).unwrap();
+    assert!(said.contains("plugins:") && !said.contains(inner), "{said}");
+    let text = stderr(&run(dir.path(), &["keygen", "--out", "team.key"]));
+    assert!(text.contains("team.key"), "{text}");
+    assert_eq!(fs::read_to_string(dir.path().join("team.key")).unwrap(), secret);
+}
+
+#[test]
+fn a_plugin_can_be_signed_by_several_and_old_signatures_go() {
+    use whimbrel_plugin_host::trust::{self, Kind};
+    let dir = folder();
+    stdout(&run(dir.path(), MAKE));
+    for key in ["a.key", "b.key"] {
+        stdout(&run(dir.path(), &["keygen", "--out", key]));
+        let said = stdout(&run(dir.path(), &["sign", "out.wasm", "--key", key]));
+        assert!(said.contains("name uptime, version 1.2.3"), "{said}");
+    }
+    let signatures = || trust::read(&fs::read_to_string(dir.path().join("out.wasm.sig")).unwrap()).unwrap();
+    let both = signatures();
+    assert_eq!(both.len(), 2);
+    for signature in &both {
+        let statement = signature.verify(&signature.key()).unwrap();
+        assert_eq!((statement.kind, statement.version.as_str()), (Kind::Component, "1.2.3"));
+    }
+    // The same key again changes nothing; other bytes leave only the new signature.
+    stdout(&run(dir.path(), &["sign", "out.wasm", "--key", "a.key"]));
+    assert_eq!(signatures().len(), 2);
+    stdout(&run(dir.path(), &[&MAKE[..MAKE.len() - 1], &["other"]].concat()));
+    stdout(&run(dir.path(), &["sign", "out.wasm", "--key", "b.key"]));
+    assert_eq!(signatures().len(), 1);
+
+    for (args, part) in [
+        (&["sign", "out.wasm", "--key", "a.key.pub"][..], "it is a public key"),
+        (&["sign", "out.wasm", "--key", "plugin.json"], "no ed25519 secret key"),
+        (&["sign", "core.wasm", "--key", "a.key"], "core WebAssembly module"),
+        (&["sign", "plugin.json", "--key", "a.key"], "a text file"),
+        (&["compile", "out.wasm", "-o", "x", "--target", "z80"], "--target z80 is not known"),
+        (&["push", "out.wasm", "oci://127.0.0.1:1/x"], "says no version"),
+        (&["push", "out.wasm", "oci://127.0.0.1:1/x:1"], "can't be reached"),
+    ] {
+        let text = stderr(&run(dir.path(), args));
+        assert!(text.contains(part), "{args:?}: {part:?}: {text}");
+    }
+}
+
+#[test]
 fn help_is_there_for_each_command() {
     let dir = folder();
     let all = stdout(&run(dir.path(), &["--help"]));
-    for command in ["inspect", "component", "compile"] {
+    for command in ["inspect", "component", "compile", "keygen", "sign", "push", "fetch"] {
         assert!(all.contains(command));
         let text = stdout(&run(dir.path(), &[command, "--help"]));
         assert!(text.contains("Usage: whimbrel-plugin") && text.lines().count() > 10, "{text}");

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     config::{
-        Collector, Compression, Config, Encryption, Exporter, KeyPlace, KeyPlaces, Loaded, PluginRef,
-        Problems, Receiver, Shown, Sync, show_duration, show_size,
+        Collector, Compression, Config, Encryption, Exporter, KeyPlace, KeyPlaces, Loaded, Problems,
+        Receiver, Shown, Sync, show_duration, show_size,
     },
     resource::{self, Surroundings},
 };
@@ -151,14 +151,12 @@ fn or_none(cells: Vec<Vec<String>>) -> Vec<Vec<String>> {
 }
 
 fn collector(collector: &Collector) -> Vec<String> {
-    let plugin = match &collector.plugin {
-        PluginRef::Builtin(name) => format!("builtin:{name}"),
-        PluginRef::Path(path) => path.display().to_string(),
-        PluginRef::Exec(_) => collector.plugin.to_string(),
-    };
+    let plugin = collector.plugin.to_string();
     let grants = match &collector.plugin {
         PluginRef::Exec(exec) => format!("OUTSIDE the sandbox, read as {}", exec.output.name()),
-        PluginRef::Builtin(_) | PluginRef::Path(_) => components::granted_words(collector),
+        PluginRef::Builtin(_) | PluginRef::Path(_) | PluginRef::Registry(_) => {
+            components::granted_words(collector)
+        }
     };
     vec![collector.name.clone(), plugin, format!("every {}", show_duration(collector.interval)), grants]
 }

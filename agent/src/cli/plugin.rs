@@ -1,14 +1,21 @@
-//! `whimbrel plugin`: who a component is and what it asks for (here), and a few collects of it (`trial`).
+//! `whimbrel plugin`: who a component is and what it asks for (here), a few collects of it (`trial`), and whether it is
+//! signed (`verify`). Keys, signatures, bundles and pushing are `whimbrel-plugin`'s, which is called for them.
 
+mod granting;
+mod reference;
 mod resume;
 mod trial;
+pub(super) mod verify;
 
-use std::{path::PathBuf, process::Command as Process};
+use std::{ffi::OsString, path::PathBuf, process::Command as Process};
 
 use anyhow::Context as _;
 
-use super::exit::{Exit, Outcome};
-use crate::{collect::builtin, config::PluginRef};
+use super::{
+    exit::{Exit, Outcome},
+    source::Source,
+};
+use crate::config::PluginRef;
 
 /// What `plugin` takes.
 #[derive(Debug, clap::Subcommand)]
@@ -17,15 +24,39 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// One collect, printed, or a few; nothing is stored or sent
     Run(trial::Args),
+    /// Whether a plugin is signed by a key, or by one that the configuration trusts
+    Verify(verify::Args),
+    /// Make a key to sign plugins with
+    #[command(disable_help_flag = true)]
+    Keygen(Passed),
+    /// Sign a component, or a bundle of compiled code
+    #[command(disable_help_flag = true)]
+    Sign(Passed),
+    /// Compile a component to a bundle, for machines that should not compile
+    #[command(disable_help_flag = true)]
+    Compile(Passed),
+    /// Push a plugin into a registry, with its signatures
+    #[command(disable_help_flag = true)]
+    Push(Passed),
     /// Have the running agent start a plugin anew that it has set aside
     Resume(resume::Args),
+}
+
+/// What goes to `whimbrel-plugin` as it is.
+#[derive(Debug, clap::Args)]
+pub(super) struct Passed {
+    /// See --help
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    arguments: Vec<OsString>,
 }
 
 /// What `plugin inspect` takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct InspectArgs {
-    /// The component, or builtin:NAME
+    /// The component: a file, builtin:NAME, or oci://registry/name:tag
     pub(super) plugin: PathBuf,
+    #[command(flatten)]
+    pub(super) source: Source,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -36,8 +67,26 @@ pub(super) fn run(command: &Command) -> Outcome {
     match command {
         Command::Inspect(args) => inspect(args),
         Command::Run(args) => trial::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Keygen(passed) => pass("keygen", passed),
+        Command::Sign(passed) => pass("sign", passed),
+        Command::Compile(passed) => pass("compile", passed),
+        Command::Push(passed) => pass("push", passed),
         Command::Resume(args) => resume::run(args),
     }
+}
+
+/// Its output and exit code are ours.
+fn pass(command: &str, passed: &Passed) -> Outcome {
+    let tool = whimbrel_plugin_host::compiler_path(None)?;
+    let mut process = Process::new(&tool);
+    let status = process.arg(command).args(&passed.arguments).status();
+    let status = status.with_context(|| format!("cannot start {}", tool.display()))?;
+    Ok(match status.code() {
+        Some(0) => Exit::Done,
+        Some(2) => Exit::Usage,
+        _ => Exit::Failed,
+    })
 }
 
 /// The agent holds no WebAssembly parser: `whimbrel-plugin` does it, and its output and exit code are ours.
@@ -50,29 +99,29 @@ fn inspect(args: &InspectArgs) -> Outcome {
     }
     let name = args.plugin.to_string_lossy();
     let unpacked; // lives until the tool has read it
-    match name.strip_prefix("builtin:") {
-        Some(builtin) => {
-            let bytes = builtin::read(&PluginRef::Builtin(builtin.to_owned())).context(name.to_string())?;
-            unpacked = Unpacked::new(builtin, &bytes)?;
-            process.arg(&unpacked.file);
-        }
-        None => {
+    match reference::parse(&name, &args.source)? {
+        PluginRef::Path(_) => {
             process.arg(&args.plugin);
+        }
+        elsewhere => {
+            let bytes = reference::bytes(&elsewhere)?.bytes;
+            unpacked = Unpacked::new(&bytes)?;
+            process.arg(&unpacked.file);
         }
     }
     let status = process.status().with_context(|| format!("cannot start {}", tool.display()))?;
     Ok(if status.success() { Exit::Done } else { Exit::Failed })
 }
 
-/// A builtin component as a file of its own, for as long as this lives.
+/// A component that is no file as a file of its own, for as long as this lives.
 struct Unpacked {
     file: PathBuf,
 }
 
 impl Unpacked {
-    fn new(name: &str, bytes: &[u8]) -> std::io::Result<Self> {
+    fn new(bytes: &[u8]) -> std::io::Result<Self> {
         use std::io::Write as _;
-        let file = std::env::temp_dir().join(format!("whimbrel-{}-{name}.wasm", std::process::id()));
+        let file = std::env::temp_dir().join(format!("whimbrel-{}.wasm", std::process::id()));
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create_new(true);
         options.open(&file)?.write_all(bytes)?;

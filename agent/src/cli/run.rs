@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
@@ -23,6 +24,9 @@ const MOST_WORKERS: usize = 4;
 /// Short reads of the WAL, mostly; each more costs a stack and an arena of the allocator's.
 const MOST_BLOCKING: usize = 4;
 
+/// Enough; and children walk over all that they may have when they close them.
+const MOST_OPEN_FILES: u64 = 1 << 16;
+
 /// What `run` takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -35,6 +39,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let loaded = args.source.load()?;
     collect::programs_are_confined_by(confine::program());
     let _log = telemetry::log::init(loaded.config.log)?;
+    raise_open_files();
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
@@ -42,6 +47,18 @@ pub(super) fn run(args: &Args) -> Outcome {
         .enable_all()
         .build()?
         .block_on(until_told(loaded, args.source.sources()))
+}
+
+/// As many open files as the system lets this process have: the usual 1024 are there for programs with `select`, and
+/// connections of receivers and plugins' files come on top of the WAL's.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(MOST_OPEN_FILES, |most| most.min(MOST_OPEN_FILES));
+    if limit.current.is_some_and(|current| current < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit })
+    {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 async fn until_told(loaded: Loaded, sources: Sources) -> Outcome {

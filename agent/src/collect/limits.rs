@@ -83,6 +83,9 @@ impl LimitsUse {
         match collected.denied {
             Some(DeniedGrowth::Memory { .. }) => self.hit("memory", 1),
             Some(DeniedGrowth::Table { .. }) => self.hit("tables", 1),
+            Some(DeniedGrowth::Open { .. } | DeniedGrowth::Shared | DeniedGrowth::Requests { .. }) => {
+                self.hit("resources", 1);
+            }
             None => {}
         }
     }

@@ -9,7 +9,6 @@
 //!
 //! Deliberately absent: limits and the sandbox (crate `whimbrel-plugin-host`), durability (`store`).
 
-pub mod builtin;
 mod encode;
 mod exec;
 mod lateness;

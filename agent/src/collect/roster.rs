@@ -14,12 +14,11 @@ use std::{
 use futures_util::future::join_all;
 
 use super::{
-    builtin::{self, Stamp},
     reins::Resumed,
     run::{self, Collector, Ground},
     status::CollectorStatus,
 };
-use crate::config;
+use crate::{config, plugins::Stamp};
 
 /// How long the answer of a reload waits for what is being compiled and started; a Rust plugin takes a tenth of a
 /// second, Python ten.
@@ -92,6 +91,7 @@ impl Roster {
         let resource = Resource::new(&Attributes::new());
         let ground = Ground {
             host: Host::new(HostOptions::new(folder.join("cache"))).unwrap(),
+            plugins: crate::plugins::Plugins::new(folder.join("store"), 1 << 20),
             store: Store::new(wal, resource, clock.clone(), config::OnFull::Block, config::OnFull::Block),
             system: Arc::new(System::new(system::Options::default())),
             clock,
@@ -131,9 +131,10 @@ impl Roster {
     /// Makes these the collectors that run. Returns when those that are gone have stopped, each at most five seconds
     /// later, and it is known of the changed ones whether they start, or 15 s have passed. To be called once at a time.
     pub async fn apply(&self, wanted: &[config::Collector]) -> Changes {
+        self.ask_registries(wanted).await;
         let members = self.members();
         let running: Vec<_> = members.iter().map(|member| (&member.config, member.stamp)).collect();
-        let mut changes = difference(&running, wanted, builtin::stamp);
+        let mut changes = difference(&running, wanted, |one| self.ground.plugins.stamp(one));
         let named = |names: &[String], one: &config::Collector| names.contains(&one.name);
         self.add(wanted.iter().filter(|one| named(&changes.added, one)));
         let gone = members.iter().filter(|member| named(&changes.removed, &member.config));
@@ -163,7 +164,7 @@ impl Roster {
     /// Has one run with another configuration. From here on that is what a later reload compares with, whether it
     /// starts or not: what does not start is tried again when it changes again.
     async fn change(&self, member: &Arc<Member>, config: &config::Collector) -> (String, Outcome) {
-        let stamp = builtin::stamp(&config.plugin);
+        let stamp = self.stamp_at_start(config);
         let Some(told) = member.collector.replace(config.clone()) else {
             let problem = "it is busy with a long collect, or stopping: reload again later".to_owned();
             return (config.name.clone(), Outcome::Failed(problem));
@@ -183,10 +184,24 @@ impl Roster {
         (config.name.clone(), outcome)
     }
 
+    /// What the tags name now. A registry that takes longer has not moved any: a later reload asks again.
+    async fn ask_registries(&self, wanted: &[config::Collector]) {
+        let asked = self.ground.plugins.refresh(wanted);
+        tokio::select! {
+            () = asked => {}
+            () = self.ground.clock.sleep(PATIENCE) => {
+                tracing::warn!(
+                    seconds = PATIENCE.as_secs(),
+                    "registries take long: tags that they have not told about yet count as unmoved"
+                );
+            }
+        }
+    }
+
     fn add<'c>(&self, wanted: impl Iterator<Item = &'c config::Collector>) {
         for config in wanted {
             let member = Member {
-                stamp: builtin::stamp(&config.plugin),
+                stamp: self.stamp_at_start(config),
                 collector: Arc::new(run::start(config.clone(), self.ground.clone())),
                 config: config.clone(),
             };
@@ -194,6 +209,11 @@ impl Roster {
             let at = members.partition_point(|other| other.config.name < member.config.name);
             members.insert(at, Arc::new(member));
         }
+    }
+
+    /// A registry's plugin has none: what it moves away from is known once it was fetched.
+    fn stamp_at_start(&self, config: &config::Collector) -> Option<Stamp> {
+        self.ground.plugins.stamp(config).filter(|stamp| matches!(stamp, Stamp::File(_)))
     }
 
     fn members(&self) -> Vec<Arc<Member>> {
@@ -218,7 +238,7 @@ enum Outcome {
 fn difference(
     running: &[(&config::Collector, Option<Stamp>)],
     wanted: &[config::Collector],
-    stamp_of: impl Fn(&config::PluginRef) -> Option<Stamp>,
+    stamp_of: impl Fn(&config::Collector) -> Option<Stamp>,
 ) -> Changes {
     let mut changes = Changes::default();
     for one in wanted {
@@ -226,7 +246,7 @@ fn difference(
             changes.added.push(one.name.clone());
             continue;
         };
-        let now = stamp_of(&one.plugin);
+        let now = stamp_of(one);
         if *before != one || (now.is_some() && now != *stamp) {
             changes.changed.push(one.name.clone());
             continue;
@@ -246,6 +266,7 @@ mod tests {
     use std::{fs, path::Path, time::Duration};
 
     use serde_json::json;
+    use whimbrel_plugin_host::Trust;
 
     use super::*;
     use crate::config::{Grants, Limits, PluginRef};
@@ -259,6 +280,7 @@ mod tests {
             config: json!({}),
             grants: Grants::default(),
             limits: Limits::for_interval(interval),
+            trust: Trust::default(),
         }
     }
 
@@ -301,16 +323,20 @@ mod tests {
         }
     }
 
+    fn stamp_of(one: &config::Collector) -> Option<Stamp> {
+        crate::plugins::builtin::stamp(&one.plugin).map(Stamp::File)
+    }
+
     #[test]
     fn a_new_component_in_the_same_file_is_a_change_and_a_missing_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.wasm");
         let one = collector("x", PluginRef::Path(file.clone()), 1000);
-        let stamp = |path: &Path| builtin::stamp(&PluginRef::Path(path.to_owned()));
+        let stamp = |path: &Path| stamp_of(&collector("x", PluginRef::Path(path.to_owned()), 1000));
         assert_eq!(stamp(&file), None);
         let missing = [(&one, None)];
         let same = |running: &[(&config::Collector, Option<Stamp>)]| {
-            difference(running, std::slice::from_ref(&one), builtin::stamp)
+            difference(running, std::slice::from_ref(&one), stamp_of)
         };
         assert_eq!(same(&missing), changes(&[], &[], &[], 1), "still not there");
         fs::write(&file, "one").unwrap();

@@ -13,12 +13,9 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
-use whimbrel_plugin_host::{
-    Fault, Grants, Host, Instance, Limits, LoadError, Plugin, Services, Setup, SystemGrant,
-};
+use whimbrel_plugin_host::{Fault, Grants, Host, Instance, Limits, Plugin, Services, Setup, SystemGrant};
 
 use super::{
-    builtin,
     reins::{Candidate, Interrupt, Order, Reins, Resumed, Told},
     schedule::Schedule,
     services::CollectorServices,
@@ -30,12 +27,16 @@ use super::{
 use crate::{
     clock::{self, Clock},
     config,
+    plugins::{Plugins, SourceError},
     store::Store,
     system::System,
 };
 
 /// How long `shutdown` of a guest may take.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);
+/// The first pause before a registry is asked again, and the longest; half of it by chance.
+const REGISTRY_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_REGISTRY_PAUSE: Duration = Duration::from_secs(60);
 /// The cause of a component that could not be loaded for now; those of running ones are the plugin host's words.
 const LOAD: &str = "load";
 /// Orders that wait while a collect runs.
@@ -46,6 +47,8 @@ const ORDERS: usize = 8;
 pub struct Ground {
     /// Compiles, caches, instantiates.
     pub host: Host,
+    /// Where components come from.
+    pub plugins: Plugins,
     /// Where batches go.
     pub store: Store,
     /// The host's figures.
@@ -124,28 +127,9 @@ pub fn start(config: config::Collector, ground: Ground) -> Collector {
     Collector { board, stop, orders, task: tokio::sync::Mutex::new(Some(tokio::spawn(task.run()))) }
 }
 
-/// Reads and compiles a component, or takes it from the cache.
-pub(super) async fn load(config: &config::Collector, ground: &Ground) -> Result<Plugin, NotLoaded> {
-    let origin = config.plugin.to_string();
-    let bytes =
-        builtin::read(&config.plugin).map_err(|source| NotLoaded::Read { plugin: origin.clone(), source })?;
-    Ok(ground.host.load_with_stack(&origin, &bytes, config.limits.stack).await?)
-}
-
-/// Why a component was not loaded.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum NotLoaded {
-    #[error("{plugin} cannot be read: {source}")]
-    Read { plugin: String, source: std::io::Error },
-    #[error(transparent)]
-    Load(#[from] LoadError),
-}
-
-impl NotLoaded {
-    /// Whether the same bytes may load at another time.
-    fn is_retryable(&self) -> bool {
-        matches!(self, NotLoaded::Load(error) if error.is_retryable())
-    }
+/// Reads or fetches a component, and compiles it or takes it from the cache.
+pub(super) async fn load(config: &config::Collector, ground: &Ground) -> Result<Plugin, SourceError> {
+    ground.plugins.load(&ground.host, config).await
 }
 
 /// What stays the same whatever a collector runs.
@@ -320,20 +304,39 @@ impl Task {
     }
 
     /// A component that cannot be used is set aside at once: trying again would find the same bytes. A compiler that is
-    /// missing or was killed is tried again like a fault.
+    /// missing or was killed is tried again like a fault; a registry is waited for.
     async fn load(&mut self) -> Result<Plugin, Ended> {
+        let mut waits = 0;
         loop {
-            // A stop does not wait for a compiler: dropping the future ends it.
+            // A stop waits for no compiler and no registry: dropping the future ends them.
             let loaded = self.reins.unless_pulled(load(&self.config, &self.place.ground)).await;
             match loaded.map_err(|interrupt| self.interrupted(interrupt))? {
                 Ok(plugin) => {
                     self.place.board.write(|s| s.identity = Some(plugin.description().title()));
                     return Ok(plugin);
                 }
+                Err(error) if error.is_retryable() && error.is_of_registry() => {
+                    self.wait_for_registry(waits, error.to_string()).await?;
+                    waits += 1;
+                }
                 Err(error) if error.is_retryable() => self.after(LOAD, error.to_string()).await?,
                 Err(error) => return Err(self.set_aside(error.to_string())),
             }
         }
+    }
+
+    /// A registry that is down is no fault of the plugin's, and comes back: it is asked for ever, ever more seldom.
+    async fn wait_for_registry(&mut self, waits: u32, problem: String) -> Result<(), Ended> {
+        let clock = self.place.ground.clock.clone();
+        let longest = REGISTRY_PAUSE.saturating_mul(2u32.saturating_pow(waits)).min(LONGEST_REGISTRY_PAUSE);
+        let pause = longest.mul_f64(0.5 + clock::chance(&*clock) / 2.0);
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(collector = self.place.name, problem, pause_ms, "waiting for the registry");
+        self.place.board.write(|s| {
+            s.state = CollectorState::BackingOff { pause_ms };
+            s.last_problem = Some(problem);
+        });
+        self.pause(pause).await
     }
 
     fn set_aside(&self, problem: String) -> Ended {
@@ -404,14 +407,20 @@ impl Task {
         let collector = self.place.name.as_str();
         tracing::warn!(collector, cause, fault, pause_ms, "collector failed, and starts again");
         self.place.board.write(|s| s.state = CollectorState::BackingOff { pause_ms });
+        self.pause(pause).await?;
+        self.place.board.write(|s| s.restarts += 1);
+        Ok(())
+    }
+
+    /// Waits, unless the collector ends or changes; a resume cuts it short.
+    async fn pause(&mut self, pause: Duration) -> Result<(), Ended> {
         tokio::select! {
-            () = clock.sleep(pause) => {}
+            () = self.place.ground.clock.sleep(pause) => {}
             interrupt = self.reins.next() => match interrupt {
                 Interrupt::Resume(tell) => { let _ = tell.send(Resumed::BackingOff); },
                 other => return Err(self.interrupted(other)),
             },
         }
-        self.place.board.write(|s| s.restarts += 1);
         Ok(())
     }
 }

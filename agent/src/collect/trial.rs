@@ -10,14 +10,15 @@ use std::{
 
 use whimbrel_otlp::Signal;
 use whimbrel_plugin_host::{
-    CollectError, Fault, Host, Instance, LoadError,
+    CollectError, Fault, Host, Instance,
     services::{Batch, Denied, Entity, GuestError, LogLine, Services},
 };
 
-use super::{builtin, encode, run::setup};
+use super::{encode, run::setup};
 use crate::{
     clock::{self, Clock},
     config,
+    plugins::{Plugins, SourceError},
     system::System,
 };
 
@@ -66,17 +67,9 @@ pub struct Collect {
 /// Why there was no collect.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
-    /// The file.
-    #[error("{plugin} cannot be read")]
-    Read {
-        /// Which.
-        plugin: String,
-        /// Why not.
-        source: std::io::Error,
-    },
     /// The component.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(#[from] SourceError),
     /// `init` refused, trapped or took too long.
     #[error(transparent)]
     Start(#[from] Fault),
@@ -89,14 +82,12 @@ pub enum TrialError {
 pub async fn run(
     config: &config::Collector,
     host: &Host,
+    plugins: &Plugins,
     system: Arc<System>,
     clock: Arc<dyn Clock>,
     plan: Plan,
 ) -> Result<Trial, TrialError> {
-    let plugin = config.plugin.to_string();
-    let bytes = builtin::read(&config.plugin)
-        .map_err(|source| TrialError::Read { plugin: plugin.clone(), source })?;
-    let loaded = host.load(&plugin, &bytes).await?;
+    let loaded = plugins.load(host, config).await?;
     let services = Arc::new(Recorder {
         secrets: config.grants.secrets.clone(),
         system,

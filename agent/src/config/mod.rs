@@ -20,6 +20,7 @@
 //! value with its line and column, and the checks note what is wrong and go on.
 
 mod exec;
+mod plugins;
 mod receivers;
 mod types;
 
@@ -52,6 +53,7 @@ pub use environment::{Environment, FixedEnvironment, ProcessEnvironment};
 pub use exec::{Exec, ExecOutput};
 pub use gather::{Given, Sources};
 pub use load::{Loaded, load};
+pub use plugins::*;
 pub use problem::{Problem, Problems};
 pub use receivers::*;
 pub use show::Shown;

@@ -7,6 +7,7 @@
 mod encryption;
 mod exec;
 mod grants;
+mod plugins;
 mod receivers;
 
 use std::collections::BTreeMap;
@@ -14,8 +15,8 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
-    Beginning, Collector, Compression, Config, Exporter, Limits, LogFormat, LogLevel, OnFull, PluginRef,
-    SignalSettings, Sync, Tls,
+    Beginning, Collector, Compression, Config, Exporter, Limits, LogFormat, LogLevel, OnFull, SignalSettings,
+    Sync, Tls,
     check::written_config,
     load::Loaded,
     tree::{Node, Number, Scalar, Value, parse_boolean, parse_number},
@@ -90,6 +91,7 @@ impl Loaded {
                         None => part(collector, "config", plugin_config),
                     })
                 }
+                ("plugins", Value::Map(_)) => plugins::written(&section.value),
                 ("receivers", Value::Map(receivers)) => each(receivers, |receiver| match &receiver.value {
                     Value::Map(entries) => each(entries, |entry| part(entry, "token", secret)),
                     _ => plain(receiver),
@@ -129,6 +131,7 @@ impl Loaded {
             health,
             control_socket,
             system,
+            plugins,
             reload,
         } = &self.config;
         let resource = resource.iter().map(|(name, value)| (name.clone(), self.shown_attribute(name, value)));
@@ -164,18 +167,19 @@ impl Loaded {
             ("health", health.as_ref().map_or_else(|| text("none"), listen)),
             ("control", map([("socket", text(control_socket.display()))])),
             ("system", map([("root_path", text(system.root_path.display()))])),
+            ("plugins", plugins::plugins(plugins)),
             ("reload", map([("watch", Shown::Boolean(reload.watch))])),
         ])
     }
 
     fn collector(&self, collector: &Collector) -> Shown {
-        let Collector { name, plugin, interval, config: _, grants, limits } = collector;
+        let Collector { name, plugin, interval, config: _, grants, limits, trust: _ } = collector;
         let Limits { memory, deadline, init, output, tables, resources, log_rate, stack } = limits;
         if let PluginRef::Exec(exec) = plugin {
             return exec::effective(exec, *interval, limits);
         }
         map([
-            ("plugin", text(plugin_name(plugin))),
+            ("plugin", text(plugin)),
             ("interval", text(show_duration(*interval))),
             ("temporality", text("cumulative")),
             ("config", written_config(&self.root, name).map_or(Shown::Map(Vec::new()), plugin_config)),
@@ -285,14 +289,6 @@ fn beginning_name(from: Beginning) -> &'static str {
     match from {
         Beginning::Oldest => "oldest",
         Beginning::Now => "now",
-    }
-}
-
-fn plugin_name(plugin: &PluginRef) -> String {
-    match plugin {
-        PluginRef::Builtin(name) => format!("builtin:{name}"),
-        PluginRef::Path(path) => path.display().to_string(),
-        PluginRef::Exec(_) => plugin.to_string(),
     }
 }
 

@@ -10,12 +10,12 @@ use std::{
 };
 
 use whimbrel_otlp::Signal;
-use whimbrel_plugin_host::{Endpoint, Origin};
+use whimbrel_plugin_host::{Endpoint, Origin, Trust};
 
-use super::{Encryption, exec::Exec, receivers::Receiver};
+use super::{Encryption, Plugins, Registered, exec::Exec, receivers::Receiver};
 
 /// The collectors that are shipped inside the agent, as `builtin:NAME`.
-pub const BUILTIN_PLUGINS: &[&str] = &["heartbeat", "host"];
+pub const BUILTIN_PLUGINS: &[&str] = &["file-tail", "heartbeat", "host", "http-check", "prometheus-scrape"];
 
 /// The parts of the `system` interface that can be granted.
 pub const SYSTEM_PARTS: &[&str] = &[
@@ -57,6 +57,8 @@ pub struct Config {
     pub control_socket: PathBuf,
     /// Where the host is seen.
     pub system: System,
+    /// Whose plugins are taken, and from where.
+    pub plugins: Plugins,
     /// When the configuration is read again.
     pub reload: Reload,
 }
@@ -142,6 +144,8 @@ pub struct Collector {
     pub grants: Grants,
     /// What it may use.
     pub limits: Limits,
+    /// Whose signature it needs; for a builtin, nobody's.
+    pub trust: Trust,
 }
 
 impl std::fmt::Debug for Collector {
@@ -153,6 +157,7 @@ impl std::fmt::Debug for Collector {
             .field("config", &format_args!("[plugin configuration]"))
             .field("grants", &self.grants)
             .field("limits", &self.limits)
+            .field("trust", &self.trust)
             .finish()
     }
 }
@@ -164,6 +169,8 @@ pub enum PluginRef {
     Builtin(String),
     /// A file; absolute.
     Path(PathBuf),
+    /// `oci://...`: in a registry.
+    Registry(Box<Registered>),
     /// No component at all, but a program, which runs outside the sandbox.
     Exec(Box<Exec>),
 }
@@ -173,6 +180,7 @@ impl std::fmt::Display for PluginRef {
         match self {
             Self::Builtin(name) => write!(f, "builtin:{name}"),
             Self::Path(path) => path.display().fmt(f),
+            Self::Registry(registered) => write!(f, "{}", registered.reference),
             Self::Exec(exec) => write!(f, "exec:{}", exec.program.display()),
         }
     }
@@ -226,7 +234,8 @@ pub struct Limits {
     pub output: u64,
     /// Elements of all tables together. Default 100000, up to 10000000.
     pub tables: u64,
-    /// Handles of resources (files, connections, streams) that are alive at a time. Default 1000, up to 100000.
+    /// Handles of resources (files, connections, streams) that are alive at a time; a sixteenth of them may be open files
+    /// and sockets. Default 1000, up to 100000.
     pub resources: u32,
     /// Lines of log a second. Default 100.
     pub log_rate: u32,

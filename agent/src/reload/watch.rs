@@ -1,11 +1,12 @@
-//! Asks for a reload when a file of the configuration, or of a component, is another one than before.
+//! Asks for a reload when a file of the configuration, of a component or of its signatures, is another one than before.
 //!
 //! Folders are watched, not files: editors and package managers put a new file in the place of the old, and Kubernetes
 //! swaps a symbolic link beside it. What the kernel tells is only a reason to look; what counts is whether one of the
 //! files, or the list of those that belong to the configuration, differs from what was read last. Events come in heaps,
 //! so it looks when a fifth of a second has passed without one, and after two seconds at the latest.
 //!
-//! Deliberately absent: files that `${file:...}` puts in, and keys; a secret that is rotated takes a reload.
+//! Deliberately absent: files that `${file:...}` puts in, and keys; a secret that is rotated takes a reload. Tags in
+//! registries: they are asked for at each reload, whatever it was for, and never in between.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::{sync::Notify, task::JoinHandle, time::Instant};
 
 use super::Handle;
-use crate::config::{Loaded, PluginRef};
+use crate::config::{Loaded, PluginRef, signature_file};
 
 /// So long without an event, and it looks.
 const QUIET: Duration = Duration::from_millis(200);
@@ -152,9 +153,10 @@ type Stamp = (u64, u64, u64, i64, i64);
 impl Followed {
     fn of(loaded: &Loaded) -> Self {
         let components = loaded.config.collectors.iter().filter_map(|one| match &one.plugin {
-            PluginRef::Path(path) => Some(path.clone()),
-            _ => None,
+            PluginRef::Path(path) => Some([path.clone(), signature_file(path)]),
+            PluginRef::Builtin(_) | PluginRef::Registry(_) => None,
         });
+        let components = components.flatten();
         let mut followed = Self { files: BTreeMap::new(), folders: loaded.folders.clone() };
         let files = loaded.files.iter().cloned().chain(components);
         followed.files =

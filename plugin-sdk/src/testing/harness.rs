@@ -133,6 +133,13 @@ impl<C: Collector + Described> Running<C> {
         self.host.selected.get(part).map(Vec::as_slice)
     }
 
+    /// All requests since the start, restarts included.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn requests(&self) -> &[crate::http::Request] {
+        self.host.requests()
+    }
+
     /// The last durable checkpoint.
     #[must_use]
     pub fn checkpoint(&self) -> Option<&[u8]> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use whimbrel_otlp::Signal;
 
 use super::harness::{Line, Push, Running};
+use crate::certificates::Certificate;
 use crate::log::Level;
 use crate::system::Entity;
 use crate::{Collector, Described, Error, export};
@@ -26,9 +27,14 @@ pub struct Host {
     pub(super) snapshots: BTreeMap<String, Result<Vec<Entity>, Error>>,
     pub(super) selected: BTreeMap<String, Vec<(String, String)>>,
     pub(super) secrets: BTreeMap<String, String>,
+    pub(super) certificates: BTreeMap<String, Result<Certificate, Error>>,
+    #[cfg(feature = "http")]
+    pub(super) network: super::http::Network,
     pub(super) answers: VecDeque<Result<(), Error>>,
     pub(super) pushes: Vec<Push>,
     pub(super) lines: Vec<Line>,
+    #[cfg(feature = "files")]
+    pub(super) files: super::Files,
 }
 
 impl Default for Host {
@@ -46,9 +52,14 @@ impl Default for Host {
             snapshots: BTreeMap::new(),
             selected: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            certificates: BTreeMap::new(),
+            #[cfg(feature = "http")]
+            network: super::http::Network::default(),
             answers: VecDeque::new(),
             pushes: Vec::new(),
             lines: Vec::new(),
+            #[cfg(feature = "files")]
+            files: super::Files::default(),
         }
     }
 }
@@ -116,6 +127,44 @@ impl Host {
         self
     }
 
+    /// Grants folders, and says what is in them.
+    #[cfg(feature = "files")]
+    #[must_use]
+    pub fn files(mut self, files: &super::Files) -> Self {
+        self.files = files.clone();
+        self
+    }
+
+    /// Grants an origin, and says what certificate it shows, or why none.
+    #[must_use]
+    pub fn certificate(mut self, origin: &str, certificate: Result<Certificate, Error>) -> Self {
+        self.certificates.insert(origin.to_owned(), certificate);
+        self
+    }
+
+    /// Grants a URL, and says what it answers; called again for the same, what it answers after that.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn http(mut self, url: &str, reply: super::http::Reply) -> Self {
+        self.network.put(url, reply);
+        self
+    }
+
+    /// All that was asked of the network.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn requests(&self) -> &[crate::http::Request] {
+        &self.network.requests
+    }
+
+    /// The URL answers no more.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn no_http(mut self, url: &str) -> Self {
+        self.network.forget(url);
+        self
+    }
+
     /// How long a collect may take; the plugin sees it in [`Emit::remaining`](crate::Emit::remaining).
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
@@ -161,12 +210,12 @@ thread_local! {
     static CURRENT: RefCell<Host> = RefCell::new(Host::new());
 }
 
-fn with<T>(use_it: impl FnOnce(&mut Host) -> T) -> T {
+pub(super) fn with<T>(use_it: impl FnOnce(&mut Host) -> T) -> T {
     CURRENT.with(|current| use_it(&mut current.borrow_mut()))
 }
 
 /// Makes `host` the one that answers on this thread while `call` runs.
-pub(super) fn enter<T>(host: Host, call: impl FnOnce() -> T) -> (Host, T) {
+pub(crate) fn enter<T>(host: Host, call: impl FnOnce() -> T) -> (Host, T) {
     let outer = CURRENT.replace(host);
     let result = call();
     (CURRENT.replace(outer), result)
@@ -209,6 +258,14 @@ pub(crate) fn reveal(name: &str) -> Result<String, Error> {
     })
 }
 
+pub(crate) fn certificate(origin: &str, _: u32) -> Result<Certificate, Error> {
+    with(|host| {
+        host.certificates.get(origin).cloned().unwrap_or_else(|| {
+            Err(Error::Denied(format!("{origin} is not granted; add it under grants: http")))
+        })
+    })
+}
+
 /// Selects nothing: a test says itself what a part gives, and looks at what was asked for.
 pub(crate) fn snapshot(part: &str, select: &[(String, String)]) -> Result<Vec<Entity>, Error> {
     with(|host| {
@@ -217,6 +274,11 @@ pub(crate) fn snapshot(part: &str, select: &[(String, String)]) -> Result<Vec<En
             Err(Error::Denied(format!("the system part {part} is not granted; add it under grants: system")))
         })
     })
+}
+
+#[cfg(feature = "files")]
+pub(crate) fn files() -> super::Files {
+    with(|host| host.files.clone())
 }
 
 pub(crate) fn push(

@@ -21,9 +21,17 @@
 //! # Ok::<(), whimbrel_sdk::Error>(())
 //! ```
 
+#[cfg(feature = "files")]
+mod files;
 mod harness;
+#[cfg(feature = "http")]
+pub mod http;
 pub(crate) mod imports;
 
+#[cfg(feature = "files")]
+pub(crate) use files::Open;
+#[cfg(feature = "files")]
+pub use files::Files;
 pub use harness::{Line, Push, Running};
 pub use imports::Host;
 pub use whimbrel_otlp::read::{Attributes, Kind, Metric, Point, PointValue, Record, Source, Value};

@@ -49,10 +49,14 @@ pub enum Step {
     Sockets(u32),
     /// Looks a name up.
     Lookup(String),
+    /// Begins so many lookups of a name, and waits for none.
+    Lookups(String, u32),
     /// Reads the environment.
     Env,
     /// Waits so many milliseconds.
     Sleep(u64),
+    /// Makes so many timers, and keeps them.
+    Timers(u32),
     /// Writes to stdout.
     Print(String),
     /// Writes to stderr.
@@ -101,8 +105,10 @@ impl Step {
             Step::Listen(address) => network::listen(address),
             Step::Sockets(count) => network::many(*count),
             Step::Lookup(name) => network::lookup(name),
+            Step::Lookups(name, count) => network::lookups(name, *count),
             Step::Env => Ok(process::environment()),
             Step::Sleep(milliseconds) => Ok(process::sleep(*milliseconds)),
+            Step::Timers(count) => Ok(process::timers(*count)),
             Step::Print(text) => process::print(text),
             Step::Complain(text) => process::complain(text),
             Step::Exit(code) => process::exit(*code),

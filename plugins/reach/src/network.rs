@@ -111,3 +111,11 @@ pub(crate) fn lookup(name: &str) -> Result<String, String> {
         }
     }
 }
+
+/// How many were begun.
+pub(crate) fn lookups(name: &str, count: u32) -> Result<String, String> {
+    for _ in 0..count {
+        drop(resolve_addresses(&instance_network(), name).map_err(said)?);
+    }
+    Ok(format!("{count} lookups begun"))
+}

@@ -17,6 +17,12 @@ pub(crate) fn environment() -> String {
     format!("[{}]", variables.join(" "))
 }
 
+/// How many there were.
+pub(crate) fn timers(count: u32) -> String {
+    let timers: Vec<_> = (0..count).map(|_| monotonic_clock::subscribe_duration(u64::MAX)).collect();
+    format!("{} timers", timers.len())
+}
+
 /// Whether that long.
 pub(crate) fn sleep(milliseconds: u64) -> String {
     let since = monotonic_clock::now();

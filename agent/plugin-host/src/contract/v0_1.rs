@@ -7,6 +7,7 @@ use wasmtime::component::{
 use crate::{
     guest::Guest,
     services::{Batch, GuestError, Level},
+    wasi::{Certificate, Flaw},
 };
 
 #[allow(missing_docs, unreachable_pub, clippy::all)]
@@ -16,6 +17,7 @@ mod bindings {
         world: "collector",
         imports: {
             "whimbrel:plugin/emit.push": async | trappable,
+            "whimbrel:plugin/certificates.peer": async | trappable,
             default: trappable,
         },
         exports: { default: async },
@@ -97,6 +99,40 @@ impl wit::system::Host for Guest {
         select: Vec<(String, String)>,
     ) -> wasmtime::Result<Result<Vec<Entity>, types::Error>> {
         Ok(Guest::snapshot(self, &part, &select).map_err(error_to_guest))
+    }
+}
+
+impl wit::certificates::Host for Guest {
+    async fn peer(
+        &mut self,
+        origin: String,
+        timeout_ms: u32,
+    ) -> wasmtime::Result<Result<wit::certificates::Certificate, types::Error>> {
+        let found = Guest::certificate(self, &origin, timeout_ms).await;
+        Ok(found.map(certificate_to_guest).map_err(error_to_guest))
+    }
+}
+
+fn certificate_to_guest(certificate: Certificate) -> wit::certificates::Certificate {
+    let flaw = |(flaw, words): (Flaw, String)| {
+        let flaw = match flaw {
+            Flaw::Expired => wit::certificates::Flaw::Expired,
+            Flaw::NotYetValid => wit::certificates::Flaw::NotYetValid,
+            Flaw::WrongName => wit::certificates::Flaw::WrongName,
+            Flaw::Untrusted => wit::certificates::Flaw::Untrusted,
+            Flaw::Other => wit::certificates::Flaw::Other,
+        };
+        (flaw, words)
+    };
+    wit::certificates::Certificate {
+        subject: certificate.subject,
+        issuer: certificate.issuer,
+        serial: certificate.serial,
+        names: certificate.names,
+        not_before: certificate.not_before,
+        not_after: certificate.not_after,
+        fingerprint: certificate.fingerprint.to_vec(),
+        flaws: certificate.flaws.into_iter().map(flaw).collect(),
     }
 }
 

@@ -33,6 +33,7 @@ const fn asked(what: &'static str, keys: &'static [&'static str], example: &'sta
 const SYSTEM: Asked =
     asked("figures of this host (processor, memory, disks, ...), by part", &["system"], "[PART, ...]");
 const SECRETS: Asked = asked("secrets of the configuration, by name", &["secrets"], "[NAME, ...]");
+const CERTIFICATES: Asked = asked("certificates of servers, by origin", &["http"], "[ORIGIN, ...]");
 
 /// By the interface that gives the first access.
 const WASI: &[(&str, Asked)] = &[
@@ -59,7 +60,7 @@ const WASI: &[(&str, Asked)] = &[
 pub fn asks(description: &Description) -> Vec<Asked> {
     let imports =
         |name: &str| description.imports.iter().any(|import| import.name.split('@').next() == Some(name));
-    let own = [("system", SYSTEM), ("secrets", SECRETS)];
+    let own = [("system", SYSTEM), ("secrets", SECRETS), ("certificates", CERTIFICATES)];
     let own = own.into_iter().filter(|(interface, _)| description.imports_contract(interface));
     let wasi = WASI.iter().filter(|(interface, _)| imports(interface)).copied();
     own.chain(wasi).map(|(_, asked)| asked).collect()

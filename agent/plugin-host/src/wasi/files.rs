@@ -28,7 +28,7 @@ use wasmtime_wasi::{
     },
 };
 
-use super::{open, outside::Outside};
+use super::{open::Open as Opened, outside::Outside};
 use crate::{
     denials::Denials,
     grants::Grants,
@@ -147,24 +147,39 @@ impl Granted {
     /// Tells the operator about a path that was refused.
     async fn refused(&self, usage: Use, folder: &Open, path: &str) {
         let root = &self.roots[folder.root];
-        let mut full = lexical(&folder.path.join(path));
-        if full.starts_with(&root.path) && (usage == Use::Read || root.writable) {
-            // Within by its letters, and out by a link; or its permissions are the system's.
-            let link = full.clone();
-            let target = tokio::task::spawn_blocking(move || fs::canonicalize(link)).await;
-            match target {
-                Ok(Ok(target)) if !target.starts_with(&root.path) => full = target,
-                _ => return,
-            }
+        let full = lexical(&folder.path.join(path));
+        let outside = Arc::clone(&self.outside);
+        let looked = tokio::task::spawn_blocking(move || {
+            let (real, folder) = resolved(full);
+            let reserved = outside.is_reserved(&folder);
+            (real, folder, reserved)
+        });
+        let Ok((real, folder, reserved)) = looked.await else { return };
+        if real.starts_with(&root.path) && (usage == Use::Read || root.writable) {
+            // Its permissions are the system's.
+            return;
         }
-        let folder = full.parent().unwrap_or(&full);
         let shown = PathBuf::from(clean(folder.to_string_lossy().into_owned(), MAX_PATH));
-        self.denials.note(match (self.outside.is_reserved(folder), usage) {
+        self.denials.note(match (reserved, usage) {
             (Some(what), _) => Denied::Agent(format!("{}, which is or holds {what},", shown.display())),
             (None, Use::Read) => Denied::Read(shown),
             (None, Use::Write) => Denied::Write(shown),
         });
     }
+}
+
+/// The path with all links followed, as far as there is something; and the folder that would have to be granted.
+fn resolved(path: PathBuf) -> (PathBuf, PathBuf) {
+    let real = fs::canonicalize(&path).or_else(|_| {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(path.clone()) };
+        fs::canonicalize(folder).map(|folder| folder.join(name))
+    });
+    let real: PathBuf = real.unwrap_or_else(|_: io::Error| path.clone());
+    let folder = match real.parent() {
+        Some(folder) if !real.is_dir() => folder.to_owned(),
+        _ => real.clone(),
+    };
+    (real, folder)
 }
 
 /// Without `.` and `..`, links not looked at.
@@ -200,6 +215,7 @@ impl HasData for Files {
 pub(crate) struct FilesView<'a> {
     pub(super) inner: WasiFilesystemCtxView<'a>,
     pub(super) granted: &'a mut Granted,
+    opened: &'a mut Opened,
 }
 
 impl Guest {
@@ -208,6 +224,7 @@ impl Guest {
         FilesView {
             inner: WasiFilesystemCtxView { ctx: wasi.ctx.filesystem(), table: &mut wasi.table },
             granted: &mut wasi.files,
+            opened: &mut wasi.open,
         }
     }
 }
@@ -272,6 +289,7 @@ impl FilesView<'_> {
             self.inner.table.delete(opened)?;
             return Err(ErrorCode::NotPermitted.into());
         }
+        self.opened.opened(file);
         if is_folder {
             let path = lexical(&within.path.join(path));
             self.granted.open.insert(opened.rep(), Open { path, root: within.root });
@@ -281,7 +299,7 @@ impl FilesView<'_> {
 
     /// For another thing that is open.
     pub(super) fn room(&mut self) -> FsResult<()> {
-        if open::has_room(self.inner.table) { Ok(()) } else { Err(ErrorCode::Quota.into()) }
+        if self.opened.room(self.inner.table) { Ok(()) } else { Err(ErrorCode::Quota.into()) }
     }
 
     pub(super) fn closed(&mut self, descriptor: &Resource<Descriptor>) {

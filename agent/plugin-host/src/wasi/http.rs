@@ -33,11 +33,12 @@ use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpHooks, io::TokioIo, p2::bindings::http::types::ErrorCode,
 };
 
-use super::outside::Outside;
+use super::{lookups::Lookups, open::Shortage};
 use crate::{
     address::{Origin, Peer},
     denials::Denials,
     grants::Grants,
+    limits::DeniedGrowth,
     services::Denied,
 };
 
@@ -51,7 +52,7 @@ const MAX_HEAD: usize = 128 << 10;
 const MAX_TIME: Duration = Duration::from_secs(120);
 /// How long to wait for a connection, for the answer's head, and between two pieces of its body; a guest may ask for
 /// less.
-const MAX_WAIT: Duration = Duration::from_secs(30);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(30);
 /// What of a request's body is kept before it is sent, in bytes.
 const CHUNK: usize = 64 << 10;
 /// The scheme of requests over Unix sockets.
@@ -64,18 +65,28 @@ type Answer = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + 
 pub(crate) struct Requests {
     origins: Arc<[Origin]>,
     sockets: Arc<[PathBuf]>,
-    outside: Arc<Outside>,
+    pub(super) lookups: Arc<Lookups>,
     denials: Arc<Denials>,
+    shortage: Arc<Shortage>,
     slots: Arc<Semaphore>,
 }
 
+/// The place of a request among those of its instance, and of its connection among all that plugins hold open.
+type Slot = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
 impl Requests {
-    pub(crate) fn new(grants: &Grants, outside: Arc<Outside>, denials: Arc<Denials>) -> Requests {
+    pub(super) fn new(
+        grants: &Grants,
+        lookups: Arc<Lookups>,
+        denials: Arc<Denials>,
+        shortage: Arc<Shortage>,
+    ) -> Requests {
         Requests {
             origins: grants.http.clone().into(),
             sockets: grants.unix.clone().into(),
-            outside,
+            lookups,
             denials,
+            shortage,
             slots: Arc::new(Semaphore::new(MAX_REQUESTS)),
         }
     }
@@ -158,16 +169,29 @@ impl Requests {
         if request.method() == http::Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }
-        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Error::ConnectionLimitReached)?;
+        let slot = self.slot().ok_or(Error::ConnectionLimitReached)?;
         let stream = timeout(waits.connect, self.connect(request.uri()));
         let stream = stream.await.map_err(|_| Error::ConnectionTimeout)??;
+        let whose = whose(request.uri());
         if request.uri().scheme_str() == Some(UNIX) {
             request.headers_mut().insert(http::header::HOST, http::HeaderValue::from_static("localhost"));
         }
         // What is sent to a server names neither scheme nor host.
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
-        exchange(stream, request, waits, slot).await
+        let refused = Refused { denials: Arc::clone(&self.denials), whose };
+        exchange(stream, request, waits, slot, refused).await
+    }
+
+    /// Room for another request; if there is none, the operator is told.
+    pub(super) fn slot(&self) -> Option<Slot> {
+        let all = self.lookups.outside.descriptors();
+        match (Arc::clone(&self.slots).try_acquire_owned(), all.try_acquire_owned()) {
+            (Ok(slot), Ok(descriptor)) => return Some((slot, descriptor)),
+            (Err(_), _) => self.shortage.note(DeniedGrowth::Requests { limit: MAX_REQUESTS as u64 }),
+            (Ok(_), Err(_)) => self.shortage.note(DeniedGrowth::Shared),
+        }
+        None
     }
 
     async fn connect(&self, uri: &Uri) -> Result<Box<dyn Stream>, Error> {
@@ -181,18 +205,13 @@ impl Requests {
         if !origin.secure {
             return Ok(Box::new(stream));
         }
-        let name = match &origin.endpoint.peer {
-            Peer::Address(address) => ServerName::from(*address),
-            Peer::Name(name) => {
-                ServerName::try_from(name.clone()).map_err(|_| Error::HttpRequestUriInvalid)?
-            }
-        };
-        let config = self.outside.tls().await.map_err(Error::Tls)?;
-        let stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
+        let name = server_name(&origin)?;
+        let tls = self.lookups.outside.tls().await.map_err(Error::Tls)?;
+        let stream = tokio_rustls::TlsConnector::from(tls.client).connect(name, stream).await;
         Ok(Box::new(stream.map_err(Error::Tls)?))
     }
 
-    async fn connect_tcp(&self, origin: &Origin) -> Result<TcpStream, Error> {
+    pub(super) async fn connect_tcp(&self, origin: &Origin) -> Result<TcpStream, Error> {
         let granted: Vec<_> = self.origins.iter().filter(|granted| granted.is_of(origin)).collect();
         if granted.is_empty() {
             self.denials.note(Denied::Http(origin.clone()));
@@ -206,7 +225,7 @@ impl Requests {
                 self.denials.note(Denied::HttpAddress(origin.clone(), address));
                 continue;
             }
-            if self.outside.is_listener(at) {
+            if self.lookups.outside.is_listener(at) {
                 self.denials.note(Denied::Agent(format!("the agent's own listener on {at}")));
                 continue;
             }
@@ -223,7 +242,7 @@ impl Requests {
             Peer::Address(address) => return Ok(vec![*address]),
             Peer::Name(name) => name,
         };
-        match self.outside.resolve(name).await {
+        match self.lookups.resolve(name).await {
             Ok(found) if found.is_empty() => Err(Error::DestinationNotFound),
             Ok(found) => Ok(found),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Error::DnsTimeout),
@@ -250,6 +269,14 @@ impl Requests {
     }
 }
 
+/// Whom the server is to prove to be.
+pub(super) fn server_name(origin: &Origin) -> Result<ServerName<'static>, Error> {
+    match &origin.endpoint.peer {
+        Peer::Address(address) => Ok(ServerName::from(*address)),
+        Peer::Name(name) => ServerName::try_from(name.clone()).map_err(|_| Error::HttpRequestUriInvalid),
+    }
+}
+
 /// The path that is written as hexadecimal digits.
 fn unhex(text: &str) -> Option<PathBuf> {
     if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -264,7 +291,8 @@ async fn exchange(
     stream: Box<dyn Stream>,
     request: Request<WasiBody>,
     waits: Waits,
-    slot: OwnedSemaphorePermit,
+    slot: Slot,
+    refused: Refused,
 ) -> Result<Answer, Error> {
     let mut builder = hyper::client::conn::http1::Builder::new();
     builder.max_buf_size(MAX_HEAD);
@@ -279,9 +307,10 @@ async fn exchange(
     let answer = answer.map_err(|_| Error::ConnectionReadTimeout)??;
     let announced = answer.body().size_hint().lower();
     if announced > MAX_RESPONSE {
+        refused.too_large();
         return Err(Error::HttpResponseBodySize(Some(announced)));
     }
-    let answer = answer.map(|body| Bounded::new(body, waits.between).boxed_unsync());
+    let answer = answer.map(|body| Bounded::new(body, waits.between, refused).boxed_unsync());
     Ok((
         answer,
         Box::new(async move {
@@ -291,17 +320,40 @@ async fn exchange(
     ))
 }
 
+/// Tells the operator of an answer that was not taken.
+struct Refused {
+    denials: Arc<Denials>,
+    whose: String,
+}
+
+impl Refused {
+    fn too_large(&self) {
+        self.denials.note(Denied::Answer(self.whose.clone(), MAX_RESPONSE));
+    }
+}
+
+/// Who answers, for the operator.
+fn whose(uri: &Uri) -> String {
+    match (Origin::of(uri), uri.authority().and_then(|authority| unhex(authority.as_str()))) {
+        (Some(origin), _) => origin.to_string(),
+        (None, Some(path)) => crate::text::clean(path.to_string_lossy().into_owned(), 1024),
+        (None, None) => String::new(),
+    }
+}
+
 /// A body of so many bytes at most, that doesn't pause for long.
 struct Bounded {
     body: Incoming,
     left: u64,
     between: Duration,
     pause: Pin<Box<Sleep>>,
+    refused: Refused,
 }
 
 impl Bounded {
-    fn new(body: Incoming, between: Duration) -> Bounded {
-        Bounded { body, left: MAX_RESPONSE, between, pause: Box::pin(tokio::time::sleep(between)) }
+    fn new(body: Incoming, between: Duration, refused: Refused) -> Bounded {
+        let pause = Box::pin(tokio::time::sleep(between));
+        Bounded { body, left: MAX_RESPONSE, between, pause, refused }
     }
 }
 
@@ -326,7 +378,10 @@ impl Body for Bounded {
                 this.left = left;
                 Poll::Ready(Some(Ok(frame)))
             }
-            None => Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(MAX_RESPONSE))))),
+            None => {
+                this.refused.too_large();
+                Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(MAX_RESPONSE)))))
+            }
         }
     }
 

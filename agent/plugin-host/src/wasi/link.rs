@@ -85,9 +85,10 @@ impl Guest {
     }
 }
 
-/// Whether a component imports any of it.
+/// Whether a component imports any of it, or what goes the same way out.
 pub(crate) fn is_imported(description: &Description) -> bool {
     description.imports.iter().any(|import| import.name.starts_with("wasi:"))
+        || description.imports_contract("certificates")
 }
 
 /// The linker of the contract with what the component imports of WASI beside it; `world` has made sure that there is

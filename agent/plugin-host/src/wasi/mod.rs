@@ -9,17 +9,23 @@
 //!  filesystem                   wasmtime-wasi behind checks (files): folders only, no devices, no pipes, no procfs
 //!  sockets                      wasmtime-wasi behind checks (sockets), names by our resolver (names)
 //!  http                         wasmtime-wasi-http, with our own way out (http)
+//!  certificates                 of the contract, not of WASI: the same way out, as far as the handshake (certificates)
 //! ```
 //!
-//! Every check of an address is made after the name is resolved, for each use (outside). Deliberately absent:
+//! Every check of an address is made after the name is resolved, for each use (outside). All that is held for a guest is
+//! bounded: resources by `limits.resources`, files and sockets by a sixteenth of that (open), lookups (lookups), requests
+//! and their answers (http). Deliberately absent:
 //! listening, standard input, arguments, a current folder, incoming HTTP, and Unix sockets other than for HTTP, which
 //! WASI 0.2 has no way to name.
 
 mod asks;
+mod certificates;
 mod descriptor;
 mod files;
 mod http;
 mod link;
+mod lookups;
+mod mounts;
 mod names;
 mod open;
 mod output;
@@ -40,19 +46,19 @@ use crate::{
     denials::Denials,
     grants::Grants,
     guest::{Guest, LineRate},
+    limits::{DeniedGrowth, Limits},
     services::Services,
 };
 
 pub use asks::{Asked, asks};
+pub(crate) use certificates::{Certificate, Flaw};
 pub(crate) use link::{SUPPORTED, is_imported, linker};
 pub use outside::{Outside, Reserved, Resolve};
 
-/// How many things of the host one instance may hold: streams, sockets, files, requests, polls.
-const MAX_TABLE: usize = 512;
 /// The most random bytes in one call.
 const MAX_RANDOM: u64 = 65_536;
-/// Names and values of one request's or response's headers, in bytes.
-const MAX_FIELDS: usize = 64 << 10;
+/// Names and values of the headers of one request, in bytes: kept by the agent, for each request that is made.
+const MAX_FIELDS: usize = 16 << 10;
 
 /// What one instance has of WASI.
 pub(crate) struct Wasi {
@@ -63,18 +69,23 @@ pub(crate) struct Wasi {
     files: files::Granted,
     sockets: Arc<sockets::Granted>,
     output: Arc<output::Output>,
+    open: open::Open,
+    shortage: Arc<open::Shortage>,
 }
 
 impl Wasi {
     pub(crate) fn new(
         grants: &Grants,
+        limits: &Limits,
         services: &Arc<dyn Services>,
         lines: &Arc<Mutex<LineRate>>,
         denials: &Arc<Denials>,
         outside: &Arc<Outside>,
     ) -> Wasi {
         let output = Arc::new(output::Output::new(Arc::clone(services), Arc::clone(lines)));
-        let sockets = Arc::new(sockets::Granted::new(grants, Arc::clone(outside), Arc::clone(denials)));
+        let lookups = Arc::new(lookups::Lookups::new(Arc::clone(outside)));
+        let sockets = Arc::new(sockets::Granted::new(grants, Arc::clone(&lookups), Arc::clone(denials)));
+        let shortage = Arc::new(open::Shortage::default());
         let mut builder = WasiCtx::builder();
         builder
             .stdout(output.stream(output::Kind::Out))
@@ -91,23 +102,27 @@ impl Wasi {
         }
         let files = files::Granted::open(grants, &mut builder, outside, services, Arc::clone(denials));
         let mut table = ResourceTable::new();
-        table.set_max_capacity(MAX_TABLE);
+        // Behind a handle there may be a second thing: what a poll waits for.
+        table.set_max_capacity(limits.resources.saturating_mul(2));
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELDS);
         Wasi {
             ctx: builder.build(),
             http,
             table,
-            requests: http::Requests::new(grants, Arc::clone(outside), Arc::clone(denials)),
+            requests: http::Requests::new(grants, lookups, Arc::clone(denials), Arc::clone(&shortage)),
             files,
             sockets,
             output,
+            open: open::Open::new(limits.resources, outside.descriptors(), Arc::clone(&shortage)),
+            shortage,
         }
     }
 
-    /// What it wrote in this call, to its last byte, and how much of it was left out.
-    pub(crate) fn settle(&self) -> output::Written {
-        self.output.settle()
+    /// What it wrote in this call, to its last byte, and how much of it was left out; and what there was no room for.
+    pub(crate) fn settle(&mut self) -> (output::Written, Option<DeniedGrowth>) {
+        self.open.settle(&mut self.table);
+        (self.output.settle(), self.shortage.take())
     }
 }
 

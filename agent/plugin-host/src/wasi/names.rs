@@ -19,7 +19,7 @@ use wasmtime_wasi::{
 };
 use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
 
-use super::{Wasi, outside::Outside};
+use super::Wasi;
 use crate::{address::Peer, guest::Guest, services::Denied};
 
 type Found = Result<vec::IntoIter<IpAddr>, ErrorCode>;
@@ -112,7 +112,7 @@ impl Wasi {
             None => return Ok(Err(ErrorCode::InvalidArgument)),
             Some(Peer::Address(address)) => Lookup::Answered(Ok(vec![address].into_iter())),
             Some(Peer::Name(name)) if self.sockets.names(&name) => {
-                Lookup::Pending(Outside::resolve_aside(&self.sockets.outside, name))
+                Lookup::Pending(self.sockets.lookups.begin(name))
             }
             Some(Peer::Name(name)) => {
                 self.sockets.denials.note(Denied::Name(name));

@@ -2,20 +2,22 @@
 
 use std::{
     fmt, fs, io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard},
-    time::Duration,
 };
 
-use wasmtime_wasi::runtime::{self, AbortOnDropJoinHandle};
+use tokio::sync::Semaphore;
 
-use super::tls;
+use super::{
+    mounts,
+    tls::{self, Tls},
+};
 use crate::address;
 
-/// How long a name may take to be resolved.
-const RESOLVE_TIME: Duration = Duration::from_secs(10);
+/// The most files and sockets that all plugins hold together, where the agent's own limit is large or none.
+const MOST_OPEN: usize = 1 << 16;
 
 /// Finds the addresses of names.
 pub trait Resolve: Send + Sync {
@@ -26,17 +28,27 @@ pub trait Resolve: Send + Sync {
     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
 }
 
-/// As the system does it.
+/// As the system does it, on a thread for each name. The executor's threads for what blocks are few and everybody's, and
+/// a resolver whose servers are gone keeps one for half a minute.
 struct SystemResolver;
+
+/// What a resolver's thread has of stack, in bytes.
+const STACK: usize = 512 << 10;
 
 impl Resolve for SystemResolver {
     fn resolve<'a>(
         &'a self,
         name: &'a str,
     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>> {
+        let name = name.to_owned();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name, 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
+            let (tell, told) = tokio::sync::oneshot::channel();
+            std::thread::Builder::new().name("resolver".to_owned()).stack_size(STACK).spawn(move || {
+                let found = (name.as_str(), 0).to_socket_addrs();
+                // Nobody may wait any more.
+                let _ = tell.send(found.map(|found| found.map(|address| address.ip()).collect()));
+            })?;
+            told.await.map_err(io::Error::other)?
         })
     }
 }
@@ -54,8 +66,10 @@ pub struct Reserved {
 pub struct Outside {
     resolver: Box<dyn Resolve>,
     reserved: RwLock<Reserved>,
+    /// Half of what this process may have open.
+    descriptors: Arc<Semaphore>,
     /// Read when the first request needs it.
-    tls: OnceLock<Arc<rustls::ClientConfig>>,
+    tls: OnceLock<Tls>,
 }
 
 impl Default for Outside {
@@ -78,7 +92,14 @@ impl Outside {
 
     /// With another one.
     pub fn with_resolver(reserved: Reserved, resolver: impl Resolve + 'static) -> Outside {
-        Outside { resolver: Box::new(resolver), reserved: RwLock::new(reserved), tls: OnceLock::new() }
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        Outside {
+            resolver: Box::new(resolver),
+            reserved: RwLock::new(reserved),
+            descriptors: Arc::new(Semaphore::new((limit / 2).min(MOST_OPEN))),
+            tls: OnceLock::new(),
+        }
     }
 
     /// Keeps plugins from another address: the agent begins to listen there.
@@ -91,20 +112,14 @@ impl Outside {
         self.reserved.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The addresses of a name, IPv4 ones never as IPv6 ones.
-    pub(super) async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        let found = tokio::time::timeout(RESOLVE_TIME, self.resolver.resolve(name)).await;
-        let found = found.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        Ok(found.into_iter().map(|address| address.to_canonical()).collect())
+    /// Asks the resolver.
+    pub(super) async fn find(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        self.resolver.resolve(name).await
     }
 
-    /// The same as a task of its own, which ends with its handle.
-    pub(super) fn resolve_aside(
-        outside: &Arc<Outside>,
-        name: String,
-    ) -> AbortOnDropJoinHandle<io::Result<Vec<IpAddr>>> {
-        let outside = Arc::clone(outside);
-        runtime::spawn(async move { outside.resolve(&name).await })
+    /// What of files and sockets is left for plugins.
+    pub(super) fn descriptors(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.descriptors)
     }
 
     /// Whether the agent itself listens there.
@@ -112,11 +127,14 @@ impl Outside {
         self.reserved().listeners.iter().any(|listener| address::reaches(address, *listener))
     }
 
-    /// What of the agent this folder is, holds, or is in; all links followed.
+    /// What of the agent this folder is, holds, or is in, by whatever mount; all links followed.
     pub(super) fn is_reserved(&self, folder: &Path) -> Option<&'static str> {
         let reserved = self.reserved();
+        // Without procfs, links are all there is to look at.
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let own = reserved.paths.iter().filter_map(|path| fs::canonicalize(path).ok());
-        if own.into_iter().any(|path| folder.starts_with(&path) || path.starts_with(folder)) {
+        let mut own = own.flat_map(|path| mounts::seen_at(&mounts, &path));
+        if own.any(|path| folder.starts_with(&path) || path.starts_with(folder)) {
             return Some("what the agent keeps");
         }
         let process = fs::canonicalize("/proc/self").ok()?;
@@ -124,12 +142,12 @@ impl Outside {
     }
 
     /// For requests over TLS.
-    pub(super) async fn tls(&self) -> io::Result<Arc<rustls::ClientConfig>> {
-        if let Some(config) = self.tls.get() {
-            return Ok(Arc::clone(config));
+    pub(super) async fn tls(&self) -> io::Result<Tls> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls.clone());
         }
         // Reads some hundred files.
-        let config = tokio::task::spawn_blocking(tls::config).await.map_err(io::Error::other)??;
-        Ok(Arc::clone(self.tls.get_or_init(|| config)))
+        let tls = tokio::task::spawn_blocking(tls::config).await.map_err(io::Error::other)??;
+        Ok(self.tls.get_or_init(|| tls).clone())
     }
 }

@@ -14,10 +14,10 @@ use wasmtime_wasi::{
             tcp_create_socket, udp_create_socket,
         },
     },
-    sockets::{SocketAddrUse, WasiSocketsCtxView, WasiSocketsView as _},
+    sockets::{SocketAddrUse, WasiSocketsCtxView},
 };
 
-use super::{open, outside::Outside};
+use super::{lookups::Lookups, open::Open};
 use crate::{
     address::{Endpoint, Peer},
     denials::Denials,
@@ -32,13 +32,13 @@ type Verdict = Pin<Box<dyn Future<Output = bool> + Send + Sync>>;
 pub(crate) struct Granted {
     tcp: Vec<Endpoint>,
     udp: Vec<Endpoint>,
-    pub(super) outside: Arc<Outside>,
+    pub(super) lookups: Arc<Lookups>,
     pub(super) denials: Arc<Denials>,
 }
 
 impl Granted {
-    pub(crate) fn new(grants: &Grants, outside: Arc<Outside>, denials: Arc<Denials>) -> Granted {
-        Granted { tcp: grants.tcp.clone(), udp: grants.udp.clone(), outside, denials }
+    pub(crate) fn new(grants: &Grants, lookups: Arc<Lookups>, denials: Arc<Denials>) -> Granted {
+        Granted { tcp: grants.tcp.clone(), udp: grants.udp.clone(), lookups, denials }
     }
 
     /// What wasmtime-wasi asks before each use of an address.
@@ -60,11 +60,13 @@ impl Granted {
             {
                 return true;
             }
-            SocketAddrUse::TcpBind
-            | SocketAddrUse::UdpBind
-            | SocketAddrUse::TcpListen
-            | SocketAddrUse::TcpAccept => {
+            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
                 self.denials.note(Denied::Listen(address));
+                return false;
+            }
+            // Bound before, to any free port: another one each time, and one thing to tell.
+            SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => {
+                self.denials.note(Denied::Listen(SocketAddr::new(address.ip(), 0)));
                 return false;
             }
             SocketAddrUse::TcpConnect => (&self.tcp, Some(Denied::Tcp(address))),
@@ -72,8 +74,10 @@ impl Granted {
             // Not asked for by the guest: whoever sends it is no line's cause.
             SocketAddrUse::UdpReceive => (&self.udp, None),
         };
-        if self.outside.is_listener(address) {
-            self.denials.note(Denied::Agent(format!("the agent's own listener on {address}")));
+        if self.lookups.outside.is_listener(address) {
+            if denied.is_some() {
+                self.denials.note(Denied::Agent(format!("the agent's own listener on {address}")));
+            }
             return false;
         }
         for endpoint in endpoints.iter().filter(|endpoint| endpoint.port == address.port()) {
@@ -91,11 +95,7 @@ impl Granted {
     async fn is_of(&self, endpoint: &Endpoint, address: SocketAddr) -> bool {
         match &endpoint.peer {
             Peer::Address(_) => true,
-            // Spawned because the library wants what can be shared between threads.
-            Peer::Name(name) => match Outside::resolve_aside(&self.outside, name.clone()).await {
-                Ok(found) => found.contains(&address.ip().to_canonical()),
-                Err(_) => false,
-            },
+            Peer::Name(name) => self.lookups.has(name, address.ip()).await,
         }
     }
 
@@ -113,17 +113,19 @@ impl HasData for Creation {
     type Data<'a> = Creator<'a>;
 }
 
-pub(crate) struct Creator<'a>(WasiSocketsCtxView<'a>);
+pub(crate) struct Creator<'a>(WasiSocketsCtxView<'a>, &'a mut Open);
 
 impl Guest {
     pub(super) fn creation(&mut self) -> Creator<'_> {
-        Creator(self.sockets())
+        let wasi = self.wasi();
+        let view = WasiSocketsCtxView { ctx: wasi.ctx.sockets(), table: &mut wasi.table };
+        Creator(view, &mut wasi.open)
     }
 }
 
 impl Creator<'_> {
     fn room(&mut self) -> SocketResult<()> {
-        if open::has_room(self.0.table) { Ok(()) } else { Err(ErrorCode::NewSocketLimit.into()) }
+        if self.1.room(self.0.table) { Ok(()) } else { Err(ErrorCode::NewSocketLimit.into()) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use whimbrel_plugin_host::{FaultKind, Grants, Reserved};
+use whimbrel_plugin_host::{DeniedGrowth, FaultKind, Grants, Reserved};
 
 use crate::{reach::Reach, server::Server};
 
@@ -94,10 +94,13 @@ async fn a_name_that_is_none_is_an_error_of_names() {
 async fn no_grant_reaches_what_the_agent_listens_on() {
     let server = Server::start().await;
     let at = |listener: String| Reserved { listeners: vec![listener.parse().unwrap()], paths: Vec::new() };
-    for listener in [format!("127.0.0.1:{}", server.port), format!("0.0.0.0:{}", server.port)] {
-        let reach = Reach::http(&[&server.origin()]).reserved(at(listener));
+    let (own, all) = (format!("127.0.0.1:{}", server.port), format!("0.0.0.0:{}", server.port));
+    // Who connects to no address in particular comes to this machine.
+    for (listener, to) in [(&own, &own), (&all, &own), (&own, &all)] {
+        let origin = format!("http://{to}");
+        let reach = Reach::http(&[&origin]).reserved(at(listener.clone()));
         reach
-            .take(json!([{"get": server.url("/")}]))
+            .take(json!([{"get": origin}]))
             .await
             .is_refused("DestinationIpProhibited", "agent's own listener");
     }
@@ -111,6 +114,8 @@ async fn an_answer_without_an_end_is_cut() {
     for path in ["/huge", "/endless"] {
         let came = reach().take(json!([{"get": server.url(path)}])).await;
         assert!(came.steps[0].contains("HttpResponseBodySize"), "{path}: {came:?}");
+        let told = format!("an answer of {} with more than 64 MiB", server.origin());
+        assert!(came.denied.len() == 1 && came.denied[0].contains(&told), "{path}: {came:?}");
     }
     let came = reach().take(json!([{"get": server.url("/headers")}])).await;
     assert!(came.steps[0].starts_with("refused: "), "{came:?}");
@@ -133,6 +138,7 @@ async fn a_deadline_holds_while_the_guest_waits_for_a_server() {
 async fn requests_under_way_have_a_bound() {
     let server = Server::start().await;
     let came = Reach::http(&[&server.origin()]).take(json!([{"requests": [server.url("/drip"), 40]}])).await;
+    assert_eq!(came.short, Some(DeniedGrowth::Requests { limit: 16 }), "{came:?}");
     assert!(
         came.steps[0].starts_with("16 answers of 40") && came.steps[0].contains("ConnectionLimitReached"),
         "{came:?}"

@@ -11,7 +11,8 @@ use std::{
 
 use serde_json::{Value, json};
 use whimbrel_plugin_host::{
-    CollectError, Fault, Grants, Host, HostOptions, Level, Limits, Outside, Reserved, Resolve, Setup,
+    CollectError, DeniedGrowth, Fault, Grants, Host, HostOptions, Level, Limits, Outside, Reserved, Resolve,
+    Setup,
 };
 
 use crate::support::{Recorder, setup, tool};
@@ -36,6 +37,8 @@ pub(crate) struct Came {
     pub(crate) denied: Vec<String>,
     pub(crate) fault: Option<Fault>,
     pub(crate) lines_dropped: u64,
+    /// What there was no room for.
+    pub(crate) short: Option<DeniedGrowth>,
 }
 
 impl Default for Reach {
@@ -88,11 +91,11 @@ impl Reach {
             ..setup(&services)
         };
         let mut instance = plugin.instantiate(setup).await.unwrap();
-        let (fault, lines_dropped) = match instance.collect(self.deadline).await {
-            Ok(collected) => (None, collected.lines_dropped),
+        let (fault, lines_dropped, short) = match instance.collect(self.deadline).await {
+            Ok(collected) => (None, collected.lines_dropped, collected.denied),
             Err(CollectError::Fault(fault)) => {
                 let dropped = fault.lines_dropped;
-                (Some(fault), dropped)
+                (Some(fault), dropped, None)
             }
             Err(CollectError::Guest(error)) => panic!("{error}"),
         };
@@ -108,6 +111,7 @@ impl Reach {
             denied: seen.denied.iter().map(ToString::to_string).collect(),
             fault,
             lines_dropped,
+            short,
         }
     }
 }

@@ -5,7 +5,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, UdpSocket},
 };
-use whimbrel_plugin_host::{Grants, Reserved};
+use whimbrel_plugin_host::{DeniedGrowth, FaultKind, Grants, Limits, Reserved};
 
 use crate::reach::Reach;
 
@@ -81,8 +81,32 @@ async fn nobody_listens() {
 }
 
 #[tokio::test]
-async fn sockets_have_a_bound() {
-    tcp(&[]).take(json!([{"sockets": 1000}])).await.is(&["64 sockets, then ErrorCode::NewSocketLimit"]);
+async fn sockets_have_a_bound_and_who_meets_it_is_told() {
+    for resources in [1000, 160] {
+        let limits = Limits { resources, ..Limits::default() };
+        let most = resources / 16 + usize::from(resources % 16 > 0);
+        let came = Reach { limits, ..tcp(&[]) }.take(json!([{"sockets": 1000}])).await;
+        assert_eq!(came.steps, [format!("{most} sockets, then ErrorCode::NewSocketLimit")], "{came:?}");
+        assert_eq!(came.short, Some(DeniedGrowth::Open { limit: most as u64 }));
+    }
+}
+
+#[tokio::test]
+async fn resources_have_a_bound() {
+    Reach::default().take(json!([{"timers": 900}])).await.is(&["900 timers"]);
+    let fault = Reach::default().take(json!([{"timers": 5000}])).await.fault.expect("it was stopped");
+    assert_eq!(fault.kind, FaultKind::Resources, "{fault}");
+    assert!(fault.message.contains("limits.resources"), "{fault}");
+}
+
+#[tokio::test]
+async fn lookups_that_are_let_go_are_no_harm() {
+    let names: &[(&str, &[&[&str]])] = &[("db.corp", &[&["127.0.0.1"]])];
+    let reach = tcp(&["db.corp:1"]).names(names);
+    reach
+        .take(json!([{"lookups": ["db.corp", 10_000]}, {"lookup": "db.corp"}]))
+        .await
+        .is(&["10000 lookups begun", "127.0.0.1"]);
 }
 
 #[tokio::test]

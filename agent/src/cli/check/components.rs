@@ -35,6 +35,12 @@ pub(super) fn inspect(config: &Config) -> (Vec<String>, Vec<String>) {
         let PluginRef::Path(file) = &collector.plugin else { continue };
         match inspected(file) {
             Ok(Inspected { misfit: None, asks }) => {
+                if let Some(said) =
+                    super::super::plugin::verify::untrusted(&collector.plugin, &collector.trust)
+                {
+                    misfits.push(format!("collectors.{}.plugin: {said}", collector.name));
+                    continue;
+                }
                 let granted = granted(collector);
                 let covered =
                     |asks: &Asks| granted.iter().any(|(key, _)| asks.keys.iter().any(|it| it == key));

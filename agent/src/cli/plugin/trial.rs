@@ -4,6 +4,7 @@
 //! what the plugin logged, what it was denied and how long it took go to stderr.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,19 +12,23 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
-use whimbrel_plugin_host::{Host, HostOptions};
+use whimbrel_plugin_host::{Grant, Host, HostOptions, Outside, Reserved, Trust};
 
-use super::super::{
-    exit::{Exit, Failure, Outcome},
-    print,
-    source::Source,
-    telling, words,
+use super::{
+    super::{
+        exit::{Exit, Failure, Outcome},
+        print,
+        source::Source,
+        telling, words,
+    },
+    granting, reference,
 };
 use crate::{
     clock::SystemClock,
     collect::trial::{self, Collect, Plan, Trial},
     config::{self, BUILTIN_PLUGINS, Collector, Grants, Limits, PluginRef, SYSTEM_PARTS, SystemGrant},
-    pipeline::{Places, system_options},
+    pipeline::{self, Places, system_options},
+    plugins::Plugins,
     system::System,
 };
 
@@ -41,6 +46,11 @@ pub(in crate::cli) struct Args {
     /// Grant a part of the system, or all of it with `all`; may be repeated; over what is configured
     #[arg(long, value_name = "PART")]
     grant_system: Vec<String>,
+    /// Grant something else, as under `grants` of a configuration: http=https://api.example.com, read=/var/log,
+    /// write=DIR, tcp=HOST:PORT, udp=HOST:PORT, unix=PATH, env=NAME, secrets=NAME, system=PART; may be repeated; beside
+    /// what is configured
+    #[arg(long, value_name = "KEY=VALUE")]
+    grant: Vec<Grant>,
     /// Collect so often; the last collect is shown. Rates and shares need two
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     count: u32,
@@ -57,14 +67,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Runs it, and prints what it gave.
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let (collector, cache, system) = wanted(args)?;
+    let Wanted { collector, cache, plugins, system, reserved } = wanted(args)?;
     let pause = Duration::try_from_secs_f64(args.interval).ok().filter(|pause| *pause <= LONGEST_PAUSE);
     let pause = pause.context("--interval: seconds, from 0 to 3600")?;
-    let host = Host::new(HostOptions::new(cache))?;
+    let outside = Arc::new(Outside::new(reserved));
+    let host = Host::new(HostOptions { outside, ..HostOptions::new(cache) })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let system = Arc::new(System::new(system_options(&system)));
     let plan = Plan { collects: args.count, pause };
-    let trial = runtime.block_on(trial::run(&collector, &host, system, Arc::new(SystemClock), plan))?;
+    let trial =
+        runtime.block_on(trial::run(&collector, &host, &plugins, system, Arc::new(SystemClock), plan))?;
     if args.json {
         for (signal, request) in trial.collects.iter().flat_map(|collect| &collect.batches) {
             print::text(format_args!("{}\n", whimbrel_otlp::to_json(*signal, request)?))?;
@@ -76,25 +88,54 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     Ok(if trial.failed.is_none() { Exit::Done } else { Exit::Failed })
 }
 
-/// The configured collector of that name, or one made for the occasion; where compiled plugins are kept, and where
-/// the host is seen.
-fn wanted(args: &Args) -> Result<(Collector, PathBuf, config::System), Failure> {
-    let named_file = args.plugin.starts_with("builtin:") || Path::new(&args.plugin).exists();
-    let (mut collector, cache, system) = match (named_file, args.source.load()) {
+/// What is run, and what with.
+struct Wanted {
+    collector: Collector,
+    /// Of compiled plugins.
+    cache: PathBuf,
+    plugins: Plugins,
+    /// Where the host is seen.
+    system: config::System,
+    /// What of the agent stays out of reach.
+    reserved: Reserved,
+}
+
+/// The configured collector of that name, or one made for the occasion.
+fn wanted(args: &Args) -> Result<Wanted, Failure> {
+    let named_file = reference::is_reference(&args.plugin);
+    let mut secrets = BTreeMap::new();
+    let mut reserved = Reserved::default();
+    let (mut collector, cache, plugins, system) = match (named_file, args.source.load()) {
         (false, Err(problems)) => return Err(problems.into()),
         (false, Ok(loaded)) => {
-            let cache = Places::of(&loaded.config.data_dir).plugin_cache;
+            let places = Places::of(&loaded.config.data_dir);
+            let plugins = Plugins::new(places.plugin_store, loaded.config.plugins.store_max_size);
+            reserved = pipeline::reserved(&loaded.config, &places.plugin_cache);
+            secrets.clone_from(&loaded.config.secrets);
             let names: Vec<_> = loaded.config.collectors.iter().map(|c| c.name.clone()).collect();
             let found = loaded.config.collectors.into_iter().find(|c| c.name == args.plugin);
             let system = loaded.config.system.clone();
-            (found.with_context(|| unknown(&args.plugin, &names, &loaded.names))?, cache, system)
+            (
+                found.with_context(|| unknown(&args.plugin, &names, &loaded.names))?,
+                places.plugin_cache,
+                plugins,
+                system,
+            )
         }
         (true, Err(problems)) if problems.iter().any(is_of_system) => return Err(problems.into()),
         (true, loaded) => {
             // The plugin is not of the configuration, whatever else is wrong with that.
-            let system =
-                loaded.map_or_else(|_| config::System::at(Path::new("/")), |found| found.config.system);
-            (made_for(&args.plugin), scratch_cache()?, system)
+            let cache = reference::scratch_cache()?;
+            let config = loaded.ok().map(|found| found.config);
+            if let Some(config) = &config {
+                reserved = pipeline::reserved(config, &cache);
+                secrets.clone_from(&config.secrets);
+            }
+            let system = config.as_ref().map(|config| config.system.clone());
+            let plugin = reference::parse_with(&args.plugin, || config.map(|config| config.plugins))?;
+            let plugins = Plugins::new(cache.join("store"), config::Plugins::default().store_max_size);
+            let system = system.unwrap_or_else(|| config::System::at(Path::new("/")));
+            (made_for(plugin), cache, plugins, system)
         }
     };
     if let Some(json) = &args.plugin_config {
@@ -109,7 +150,8 @@ fn wanted(args: &Args) -> Result<(Collector, PathBuf, config::System), Failure> 
     if let Some(grant) = granted(&args.grant_system)? {
         collector.grants.system = grant;
     }
-    Ok((collector, cache, system))
+    granting::add(&mut collector.grants, &args.grant, &secrets)?;
+    Ok(Wanted { collector, cache, plugins, system, reserved })
 }
 
 /// Whether it says where the host is seen: figures of another would be taken for the host's.
@@ -141,29 +183,18 @@ fn granted(parts: &[String]) -> anyhow::Result<Option<SystemGrant>> {
     Ok((!parts.is_empty()).then(|| SystemGrant::Parts(parts.to_vec())))
 }
 
-fn made_for(plugin: &str) -> Collector {
+fn made_for(plugin: PluginRef) -> Collector {
     let interval = Duration::from_secs(10);
     Collector {
         name: "trial".to_owned(),
-        plugin: match plugin.strip_prefix("builtin:") {
-            Some(name) => PluginRef::Builtin(name.to_owned()),
-            None => PluginRef::Path(PathBuf::from(plugin)),
-        },
+        plugin,
         interval,
         config: json!({}),
         grants: Grants::default(),
         limits: Limits::for_interval(interval),
+        // Whoever names a component runs it in the sandbox, signed or not; compiled code is never taken so.
+        trust: Trust::default(),
     }
-}
-
-/// Compiled plugins of trials: the user's own cache folder, so that a second run is quick.
-fn scratch_cache() -> anyhow::Result<PathBuf> {
-    let base = std::env::var_os("WHIMBREL_PLUGIN_CACHE").map(PathBuf::from).or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-        cache.or_else(home).map(|cache| cache.join("whimbrel/plugins"))
-    });
-    base.context("neither XDG_CACHE_HOME nor HOME is set: name a collector of a configuration instead")
 }
 
 /// The last collect.
@@ -212,7 +243,7 @@ fn aside(trial: &Trial, args: &Args) -> Vec<String> {
             telling::harmless(&fields.concat())
         ));
     }
-    lines.extend(trial.denied.iter().map(|denied| format!("denied: {denied}")));
+    lines.extend(trial.denied.iter().map(granting::told));
     if args.json {
         for (at, collect) in trial.collects.iter().enumerate() {
             lines.push(format!(

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use whimbrel_plugin_host::{Trust, registry::Reference};
+
 use super::{
     checker::{Checker, Place, Section},
     keys::{COLLECTOR, GRANTS, LIMITS, nearest},
 };
 use crate::config::{
-    BUILTIN_PLUGINS, Collector, Grants, Limits, PluginRef, SYSTEM_PARTS, SystemGrant,
+    BUILTIN_PLUGINS, Collector, Grants, Limits, PluginRef, Registered, SYSTEM_PARTS, SystemGrant,
     interpolate::absolute,
     problem::{Wrong, join, quote_key},
     tree::{Node, Number, Scalar, Value, parse_boolean, parse_number},
@@ -80,7 +82,8 @@ impl Checker<'_> {
         };
         let grants = section.get("grants").map(|place| self.grants(&place)).unwrap_or_default();
         let limits = self.limits(section.get("limits").as_ref(), interval);
-        Some(Collector { name: name.to_owned(), plugin: plugin?, interval, config, grants, limits })
+        let trust = Trust::default();
+        Some(Collector { name: name.to_owned(), plugin: plugin?, interval, config, grants, limits, trust })
     }
 
     pub(super) fn interval(&mut self, section: &Section<'_>) -> Duration {
@@ -106,13 +109,15 @@ impl Checker<'_> {
                 return Err(Wrong::new("is not shipped with the agent", remedy));
             }
             if text.starts_with("oci:") {
-                return Err(Wrong::new(
-                    "is in a registry, which is not in this version",
-                    "fetch it, and name the file",
-                ));
+                let reference =
+                    Reference::parse(text).map_err(|error| Wrong::new(error.what, error.remedy))?;
+                return Ok(PluginRef::Registry(Box::new(Registered::new(reference))));
             }
             if text.contains("://") {
-                return Err(Wrong::new("is a URL, and a plugin is a file", "fetch it, and name the file"));
+                return Err(Wrong::new(
+                    "is a URL, and a plugin is a file or in a registry",
+                    "fetch it and name the file, or write oci://registry/name:tag",
+                ));
             }
             if text.is_empty() {
                 return Err(Wrong::new(

@@ -30,13 +30,13 @@ pub(in crate::config) const ROOT: Keys = Keys {
         "health",
         "control",
         "system",
+        "plugins",
         "reload",
     ],
     later: &[
         ("routes", "in this version every batch goes to every exporter"),
         ("processors", "in this version batches go out as they were collected"),
         ("telemetry", "this version shows its own metrics under `health`, at /metrics, only"),
-        ("plugins", "this version checks no signatures of plugins"),
     ],
 };
 
@@ -211,6 +211,24 @@ pub(in crate::config) const HEALTH: Keys = Keys { path: "health", now: &["listen
 /// `system:`
 pub(in crate::config) const SYSTEM: Keys = Keys { path: "system", now: &["root_path"], later: &[] };
 
+/// `plugins:`
+pub(in crate::config) const PLUGINS: Keys =
+    Keys { path: "plugins", now: &["trust", "registries", "store", "fetch_timeout"], later: &[] };
+
+/// An item of `plugins.trust`; in a list, so that no variable and no misplaced key can mean it.
+pub(in crate::config) const TRUSTED_KEY: Keys =
+    Keys { path: "plugins.trust", now: &["name", "key", "key_file", "may_ship_native"], later: &[] };
+
+/// `plugins.registries.*:`
+pub(in crate::config) const REGISTRY: Keys = Keys {
+    path: "plugins.registries.*",
+    now: &["plain_http", "ca_file", "username", "password", "token"],
+    later: &[("insecure_skip_verify", "certificates are always verified; name the authority with `ca_file`")],
+};
+
+/// `plugins.store:`
+pub(in crate::config) const PLUGIN_STORE: Keys =
+    Keys { path: "plugins.store", now: &["max_size"], later: &[] };
 /// `reload:`
 pub(in crate::config) const RELOAD: Keys = Keys { path: "reload", now: &["watch"], later: &[] };
 
@@ -248,6 +266,9 @@ pub(in crate::config) const SECTIONS: &[&Keys] = &[
     &HEALTH,
     &CONTROL,
     &SYSTEM,
+    &PLUGINS,
+    &REGISTRY,
+    &PLUGIN_STORE,
     &RELOAD,
 ];
 

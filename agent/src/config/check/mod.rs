@@ -9,6 +9,7 @@ mod exec;
 mod exporters;
 mod grants;
 mod keys;
+mod plugins;
 mod receivers;
 mod root;
 mod system;

@@ -27,7 +27,9 @@ pub(in crate::config) fn check(checker: &mut Checker<'_>, root: &Node, current_d
     let data_dir = data_dir.unwrap_or_else(|| default_data_dir(checker, current_dir));
     let log = get("log").map(|place| checker.log(&place)).unwrap_or(DEFAULT_LOG);
     let resource = get("resource").map(|place| checker.resource(&place)).unwrap_or_default();
+    let plugins = get("plugins").map(|place| checker.plugins(&place)).unwrap_or_default();
     let mut collectors = get("collectors").map(|place| checker.collectors(&place)).unwrap_or_default();
+    plugins.equip(&mut collectors);
     let receivers = get("receivers").map(|place| checker.receivers(&place)).unwrap_or_default();
     let secrets = get("secrets").map(|place| checker.secrets(&place)).unwrap_or_default();
     let allowed = get("allow_exec").and_then(|place| checker.boolean(&place)).unwrap_or(false);
@@ -51,6 +53,7 @@ pub(in crate::config) fn check(checker: &mut Checker<'_>, root: &Node, current_d
         health,
         control_socket,
         system,
+        plugins,
         reload,
     }
 }

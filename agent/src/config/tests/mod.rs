@@ -5,6 +5,7 @@ mod complete;
 mod exec;
 mod gathering;
 mod hostile;
+mod plugins;
 mod receivers;
 mod secrets;
 mod variables;

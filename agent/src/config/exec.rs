@@ -5,7 +5,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{PluginRef, Secret};
+use super::Secret;
 
 /// A program, and what it may use. Its time, memory, output and log rate are the collector's `Limits`.
 #[derive(Clone, PartialEq, Eq)]
@@ -50,13 +50,6 @@ impl ExecOutput {
             Self::Prometheus => "prometheus",
             Self::Nagios => "nagios",
         }
-    }
-}
-
-impl PluginRef {
-    /// Whether it is a program, outside the sandbox.
-    pub fn is_program(&self) -> bool {
-        matches!(self, Self::Exec(_))
     }
 }
 

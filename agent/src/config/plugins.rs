@@ -133,3 +133,21 @@ impl Plugins {
         registered.timeout = self.fetch_timeout;
     }
 }
+
+impl PluginRef {
+    /// Whether it is a program, outside the sandbox.
+    pub fn is_program(&self) -> bool {
+        matches!(self, Self::Exec(_))
+    }
+}
+
+impl fmt::Display for PluginRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Builtin(name) => write!(f, "builtin:{name}"),
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Registry(registered) => write!(f, "{}", registered.reference),
+            Self::Exec(exec) => write!(f, "exec:{}", exec.program.display()),
+        }
+    }
+}

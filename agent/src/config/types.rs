@@ -175,24 +175,6 @@ pub enum PluginRef {
     Exec(Box<Exec>),
 }
 
-impl PluginRef {
-    /// Whether it is a program, outside the sandbox.
-    pub fn is_program(&self) -> bool {
-        matches!(self, Self::Exec(_))
-    }
-}
-
-impl std::fmt::Display for PluginRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Builtin(name) => write!(f, "builtin:{name}"),
-            Self::Path(path) => path.display().fmt(f),
-            Self::Registry(registered) => write!(f, "{}", registered.reference),
-            Self::Exec(exec) => write!(f, "exec:{}", exec.program.display()),
-        }
-    }
-}
-
 /// What the configuration grants a plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {

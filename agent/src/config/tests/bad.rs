@@ -67,7 +67,7 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "banana: 1",
         &[
-            "3:1: banana: unknown key `banana` => known here: include, data_dir, log, resource, collectors, receivers, wal, \
+            "3:1: banana: unknown key `banana` => known here: include, data_dir, log, resource, allow_exec, collectors, receivers, wal, \
            exporters, health, control, system",
         ],
     ),

@@ -2,6 +2,7 @@
 
 mod bad;
 mod complete;
+mod exec;
 mod gathering;
 mod hostile;
 mod plugins;

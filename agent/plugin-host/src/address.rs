@@ -216,11 +216,13 @@ impl Origin {
         if authority.as_str().contains('@') {
             return None;
         }
-        // `host:`, and a port that is none, parse as no port.
-        let port = match authority.port() {
-            Some(port) => Some(port.as_u16()).filter(|port| *port > 0)?,
-            None if secure => 443,
-            None => 80,
+        let behind_host = authority.as_str().strip_prefix(authority.host())?;
+        let port = match (authority.port(), behind_host) {
+            (Some(port), _) => Some(port.as_u16()).filter(|port| *port > 0)?,
+            (None, "" | ":") if secure => 443,
+            (None, "" | ":") => 80,
+            // The library takes a port that is none, such as 99999, for no port.
+            (None, _) => return None,
         };
         let peer = Peer::parse(authority.host())?;
         Some(Origin { secure, endpoint: Endpoint { peer, port, networks: Vec::new() } })

@@ -1,5 +1,7 @@
 //! What is told of answers good and bad, with a network of the test's own.
 
+#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach the helpers of tests.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

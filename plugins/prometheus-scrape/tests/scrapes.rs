@@ -1,5 +1,7 @@
 //! What is asked, what becomes of the answers, and what is kept, with a network of the test's own.
 
+#![allow(clippy::unwrap_used)] // `allow-unwrap-in-tests` does not reach the helpers of tests.
+
 use std::io::Write as _;
 use std::time::Duration;
 

@@ -145,7 +145,8 @@ fn greedy(server: &Server) -> Vec<Kind> {
             "dripping_answer",
             "deadline: 300ms",
             json!([{"get": server.url("/drip")}]),
-            Seen::Stopped("deadline", Some("deadline"), waiting),
+            // It may be on either side when its time is up.
+            Seen::Stopped("deadline", Some("deadline"), "deadline of 300ms"),
         ),
         kind(
             "sleeps",

@@ -22,7 +22,7 @@
 //! # let files = Files::granting("/etc");
 //! # files.write("/etc/motd", "welcome");
 //! # let mut motd = Host::new().files(&files).start::<Motd>()?;
-//! # assert_eq!(motd.collect()?[0].records()[0].body.as_text(), Some("welcome"));
+//! # assert_eq!(format!("{:?}", motd.collect()?[0].records()[0].body), r#"Text("welcome")"#);
 //! # Ok::<(), Error>(())
 //! ```
 

@@ -4,7 +4,7 @@
 use whimbrel_sdk::{
     Collector, Context, Emit, Error, LogRecord, More,
     files::{self, Glob, Kind},
-    testing::{Files, Host},
+    testing::{Files, Host, Record, Value},
 };
 
 /// Tells what came of each question of its configuration, as a line.
@@ -55,7 +55,11 @@ fn answers(questions: &[(&str, &str)]) -> Vec<String> {
     let config = serde_json::to_string(questions).unwrap();
     let mut run = Host::new().files(&disk).config(config).start::<Asks>().unwrap();
     let pushes = run.collect().unwrap();
-    pushes[0].records().iter().map(|it| it.body.as_text().unwrap().to_owned()).collect()
+    let text = |it: &Record| match &it.body {
+        Value::Text(text) => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    pushes[0].records().iter().map(text).collect()
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use whimbrel_collector_file_tail::FileTail;
 use whimbrel_sdk::{
     Error,
-    testing::{Files, Host, Record, Running},
+    testing::{Files, Host, Record, Running, Value},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,12 +25,17 @@ fn records(run: &Running<FileTail>, from: usize) -> Vec<Record> {
     run.pushes()[from..].iter().flat_map(|push| push.records()).collect()
 }
 
+fn text(record: &Record) -> &str {
+    let Value::Text(text) = &record.body else { panic!("no text: {record:?}") };
+    text
+}
+
 /// One interval: the texts that came in it.
 fn texts(run: &mut Running<FileTail>) -> Vec<String> {
     let before = run.pushes().len();
     run.collect().unwrap();
     run.advance(SECOND);
-    records(run, before).iter().map(|it| it.body.as_text().unwrap().to_owned()).collect()
+    records(run, before).iter().map(|it| text(it).to_owned()).collect()
 }
 
 #[test]
@@ -229,7 +234,7 @@ fn a_backlog_comes_in_collects_below_the_limit_at_once() {
     assert!(before > 10 && largest < 80 << 10, "{before} pushes, {largest} bytes in a collect");
     let logs = run.pushes().iter().filter(|push| push.signal == whimbrel_sdk::Signal::Logs);
     let found: Vec<String> =
-        logs.flat_map(|push| push.records()).map(|it| it.body.as_text().unwrap().to_owned()).collect();
+        logs.flat_map(|push| push.records()).map(|it| text(&it).to_owned()).collect();
     assert_eq!(found, lines);
     let points = run.pushes().last().unwrap().points();
     let value = |name: &str| points.iter().find(|point| point.metric.name == name).unwrap().value.clone();
@@ -383,7 +388,7 @@ fn whatever_happens_each_line_comes_once_and_in_order() {
         }
         let numbers: Vec<u64> = records(&run, 0)
             .iter()
-            .map(|it| it.body.as_text().unwrap().split(' ').next().unwrap().parse().unwrap())
+            .map(|it| text(it).split(' ').next().unwrap().parse().unwrap())
             .collect();
         let expected: Vec<u64> = (1..=written).collect();
         let wrong = numbers.iter().zip(&expected).position(|(one, other)| one != other);

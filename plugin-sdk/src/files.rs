@@ -118,7 +118,10 @@ impl fmt::Display for Error {
         match self {
             Error::NotFound(path) => write!(f, "{path} is not there"),
             Error::NotGranted(path) => {
-                write!(f, "{path} lies in no granted folder; add `grants: {{read: [FOLDER]}}` to this collector")
+                write!(
+                    f,
+                    "{path} lies in no granted folder; add `grants: {{read: [FOLDER]}}` to this collector"
+                )
             }
             Error::Forbidden(path) => write!(f, "{path} can't be read by the user that the agent runs as"),
             Error::WrongKind(path) => write!(f, "{path} is not of the kind that can be opened so"),

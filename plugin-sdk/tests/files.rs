@@ -21,7 +21,9 @@ impl Collector for Asks {
         for (question, path) in &self.0 {
             let answer = match question.as_str() {
                 "list" => files::list(path).map(|entries| {
-                    let names = entries.iter().map(|it| format!("{}{}", it.name, if it.kind == Kind::Folder { "/" } else { "" }));
+                    let names = entries
+                        .iter()
+                        .map(|it| format!("{}{}", it.name, if it.kind == Kind::Folder { "/" } else { "" }));
                     names.collect::<Vec<_>>().join(" ")
                 }),
                 "read" => files::open(path)

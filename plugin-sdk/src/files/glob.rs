@@ -46,9 +46,8 @@ impl Glob {
         let Some(rest) = text.strip_prefix('/') else {
             return Err(wrong("is not an absolute path; begin it with `/`"));
         };
-        let pattern = |text: &str| {
-            Pattern::new(text).map_err(|error| wrong(&format!("is no pattern: {}", error.msg)))
-        };
+        let pattern =
+            |text: &str| Pattern::new(text).map_err(|error| wrong(&format!("is no pattern: {}", error.msg)));
         let mut parts = Vec::new();
         for part in rest.split('/') {
             parts.push(match part {

@@ -27,9 +27,9 @@ mod harness;
 pub(crate) mod imports;
 
 #[cfg(feature = "files")]
-pub(crate) use files::Open;
-#[cfg(feature = "files")]
 pub use files::Files;
+#[cfg(feature = "files")]
+pub(crate) use files::Open;
 pub use harness::{Line, Push, Running};
 pub use imports::Host;
 pub use whimbrel_otlp::read::{Attributes, Kind, Metric, Point, PointValue, Record, Source, Value};

@@ -233,10 +233,10 @@ fn a_backlog_comes_in_collects_below_the_limit_at_once() {
     }
     assert!(before > 10 && largest < 80 << 10, "{before} pushes, {largest} bytes in a collect");
     let logs = run.pushes().iter().filter(|push| push.signal == whimbrel_sdk::Signal::Logs);
-    let found: Vec<String> =
-        logs.flat_map(|push| push.records()).map(|it| text(&it).to_owned()).collect();
+    let found: Vec<String> = logs.flat_map(|push| push.records()).map(|it| text(&it).to_owned()).collect();
     assert_eq!(found, lines);
-    let points = run.pushes().last().unwrap().points();
+    let figures = run.pushes().iter().rfind(|push| push.signal == whimbrel_sdk::Signal::Metrics);
+    let points = figures.unwrap().points();
     let value = |name: &str| points.iter().find(|point| point.metric.name == name).unwrap().value.clone();
     assert_eq!(value("whimbrel.file_tail.records"), whimbrel_sdk::testing::PointValue::Int(20_000));
     assert_eq!(value("whimbrel.file_tail.lag"), whimbrel_sdk::testing::PointValue::Int(0));
@@ -346,16 +346,12 @@ fn whatever_happens_each_line_comes_once_and_in_order() {
                         let half = random.below(line.len() as u64) as usize;
                         files.append(LOG, &line[..half]);
                         if random.below(20) == 0 {
-                            run.collect().unwrap();
-                            run.advance(SECOND);
+                            settle(&mut run);
                         }
                         files.append(LOG, &line[half..]);
                     }
                 }
-                7..=10 => {
-                    run.collect().unwrap();
-                    run.advance(SECOND);
-                }
+                7..=10 => settle(&mut run),
                 11 => {
                     rotate(&files);
                     files.rename(LOG, "/var/log/app.log.1");
@@ -386,10 +382,8 @@ fn whatever_happens_each_line_comes_once_and_in_order() {
         for _ in 0..50 {
             settle(&mut run);
         }
-        let numbers: Vec<u64> = records(&run, 0)
-            .iter()
-            .map(|it| text(it).split(' ').next().unwrap().parse().unwrap())
-            .collect();
+        let numbers: Vec<u64> =
+            records(&run, 0).iter().map(|it| text(it).split(' ').next().unwrap().parse().unwrap()).collect();
         let expected: Vec<u64> = (1..=written).collect();
         let wrong = numbers.iter().zip(&expected).position(|(one, other)| one != other);
         assert!(

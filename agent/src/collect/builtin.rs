@@ -5,8 +5,7 @@ use std::{borrow::Cow, fs, io, os::unix::fs::MetadataExt as _};
 use crate::config::PluginRef;
 
 /// Name and component, as `builtin:NAME` names them. Built from `plugins/` by `plugins/build`.
-pub const BUILTIN: [(&str, &[u8]); 3] = [
-    ("file-tail", include_bytes!("../../../plugins/components/file-tail.wasm")),
+pub const BUILTIN: [(&str, &[u8]); 2] = [
     ("heartbeat", include_bytes!("../../../plugins/components/heartbeat.wasm")),
     ("host", include_bytes!("../../../plugins/components/host.wasm")),
 ];

@@ -15,7 +15,7 @@ use whimbrel_plugin_host::{Endpoint, Origin};
 use super::{Encryption, receivers::Receiver};
 
 /// The collectors that are shipped inside the agent, as `builtin:NAME`.
-pub const BUILTIN_PLUGINS: &[&str] = &["file-tail", "heartbeat", "host"];
+pub const BUILTIN_PLUGINS: &[&str] = &["heartbeat", "host"];
 
 /// The parts of the `system` interface that can be granted.
 pub const SYSTEM_PARTS: &[&str] = &[

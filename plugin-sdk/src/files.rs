@@ -22,7 +22,7 @@
 //! # let files = Files::granting("/etc");
 //! # files.write("/etc/motd", "welcome");
 //! # let mut motd = Host::new().files(&files).start::<Motd>()?;
-//! # assert_eq!(motd.collect()?[0].records()[0].body.as_text(), Some("welcome"));
+//! # assert_eq!(format!("{:?}", motd.collect()?[0].records()[0].body), r#"Text("welcome")"#);
 //! # Ok::<(), Error>(())
 //! ```
 
@@ -118,7 +118,10 @@ impl fmt::Display for Error {
         match self {
             Error::NotFound(path) => write!(f, "{path} is not there"),
             Error::NotGranted(path) => {
-                write!(f, "{path} lies in no granted folder; add `grants: {{read: [FOLDER]}}` to this collector")
+                write!(
+                    f,
+                    "{path} lies in no granted folder; add `grants: {{read: [FOLDER]}}` to this collector"
+                )
             }
             Error::Forbidden(path) => write!(f, "{path} can't be read by the user that the agent runs as"),
             Error::WrongKind(path) => write!(f, "{path} is not of the kind that can be opened so"),

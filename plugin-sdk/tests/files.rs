@@ -4,7 +4,7 @@
 use whimbrel_sdk::{
     Collector, Context, Emit, Error, LogRecord, More,
     files::{self, Glob, Kind},
-    testing::{Files, Host},
+    testing::{Files, Host, Record, Value},
 };
 
 /// Tells what came of each question of its configuration, as a line.
@@ -21,7 +21,9 @@ impl Collector for Asks {
         for (question, path) in &self.0 {
             let answer = match question.as_str() {
                 "list" => files::list(path).map(|entries| {
-                    let names = entries.iter().map(|it| format!("{}{}", it.name, if it.kind == Kind::Folder { "/" } else { "" }));
+                    let names = entries
+                        .iter()
+                        .map(|it| format!("{}{}", it.name, if it.kind == Kind::Folder { "/" } else { "" }));
                     names.collect::<Vec<_>>().join(" ")
                 }),
                 "read" => files::open(path)
@@ -55,7 +57,11 @@ fn answers(questions: &[(&str, &str)]) -> Vec<String> {
     let config = serde_json::to_string(questions).unwrap();
     let mut run = Host::new().files(&disk).config(config).start::<Asks>().unwrap();
     let pushes = run.collect().unwrap();
-    pushes[0].records().iter().map(|it| it.body.as_text().unwrap().to_owned()).collect()
+    let text = |it: &Record| match &it.body {
+        Value::Text(text) => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    pushes[0].records().iter().map(text).collect()
 }
 
 #[test]

@@ -46,9 +46,8 @@ impl Glob {
         let Some(rest) = text.strip_prefix('/') else {
             return Err(wrong("is not an absolute path; begin it with `/`"));
         };
-        let pattern = |text: &str| {
-            Pattern::new(text).map_err(|error| wrong(&format!("is no pattern: {}", error.msg)))
-        };
+        let pattern =
+            |text: &str| Pattern::new(text).map_err(|error| wrong(&format!("is no pattern: {}", error.msg)));
         let mut parts = Vec::new();
         for part in rest.split('/') {
             parts.push(match part {
@@ -85,13 +84,13 @@ impl Glob {
     /// that are not there are passed over; `**` follows no links. Returns what else went wrong, at most once a folder.
     pub fn walk(&self, visit: &mut dyn FnMut(String)) -> Vec<Error> {
         let mut walk = Walk { visit, folders: 0, problems: Vec::new() };
-        walk.into("/", &self.parts, 0);
+        walk.descend("/", &self.parts, 0);
         walk.problems
     }
 }
 
 impl Walk<'_> {
-    fn into(&mut self, folder: &str, parts: &[Part], depth: usize) {
+    fn descend(&mut self, folder: &str, parts: &[Part], depth: usize) {
         let Some((part, rest)) = parts.split_first() else { return };
         match part {
             Part::Plain(name) => self.found(join(folder, name), None, rest, depth),
@@ -103,11 +102,11 @@ impl Walk<'_> {
                 }
             }
             Part::Folders => {
-                self.into(folder, rest, depth);
+                self.descend(folder, rest, depth);
                 if depth < MAX_DEPTH {
                     for entry in self.list(folder) {
                         if entry.kind == Kind::Folder && !entry.name.starts_with('.') {
-                            self.into(&join(folder, &entry.name), parts, depth + 1);
+                            self.descend(&join(folder, &entry.name), parts, depth + 1);
                         }
                     }
                 }
@@ -121,7 +120,7 @@ impl Walk<'_> {
                 (self.visit)(path);
             }
         } else if !matches!(kind, Some(Kind::File | Kind::Other)) {
-            self.into(&path, rest, depth);
+            self.descend(&path, rest, depth);
         }
     }
 

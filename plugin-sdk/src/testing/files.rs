@@ -19,6 +19,8 @@ struct Disk {
     names: BTreeMap<String, Open>,
     /// All that were made; those that live have a number that no other gets.
     made: Vec<Weak<Mutex<Content>>>,
+    /// Which disk it is: its numbers begin above those of the one before.
+    disk: u64,
     refused: BTreeMap<String, Error>,
     clock_ns: u64,
 }
@@ -102,14 +104,15 @@ impl Files {
     /// All files get other identities, as after a move to another disk. Who has one open keeps the old file.
     pub fn renumber(&self) {
         let mut disk = lock(&self.0);
-        let Disk { names, made, .. } = &mut *disk;
+        disk.disk += 1;
+        let Disk { names, made, disk, .. } = &mut *disk;
         for file in names.values_mut() {
             let (bytes, modified_ns) = {
                 let content = lock(&file.0);
                 (content.bytes.clone(), content.modified_ns)
             };
             // Before the old one is given up: its number is still used, and this is another.
-            *file = Open::make(made, bytes, modified_ns);
+            *file = Open::make(made, *disk, bytes, modified_ns);
         }
     }
 
@@ -117,8 +120,8 @@ impl Files {
         let mut disk = lock(&self.0);
         disk.clock_ns += 1;
         let now = disk.clock_ns;
-        let Disk { names, made, .. } = &mut *disk;
-        let file = names.entry(path.to_owned()).or_insert_with(|| Open::make(made, Vec::new(), now));
+        let Disk { names, made, disk, .. } = &mut *disk;
+        let file = names.entry(path.to_owned()).or_insert_with(|| Open::make(made, *disk, Vec::new(), now));
         let mut content = lock(&file.0);
         change(&mut content.bytes);
         content.modified_ns = now;
@@ -170,10 +173,10 @@ impl Disk {
 
 impl Open {
     /// A new file, under the lowest number that no living one has.
-    fn make(made: &mut Vec<Weak<Mutex<Content>>>, bytes: Vec<u8>, modified_ns: u64) -> Self {
+    fn make(made: &mut Vec<Weak<Mutex<Content>>>, disk: u64, bytes: Vec<u8>, modified_ns: u64) -> Self {
         let mut used = BTreeSet::new();
         made.retain(|file| file.upgrade().is_some_and(|file| used.insert(lock(&file).number)));
-        let number = (1..).find(|number| !used.contains(number)).unwrap_or(u64::MAX);
+        let number = ((disk << 32) + 1..).find(|number| !used.contains(number)).unwrap_or(u64::MAX);
         let file = Arc::new(Mutex::new(Content { number, bytes, modified_ns }));
         made.push(Arc::downgrade(&file));
         Self(file)

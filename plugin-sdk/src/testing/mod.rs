@@ -29,9 +29,9 @@ pub mod http;
 pub(crate) mod imports;
 
 #[cfg(feature = "files")]
-pub(crate) use files::Open;
-#[cfg(feature = "files")]
 pub use files::Files;
+#[cfg(feature = "files")]
+pub(crate) use files::Open;
 pub use harness::{Line, Push, Running};
 pub use imports::Host;
 pub use whimbrel_otlp::read::{Attributes, Kind, Metric, Point, PointValue, Record, Source, Value};

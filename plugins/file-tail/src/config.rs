@@ -162,8 +162,7 @@ impl Settings {
         let mut exclude = Vec::new();
         for (n, text) in config.exclude.iter().enumerate() {
             let bad = |error: glob::PatternError| format!("`{text}` is no pattern: {}", error.msg);
-            exclude
-                .push(Pattern::new(text).map_err(|error| wrong(&format!("exclude[{n}]"), &bad(error)))?);
+            exclude.push(Pattern::new(text).map_err(|error| wrong(&format!("exclude[{n}]"), &bad(error)))?);
         }
         let max = range("max_line", config.max_line.0, LEAST_LINE, MOST_LINE)?;
         let (together, flush_after, max_lines) = match config.multiline {

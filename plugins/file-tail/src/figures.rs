@@ -4,7 +4,8 @@ use whimbrel_sdk::{Attributes, Emit, Error, Metric};
 
 const FOLLOWED: Metric<'_> =
     Metric::gauge("whimbrel.file_tail.files", "{file}", "Files that are followed or read to their end.");
-const OPEN: Metric<'_> = Metric::gauge("whimbrel.file_tail.files.open", "{file}", "Files that are held open.");
+const OPEN: Metric<'_> =
+    Metric::gauge("whimbrel.file_tail.files.open", "{file}", "Files that are held open.");
 const IGNORED: Metric<'_> = Metric::gauge(
     "whimbrel.file_tail.files.ignored",
     "{file}",
@@ -56,7 +57,11 @@ impl Counts {
                 self.rotated,
             ),
             (
-                counter("whimbrel.file_tail.truncated", "{file}", "Files whose content was replaced in place."),
+                counter(
+                    "whimbrel.file_tail.truncated",
+                    "{file}",
+                    "Files whose content was replaced in place.",
+                ),
                 self.truncated,
             ),
             (
@@ -80,7 +85,11 @@ impl Counts {
                 self.not_utf8,
             ),
             (
-                counter("whimbrel.file_tail.records.unparsed", "{record}", "Records that could not be parsed."),
+                counter(
+                    "whimbrel.file_tail.records.unparsed",
+                    "{record}",
+                    "Records that could not be parsed.",
+                ),
                 self.unparsed,
             ),
             (counter("whimbrel.file_tail.errors", "{error}", "Files that could not be read."), self.errors),

@@ -270,7 +270,8 @@ impl Follow {
             self.changed = true;
         }
         if self.ignored > 0 {
-            let problem = format!("more than max_files ({}) are found: the others are not read", settings.max_files);
+            let problem =
+                format!("more than max_files ({}) are found: the others are not read", settings.max_files);
             self.scanner.tell(&files::Error::Failed("paths".to_owned(), problem));
         }
     }
@@ -380,7 +381,8 @@ impl Follow {
     fn make_room(&mut self) {
         while self.open_files() >= MOST_OPEN {
             let closable = self.known.iter_mut().filter(|file| file.now.file.is_some());
-            let Some(file) = closable.min_by_key(|file| (file.stage == Stage::Left, file.now.changed_ns)) else {
+            let Some(file) = closable.min_by_key(|file| (file.stage == Stage::Left, file.now.changed_ns))
+            else {
                 return;
             };
             file.now.file = None;

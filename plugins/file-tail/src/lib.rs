@@ -110,7 +110,9 @@ impl Collector for FileTail {
         if let Some(checkpoint) = &context.checkpoint {
             match decode(checkpoint) {
                 Some(known) => follow.resume(known),
-                None => warn!("the checkpoint is not mine: as at the first start"; "bytes" => checkpoint.len()),
+                None => {
+                    warn!("the checkpoint is not mine: as at the first start"; "bytes" => checkpoint.len())
+                }
             }
         }
         Ok(Self {

@@ -71,7 +71,10 @@ impl Parser {
         let how = match (parsing.format, &parsing.pattern) {
             (Format::Regex, Some(text)) => How::Regex(named(text)?),
             (Format::Regex, None) => {
-                return Err(wrong("parse.pattern", "is missing; give a regular expression with named groups"));
+                return Err(wrong(
+                    "parse.pattern",
+                    "is missing; give a regular expression with named groups",
+                ));
             }
             (_, Some(_)) => return Err(wrong("parse.pattern", "goes with `format: regex` only")),
             (Format::Json, None) => How::Json,
@@ -168,9 +171,8 @@ impl Parser {
         own: &Attributes,
         out: &mut Emit,
     ) -> Result<(), Error> {
-        let field = |names: &[String]| {
-            names.iter().find_map(|name| found.iter().find(|(group, _)| group == name))
-        };
+        let field =
+            |names: &[String]| names.iter().find_map(|name| found.iter().find(|(group, _)| group == name));
         let time = field(&self.fields.time);
         let time = time.and_then(|(name, value)| Some((*name, self.fields.time_format.read(value)?)));
         let severity = field(&self.fields.severity);
@@ -196,7 +198,10 @@ impl Parser {
 fn named(text: &str) -> Result<Regex, Error> {
     let pattern = pattern("parse.pattern", text)?;
     if pattern.capture_names().flatten().next().is_none() {
-        return Err(wrong("parse.pattern", "has no named group; name what is to be read: `(?<level>[A-Z]+)`"));
+        return Err(wrong(
+            "parse.pattern",
+            "has no named group; name what is to be read: `(?<level>[A-Z]+)`",
+        ));
     }
     Ok(pattern)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use whimbrel_collector_file_tail::FileTail;
 use whimbrel_sdk::{
     Error,
-    testing::{Files, Host, Record, Running},
+    testing::{Files, Host, Record, Running, Value},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,12 +25,17 @@ fn records(run: &Running<FileTail>, from: usize) -> Vec<Record> {
     run.pushes()[from..].iter().flat_map(|push| push.records()).collect()
 }
 
+fn text(record: &Record) -> &str {
+    let Value::Text(text) = &record.body else { panic!("no text: {record:?}") };
+    text
+}
+
 /// One interval: the texts that came in it.
 fn texts(run: &mut Running<FileTail>) -> Vec<String> {
     let before = run.pushes().len();
     run.collect().unwrap();
     run.advance(SECOND);
-    records(run, before).iter().map(|it| it.body.as_text().unwrap().to_owned()).collect()
+    records(run, before).iter().map(|it| text(it).to_owned()).collect()
 }
 
 #[test]
@@ -228,10 +233,10 @@ fn a_backlog_comes_in_collects_below_the_limit_at_once() {
     }
     assert!(before > 10 && largest < 80 << 10, "{before} pushes, {largest} bytes in a collect");
     let logs = run.pushes().iter().filter(|push| push.signal == whimbrel_sdk::Signal::Logs);
-    let found: Vec<String> =
-        logs.flat_map(|push| push.records()).map(|it| it.body.as_text().unwrap().to_owned()).collect();
+    let found: Vec<String> = logs.flat_map(|push| push.records()).map(|it| text(&it).to_owned()).collect();
     assert_eq!(found, lines);
-    let points = run.pushes().last().unwrap().points();
+    let figures = run.pushes().iter().rfind(|push| push.signal == whimbrel_sdk::Signal::Metrics);
+    let points = figures.unwrap().points();
     let value = |name: &str| points.iter().find(|point| point.metric.name == name).unwrap().value.clone();
     assert_eq!(value("whimbrel.file_tail.records"), whimbrel_sdk::testing::PointValue::Int(20_000));
     assert_eq!(value("whimbrel.file_tail.lag"), whimbrel_sdk::testing::PointValue::Int(0));
@@ -341,16 +346,12 @@ fn whatever_happens_each_line_comes_once_and_in_order() {
                         let half = random.below(line.len() as u64) as usize;
                         files.append(LOG, &line[..half]);
                         if random.below(20) == 0 {
-                            run.collect().unwrap();
-                            run.advance(SECOND);
+                            settle(&mut run);
                         }
                         files.append(LOG, &line[half..]);
                     }
                 }
-                7..=10 => {
-                    run.collect().unwrap();
-                    run.advance(SECOND);
-                }
+                7..=10 => settle(&mut run),
                 11 => {
                     rotate(&files);
                     files.rename(LOG, "/var/log/app.log.1");
@@ -381,10 +382,8 @@ fn whatever_happens_each_line_comes_once_and_in_order() {
         for _ in 0..50 {
             settle(&mut run);
         }
-        let numbers: Vec<u64> = records(&run, 0)
-            .iter()
-            .map(|it| it.body.as_text().unwrap().split(' ').next().unwrap().parse().unwrap())
-            .collect();
+        let numbers: Vec<u64> =
+            records(&run, 0).iter().map(|it| text(it).split(' ').next().unwrap().parse().unwrap()).collect();
         let expected: Vec<u64> = (1..=written).collect();
         let wrong = numbers.iter().zip(&expected).position(|(one, other)| one != other);
         assert!(

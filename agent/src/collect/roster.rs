@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::{
     builtin::{self, Stamp},
-    reins::Resumed,
+    reins::{Resumed, stop_asked},
     run::{self, Collector, Ground},
     status::CollectorStatus,
 };
@@ -197,8 +197,7 @@ impl Roster {
                 Err(_) => Outcome::Failed("a later change came first, or it is stopping".to_owned()),
             },
             () = self.ground.clock.sleep(PATIENCE) => Outcome::Pending,
-            // The sender lives as long as this.
-            _ = hurried.wait_for(|hurried| *hurried) => Outcome::Pending,
+            () = stop_asked(&mut hurried) => Outcome::Pending,
         };
         (config.name.clone(), outcome)
     }

@@ -34,7 +34,7 @@ pub(super) fn check(config: &config::Collector, plugin: &Plugin) -> Result<(), S
 }
 
 /// `collectors.NAME.config.KEY`
-pub fn key(collector: &str, path: &[String]) -> String {
+fn key(collector: &str, path: &[String]) -> String {
     let mut key = format!("collectors.{collector}.config");
     path.iter().for_each(|part| key.extend([".", part]));
     key

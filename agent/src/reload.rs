@@ -86,6 +86,7 @@ impl Handle {
 /// The task that reloads, until it is stopped.
 pub struct Reloader {
     stop: oneshot::Sender<()>,
+    roster: Arc<Roster>,
     task: JoinHandle<()>,
 }
 
@@ -100,12 +101,13 @@ impl Reloader {
         let (asks, asked) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel();
         let watch = Watch::new(Handle { asks: asks.clone() });
-        let task = Task { read: Arc::new(read), started, roster, configuration, watch };
-        (Handle { asks }, Self { stop, task: tokio::spawn(task.run(asked, stopped)) })
+        let task = Task { read: Arc::new(read), started, roster: roster.clone(), configuration, watch };
+        (Handle { asks }, Self { stop, roster, task: tokio::spawn(task.run(asked, stopped)) })
     }
 
-    /// Returns when a reload that runs is done; no other begins.
+    /// Returns when a reload that runs is done; no other begins. It does not wait for what is still being started.
     pub async fn stop(self) {
+        self.roster.hurry();
         // An error means that the task has ended, which is what is wanted.
         let _ = self.stop.send(());
         if let Err(error) = self.task.await {
@@ -142,10 +144,14 @@ impl Task {
         }
     }
 
-    /// Which files the configuration was read from is known to who reads it.
+    /// Which files the configuration was read from is known to who reads it. What has changed since the agent read it
+    /// is applied.
     async fn watch_from_the_start(&mut self) {
         if let Some(Ok(loaded)) = self.read().await {
             self.watch.follow(&loaded);
+            if loaded.config != self.started || self.roster.differs(&loaded.config.collectors) {
+                self.watch.ask();
+            }
         } else {
             tracing::warn!(
                 "reload.watch: the configuration can't be read any more; a reload begins the watch"
@@ -163,6 +169,8 @@ impl Task {
 
     /// `None`: reading panicked, which the log says; whoever waits is told that there is no answer.
     async fn reload(&mut self) -> Option<Answer> {
+        // A change that comes while it is read is one more.
+        self.watch.look().await;
         let loaded = match self.read().await? {
             Ok(loaded) => loaded,
             Err(problems) => {

@@ -46,6 +46,7 @@ mod grants;
 mod guest;
 mod limits;
 mod meter;
+pub mod schema;
 pub mod services;
 mod size;
 pub mod text;

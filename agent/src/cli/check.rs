@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{
-        Collector, Compression, Config, Encryption, Exporter, KeyPlace, KeyPlaces, Loaded, Problems,
+        Collector, Compression, Config, Encryption, Exporter, KeyPlace, KeyPlaces, Loaded, PluginRef, Problems,
         Receiver, Shown, Sync, show_duration, show_size,
     },
     resource::{self, Surroundings},
@@ -33,8 +33,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         let problems = loaded.check_files();
         if problems.is_empty() { Ok(loaded) } else { Err(problems) }
     });
-    let (misfits, uncovered) =
-        checked.as_ref().map(|loaded| components::inspect(&loaded.config)).unwrap_or_default();
+    let components::Found { misfits, warnings: uncovered, problems } =
+        checked.as_ref().map(components::inspect).unwrap_or_default();
+    let checked = checked.and_then(|loaded| if problems.is_empty() { Ok(loaded) } else { Err(problems) });
     if args.json {
         print::json(&report(&checked, &misfits, &uncovered))?;
         return Ok(if checked.is_ok() && misfits.is_empty() { Exit::Done } else { Exit::Configuration });

@@ -2,13 +2,15 @@
 //!
 //! The `roster` holds those that run, and lets a reload change it. One task a collector (`run`) owns the instance,
 //! keeps the schedule (`schedule`) and, after a fault, does what the policy says (`supervise`). Orders from outside
-//! reach it through `reins`; what is to take over from a running plugin is made ready in `successor`. What a guest may ask of the agent is answered by `services`; typed
+//! reach it through `reins`; what is to take over from a running plugin is made ready in `successor`, and what is taken
+//! while none runs has its probation in `adopt`. What a guest may ask of the agent is answered by `services`; typed
 //! batches become OTLP in `encode`. A guest that loops, traps or floods costs its own data only.
 //!
 //! A program that is run instead of a plugin (`exec`) has the same task, schedule and status, and no sandbox.
 //!
 //! Deliberately absent: limits and the sandbox (crate `whimbrel-plugin-host`), durability (`store`).
 
+mod adopt;
 mod encode;
 mod exec;
 mod lateness;
@@ -17,6 +19,7 @@ mod reins;
 mod roster;
 mod run;
 mod schedule;
+pub mod schema;
 mod services;
 mod status;
 mod successor;

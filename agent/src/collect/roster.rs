@@ -12,9 +12,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use tokio::sync::watch;
 
 use super::{
-    reins::Resumed,
+    reins::{Resumed, stop_asked},
     run::{self, Collector, Ground},
     status::CollectorStatus,
 };
@@ -29,6 +30,8 @@ pub struct Roster {
     ground: Ground,
     /// By name.
     members: RwLock<Vec<Arc<Member>>>,
+    /// Nobody waits for what becomes of changes any more.
+    hurried: watch::Sender<bool>,
 }
 
 struct Member {
@@ -49,7 +52,7 @@ pub struct Changes {
     pub changed: Vec<String>,
     /// How many were left alone.
     pub unchanged: usize,
-    /// Changed ones that do not start as changed: they go on as they were.
+    /// Changed ones that do not start as changed: they go on as they were, or stay set aside.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<Failed>,
     /// Of the changed ones, those that are still being compiled or started; what becomes of them stands in the status.
@@ -69,7 +72,7 @@ pub struct Failed {
 impl Roster {
     /// Starts them all.
     pub fn start(wanted: &[config::Collector], ground: Ground) -> Self {
-        let roster = Self { ground, members: RwLock::default() };
+        let roster = Self { ground, members: RwLock::default(), hurried: watch::Sender::new(false) };
         roster.add(wanted.iter());
         roster
     }
@@ -112,6 +115,19 @@ impl Roster {
     /// Stops all, side by side.
     pub async fn stop(&self) {
         join_all(self.members().iter().map(|member| member.collector.stop())).await;
+    }
+
+    /// Has [`Roster::apply`] wait no longer for changed ones to start: the agent is stopping.
+    pub fn hurry(&self) {
+        self.hurried.send_replace(true);
+    }
+
+    /// Whether [`Roster::apply`] would do anything.
+    pub fn differs(&self, wanted: &[config::Collector]) -> bool {
+        let members = self.members();
+        let running: Vec<_> = members.iter().map(|member| (&member.config, member.stamp)).collect();
+        let Changes { added, removed, changed, .. } = difference(&running, wanted, builtin::stamp);
+        !(added.is_empty() && removed.is_empty() && changed.is_empty())
     }
 
     /// Starts one anew that was set aside or waits after a fault.
@@ -173,13 +189,16 @@ impl Roster {
         if let Some(place) = self.write().iter_mut().find(|other| Arc::ptr_eq(other, member)) {
             *place = changed;
         }
+        let mut hurried = self.hurried.subscribe();
         let outcome = tokio::select! {
+            biased;
             told = told => match told {
                 Ok(Ok(())) => Outcome::Started,
                 Ok(Err(problem)) => Outcome::Failed(problem),
                 Err(_) => Outcome::Failed("a later change came first, or it is stopping".to_owned()),
             },
             () = self.ground.clock.sleep(PATIENCE) => Outcome::Pending,
+            () = stop_asked(&mut hurried) => Outcome::Pending,
         };
         (config.name.clone(), outcome)
     }

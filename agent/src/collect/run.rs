@@ -16,8 +16,10 @@ use tokio::{
 use whimbrel_plugin_host::{Fault, Grants, Host, Instance, Limits, Plugin, Services, Setup, SystemGrant};
 
 use super::{
+    adopt::Adopted,
     reins::{Candidate, Interrupt, Order, Reins, Resumed, Told},
     schedule::Schedule,
+    schema,
     services::CollectorServices,
     status::{Board, CollectorState, CollectorStatus, PastFault},
     successor::{Start, Successor},
@@ -39,6 +41,9 @@ const REGISTRY_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_REGISTRY_PAUSE: Duration = Duration::from_secs(60);
 /// The cause of a component that could not be loaded for now; those of running ones are the plugin host's words.
 const LOAD: &str = "load";
+/// How far a change came that fails.
+pub(super) const NO_START: &str = "it does not start";
+pub(super) const NO_COLLECT: &str = "its first collect failed";
 /// Orders that wait while a collect runs.
 const ORDERS: usize = 8;
 
@@ -123,6 +128,9 @@ pub fn start(config: config::Collector, ground: Ground) -> Collector {
         schedule: None,
         successor: None,
         leaving: JoinSet::new(),
+        proven: None,
+        adopted: None,
+        again: None,
     };
     Collector { board, stop, orders, task: tokio::sync::Mutex::new(Some(tokio::spawn(task.run()))) }
 }
@@ -202,6 +210,12 @@ pub(super) struct Task {
     pub(super) successor: Option<Successor>,
     /// Instances that shut down while another collects already.
     pub(super) leaving: JoinSet<()>,
+    /// What `config` runs, once it has collected.
+    pub(super) proven: Option<Plugin>,
+    /// `config` was taken while nothing ran, and has not collected yet.
+    pub(super) adopted: Option<Adopted>,
+    /// What is loaded and to come up next.
+    pub(super) again: Option<Plugin>,
 }
 
 /// Why a life has ended.
@@ -241,15 +255,17 @@ impl Task {
     /// From loading to the end.
     async fn live(&mut self) -> Ended {
         self.place.board.write(|s| s.state = CollectorState::Starting);
-        self.schedule = None;
         if let config::PluginRef::Exec(exec) = &self.config.plugin {
             let exec = exec.clone();
             return self.live_as_program(&exec).await;
         }
         self.place.board.write(|s| s.outside_sandbox = false);
-        let mut plugin = match self.load().await {
-            Ok(plugin) => plugin,
-            Err(ended) => return ended,
+        let mut plugin = match self.again.take() {
+            Some(plugin) => plugin,
+            None => match self.load().await {
+                Ok(plugin) => plugin,
+                Err(ended) => return ended,
+            },
         };
         loop {
             plugin = match self.attempt(plugin).await {
@@ -259,35 +275,19 @@ impl Task {
         }
     }
 
-    /// Set aside: until somebody wants it otherwise.
+    /// Set aside: until somebody wants it otherwise. There is nothing to go back to, and the raster begins anew.
     async fn rest(&mut self) -> Ended {
+        (self.schedule, self.proven, self.adopted) = (None, None, None);
         match self.reins.next().await {
-            Interrupt::Stop => Ended::Stop,
-            Interrupt::Replace(candidate) => self.adopt(candidate.config, candidate.told),
             Interrupt::Resume(tell) => {
                 tracing::info!(collector = self.place.name, "resumed by an operator");
                 self.supervisor.forgive();
                 self.place.board.write(|s| s.state = CollectorState::Starting);
-                {
-                    let _ = tell.send(Resumed::SetAside);
-                };
+                tell_resumed(tell, Resumed::SetAside);
                 Ended::Anew
             }
+            other => self.interrupted(other),
         }
-    }
-
-    /// Takes another configuration while nothing runs that it could take over from.
-    pub(super) fn adopt(&mut self, config: config::Collector, mut told: Told) -> Ended {
-        self.supervisor.forgive();
-        self.place.show(&config);
-        self.config = config;
-        self.place.board.write(|s| {
-            s.refused_change = None;
-            s.last_problem = None;
-            s.state = CollectorState::Starting;
-        });
-        told.tell(Ok(()));
-        Ended::Anew
     }
 
     fn interrupted(&mut self, interrupt: Interrupt) -> Ended {
@@ -295,9 +295,7 @@ impl Task {
             Interrupt::Replace(candidate) => self.adopt(candidate.config, candidate.told),
             Interrupt::Stop => Ended::Stop,
             Interrupt::Resume(tell) => {
-                {
-                    let _ = tell.send(Resumed::Running);
-                };
+                tell_resumed(tell, Resumed::Running);
                 Ended::Anew
             }
         }
@@ -313,14 +311,23 @@ impl Task {
             match loaded.map_err(|interrupt| self.interrupted(interrupt))? {
                 Ok(plugin) => {
                     self.place.board.write(|s| s.identity = Some(plugin.description().title()));
-                    return Ok(plugin);
+                    let Err(problem) = schema::check(&self.config, &plugin) else { return Ok(plugin) };
+                    return Err(self.go_back(NO_START, &problem).unwrap_or_else(|| self.set_aside(problem)));
                 }
-                Err(error) if error.is_retryable() && error.is_of_registry() => {
-                    self.wait_for_registry(waits, error.to_string()).await?;
-                    waits += 1;
+                Err(error) => {
+                    let problem = error.to_string();
+                    if let Some(ended) = self.go_back(NO_START, &problem) {
+                        return Err(ended);
+                    }
+                    match error.is_retryable() {
+                        true if error.is_of_registry() => {
+                            self.wait_for_registry(waits, problem).await?;
+                            waits += 1;
+                        }
+                        true => self.after(LOAD, problem).await?,
+                        false => return Err(self.set_aside(problem)),
+                    }
                 }
-                Err(error) if error.is_retryable() => self.after(LOAD, error.to_string()).await?,
-                Err(error) => return Err(self.set_aside(error.to_string())),
             }
         }
     }
@@ -363,6 +370,7 @@ impl Task {
                     s.state = CollectorState::Running;
                     s.limits.used("init", micros(now.saturating_sub(began)));
                 });
+                self.adopted_started();
                 match self.collect_on_schedule(Current { plugin, instance, services }).await {
                     Left::Ended(ended) => return Err(ended),
                     Left::Again(plugin) => return Ok(plugin),
@@ -372,17 +380,22 @@ impl Task {
             Err(fault) => (plugin, fault, true),
         };
         self.place.count(&fault, starting);
+        if let Some(schedule) = self.schedule.as_mut().filter(|_| !starting) {
+            schedule.again();
+        }
         if let Some(successor) = self.successor.take() {
             // What was to take over does so at once.
             self.place.note(fault.kind.as_str(), fault.to_string());
+            self.count_against();
             return Err(self.adopt(successor.config, successor.told));
+        }
+        if let Some(ended) = self.go_back(if starting { NO_START } else { NO_COLLECT }, &fault.to_string()) {
+            self.place.note(fault.kind.as_str(), fault.to_string());
+            return Err(ended);
         }
         if fault.is_permanent() {
             self.place.note(fault.kind.as_str(), fault.to_string());
             return Err(self.set_aside(fault.to_string()));
-        }
-        if let Some(schedule) = self.schedule.as_mut().filter(|_| !starting) {
-            schedule.again();
         }
         self.after(fault.kind.as_str(), fault.to_string()).await?;
         Ok(plugin)
@@ -417,12 +430,17 @@ impl Task {
         tokio::select! {
             () = self.place.ground.clock.sleep(pause) => {}
             interrupt = self.reins.next() => match interrupt {
-                Interrupt::Resume(tell) => { let _ = tell.send(Resumed::BackingOff); },
+                Interrupt::Resume(tell) => tell_resumed(tell, Resumed::BackingOff),
                 other => return Err(self.interrupted(other)),
             },
         }
         Ok(())
     }
+}
+
+/// Whoever asked may have gone.
+pub(super) fn tell_resumed(tell: oneshot::Sender<Resumed>, stood: Resumed) {
+    let _ = tell.send(stood);
 }
 
 /// What an instance of a configured collector is made with.

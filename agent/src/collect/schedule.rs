@@ -37,8 +37,11 @@ impl Schedule {
         self.next = self.next.saturating_sub(self.interval);
     }
 
-    /// From now on with another interval, counted from the collect that was due last.
+    /// From now on with this interval, counted from the collect that was due last. The same again changes nothing.
     pub(super) fn every(&mut self, interval: Duration, now: Duration) {
+        if interval.max(Duration::from_millis(1)) == self.interval {
+            return;
+        }
         let last = self.next.saturating_sub(self.interval);
         self.interval = interval.max(Duration::from_millis(1));
         self.next = last.saturating_add(self.interval).max(now);
@@ -97,6 +100,8 @@ mod tests {
         assert_eq!(schedule.next(), ms(10_000));
         schedule.every(ms(100), ms(5000));
         assert_eq!(schedule.next(), ms(5000), "what is past is due now");
+        schedule.every(ms(100), ms(7000));
+        assert_eq!(schedule.next(), ms(5000), "the same interval leaves what is due where it was");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use whimbrel_plugin_host::{Fault, Instance, Plugin};
 use super::{
     reins::{Candidate, Told},
     run::{self, Ground, Place, setup},
+    schema,
     services::CollectorServices,
 };
 use crate::config;
@@ -59,7 +60,10 @@ impl Successor {
         loop {
             match &mut self.stage {
                 Stage::Loading(loading) => match loading.join_next().await {
-                    Some(Ok(Ok(plugin))) => self.start(plugin, place.start(&self.config)),
+                    Some(Ok(Ok(plugin))) => {
+                        schema::check(&self.config, &plugin)?;
+                        self.start(plugin, place.start(&self.config));
+                    }
                     Some(Ok(Err(problem))) => return Err(problem),
                     Some(Err(error)) => return Err(format!("loading it ended badly: {error}")),
                     None => return Err("it is gone".to_owned()),

@@ -14,7 +14,7 @@ use whimbrel_plugin_host::{CollectError, Fault, Instance, Plugin};
 
 use super::{
     reins::{Candidate, Interrupt, Resumed, stop_asked},
-    run::{Ended, Left, Place, Task, micros, shut_down},
+    run::{Ended, Left, NO_COLLECT, NO_START, Place, Task, micros, setup, shut_down},
     schedule::Schedule,
     services::CollectorServices,
     successor::{Ready, Successor},
@@ -85,18 +85,20 @@ impl Task {
                     return Left::Ended(Ended::Stop);
                 };
                 match (before.take(), answer) {
-                    (None, Ok(())) => break,
+                    (None, Ok(())) => {
+                        self.prove(&current.plugin);
+                        break;
+                    }
                     (None, Err(fault)) => return Left::Fault(current.plugin, fault),
                     (Some(older), Ok(())) => {
+                        self.proven = None;
+                        self.prove(&current.plugin);
                         self.took_over(older);
                         break;
                     }
                     (Some(older), Err(fault)) => {
                         let nothing_came = current.services.pushed.load(Relaxed) == 0;
-                        current = match self.put_back(older, &fault) {
-                            Ok(older) => older,
-                            Err(plugin) => return Left::Again(plugin),
-                        };
+                        current = self.put_back(older, &fault).await;
                         if !nothing_came {
                             break;
                         }
@@ -150,7 +152,7 @@ impl Task {
                 Step::Ready(Ok(())) => self.take_over(current, before),
                 Step::Ready(Err(problem)) => {
                     let successor = self.successor.take();
-                    self.refuse("it does not start", &problem);
+                    self.refuse(NO_START, &problem);
                     successor.into_iter().for_each(|mut one| one.told.tell(Err(problem.clone())));
                 }
             }
@@ -175,9 +177,7 @@ impl Task {
         );
         let config = std::mem::replace(&mut self.config, successor.config);
         let older = std::mem::replace(current, Current { plugin, instance, services });
-        if config.interval != self.config.interval {
-            self.new_interval();
-        }
+        self.set_interval();
         self.place.show(&self.config);
         self.place.board.write(|s| s.identity = Some(identity));
         *before = Some(Before { current: older, config, checkpoint: successor.checkpoint });
@@ -197,30 +197,51 @@ impl Task {
     }
 
     /// The first collect has faulted: the one before goes on. It does so itself where the checkpoint is still its own;
-    /// else a new instance of it is to come up.
-    fn put_back(&mut self, before: Before, fault: &Fault) -> Result<Current, Plugin> {
+    /// else as a new instance that begins where the other came to. If that can't begin there, it does so itself all
+    /// the same: better something twice than nothing more.
+    async fn put_back(&mut self, before: Before, fault: &Fault) -> Current {
         let Before { current, config, checkpoint } = before;
         self.place.count(fault, false);
         self.place.note(fault.kind.as_str(), fault.to_string());
-        let changed = config.interval != self.config.interval;
         self.config = config;
-        if changed {
-            self.new_interval();
-        }
+        self.set_interval();
         self.place.show(&self.config);
         let identity = current.plugin.description().title();
         self.place.board.write(|s| s.identity = Some(identity));
-        self.refuse("its first collect failed", &fault.to_string());
-        if self.place.ground.store.checkpoint(&self.place.source) == checkpoint {
-            return Ok(current);
+        self.refuse(NO_COLLECT, &fault.to_string());
+        let start = self.place.start(&self.config);
+        if start.checkpoint == checkpoint {
+            return current;
         }
-        let plugin = current.plugin.clone();
-        self.leave(current);
-        Err(plugin)
+        let services = start.services;
+        let setup = setup(&self.config, start.checkpoint, services.clone());
+        let begun = tokio::select! {
+            biased;
+            () = stop_asked(&mut self.reins.stopped) => return current,
+            begun = current.plugin.instantiate(setup) => begun,
+        };
+        match begun {
+            Ok(instance) => {
+                let plugin = current.plugin.clone();
+                self.leave(current);
+                Current { plugin, instance, services }
+            }
+            Err(fault) => {
+                tracing::error!(
+                    collector = self.place.name,
+                    %fault,
+                    "it can't begin at the checkpoint that the newer one left: it goes on where it stood itself, and \
+                     what the newer one pushed may come twice"
+                );
+                self.place.count(&fault, true);
+                self.place.note(fault.kind.as_str(), fault.to_string());
+                current
+            }
+        }
     }
 
     /// What the configuration says does not run.
-    fn refuse(&self, what: &str, problem: &str) {
+    pub(super) fn refuse(&self, what: &str, problem: &str) {
         let told = format!("{what}, and what ran before goes on: {problem}");
         tracing::error!(
             collector = self.place.name,
@@ -241,7 +262,8 @@ impl Task {
         self.leaving.spawn(shut_down(self.place.name.clone(), current.instance));
     }
 
-    fn new_interval(&mut self) {
+    /// The raster is that of the configuration from now on.
+    pub(super) fn set_interval(&mut self) {
         let now = self.place.ground.clock.monotonic();
         if let Some(schedule) = &mut self.schedule {
             schedule.every(self.config.interval, now);

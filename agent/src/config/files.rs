@@ -6,7 +6,8 @@ use super::{
     Encryption, KeyPlace, PluginRef,
     interpolate::describe,
     load::Loaded,
-    problem::{Problem, Problems},
+    problem::{Problem, Problems, join},
+    tree::Value,
 };
 
 impl Loaded {
@@ -57,6 +58,26 @@ impl Loaded {
             }
         }
         problems
+    }
+
+    /// What the schema of a collector's component refuses about its configuration: at the key, or at the last above it
+    /// that is written down. `path`: keys under `config`, and indices of lists. The value is not shown.
+    pub fn refused_by_schema(&self, collector: &str, path: &[String], what: &str) -> Problem {
+        let mut found = &self.root;
+        let above = ["collectors", collector, "config"].into_iter();
+        for key in above.chain(path.iter().map(String::as_str)) {
+            let within = match &found.value {
+                Value::List(items) => key.parse().ok().and_then(|index: usize| items.get(index)),
+                Value::Map(_) => found.get(key),
+                Value::Scalar(_) => None,
+            };
+            let Some(within) = within else { break };
+            found = within;
+        }
+        let key =
+            path.iter().fold(join(&join("collectors", collector), "config"), |above, key| join(&above, key));
+        let remedy = "correct it; `whimbrel plugin inspect --json` prints the schema";
+        Problem::new(&self.texts, found.at, &key, what, remedy)
     }
 
     /// A problem at the value of a key, or at what stands in for it.

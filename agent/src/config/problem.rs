@@ -110,7 +110,7 @@ const MOST: usize = 100;
 
 impl Problems {
     /// One more.
-    pub(super) fn push(&mut self, problem: Problem) {
+    pub fn push(&mut self, problem: Problem) {
         match self.problems.len() < MOST {
             true => self.problems.push(problem),
             false => self.more += 1,

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
-    Beginning, Collector, Compression, Config, Exporter, Limits, LogFormat, LogLevel, OnFull, SignalSettings,
-    Sync, Tls,
+    Beginning, Collector, Compression, Config, Exporter, Limits, LogFormat, LogLevel, OnFull, PluginRef,
+    SignalSettings, Sync, Tls,
     check::written_config,
     load::Loaded,
     tree::{Node, Number, Scalar, Value, parse_boolean, parse_number},

@@ -67,6 +67,10 @@ pub fn read(plugin: &PluginRef) -> io::Result<Cow<'static, [u8]>> {
         PluginRef::Registry(_) => {
             Err(io::Error::new(io::ErrorKind::Unsupported, "it is in a registry, and no file"))
         }
+        PluginRef::Exec(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a program, and no component: it runs outside the sandbox",
+        )),
         PluginRef::Path(path) => {
             let size = fs::metadata(path)?.len();
             if size > LARGEST_COMPONENT {

@@ -141,7 +141,7 @@ impl Plugins {
         }
         let loaded = match plugin {
             PluginRef::Builtin(_) => host.load_with_stack(&origin, &bytes, limits.stack).await,
-            PluginRef::Path(_) | PluginRef::Registry(_) => {
+            PluginRef::Path(_) | PluginRef::Registry(_) | PluginRef::Exec(_) => {
                 host.load_signed(&origin, &bytes, signatures.as_deref(), trust, limits.stack).await
             }
         };
@@ -155,7 +155,7 @@ impl Plugins {
     pub async fn get(&self, plugin: &PluginRef) -> Result<Component, SourceError> {
         let unreadable = |cause| SourceError::Read { plugin: plugin.to_string(), cause };
         match plugin {
-            PluginRef::Builtin(_) | PluginRef::Path(_) => {
+            PluginRef::Builtin(_) | PluginRef::Path(_) | PluginRef::Exec(_) => {
                 let plugin = plugin.clone();
                 blocking(move || {
                     let signatures = builtin::signatures(&plugin)?;

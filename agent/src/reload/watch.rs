@@ -37,6 +37,7 @@ pub(super) struct Watch {
 struct Running {
     /// What belongs to the configuration now.
     followed: Arc<Mutex<Followed>>,
+    told: Arc<Notify>,
     watched: Vec<PathBuf>,
     watcher: RecommendedWatcher,
     looking: JoinHandle<()>,
@@ -52,6 +53,19 @@ impl Watch {
     /// Off.
     pub(super) fn new(reload: Handle) -> Self {
         Self { reload, running: None }
+    }
+
+    /// Asks for a reload.
+    pub(super) fn ask(&self) {
+        self.reload.request();
+    }
+
+    /// What is read from here on is what the files are now: what differs later is a change.
+    pub(super) async fn look(&self) {
+        if let Some(running) = &self.running {
+            // What differs is about to be read anyway.
+            let _ = differing(&running.followed).await;
+        }
     }
 
     /// On or off, as the configuration says, and with its files and no others. To be called within a runtime.
@@ -89,12 +103,13 @@ impl Running {
             }
         })?;
         let followed = Arc::new(Mutex::new(Followed::default()));
-        let looking = tokio::spawn(look(told, followed.clone(), reload));
-        Ok(Self { followed, watched: Vec::new(), watcher, looking })
+        let looking = tokio::spawn(look(told.clone(), followed.clone(), reload));
+        Ok(Self { followed, told, watched: Vec::new(), watcher, looking })
     }
 
-    /// Watches the folders of these, and leaves others.
-    fn set(&mut self, followed: Followed) {
+    /// Watches the folders of these, and leaves others. Of a file that was followed before, what it was then stays what
+    /// it is compared with: it may have changed since it was read.
+    fn set(&mut self, mut followed: Followed) {
         let folders = followed.folders();
         for gone in self.watched.iter().filter(|folder| !folders.contains(folder)) {
             // A folder that was removed is not watched any more.
@@ -114,8 +129,25 @@ impl Running {
                 ),
             }
         }
-        *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = followed;
+        {
+            let mut before = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+            followed.keep(&before);
+            *before = followed;
+        }
+        // What happened before a folder was watched was not told.
+        self.told.notify_one();
     }
+}
+
+async fn differing(followed: &Arc<Mutex<Followed>>) -> Option<PathBuf> {
+    let shared = followed.clone();
+    let looked = tokio::task::spawn_blocking(move || {
+        shared.lock().unwrap_or_else(PoisonError::into_inner).differing()
+    });
+    looked.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "looking at the watched files failed");
+        None
+    })
 }
 
 /// Waits for a heap of events to end, looks, and asks for a reload if something differs.
@@ -124,17 +156,9 @@ async fn look(told: Arc<Notify>, followed: Arc<Mutex<Followed>>, reload: Handle)
         told.notified().await;
         let end = Instant::now() + LONGEST;
         while Instant::now() < end && tokio::time::timeout(QUIET, told.notified()).await.is_ok() {}
-        let shared = followed.clone();
-        let differing = tokio::task::spawn_blocking(move || {
-            shared.lock().unwrap_or_else(PoisonError::into_inner).differing()
-        });
-        match differing.await {
-            Ok(Some(path)) => {
-                tracing::info!(file = %path.display(), "a watched file has changed: reading the configuration again");
-                reload.request();
-            }
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, "looking at the watched files failed"),
+        if let Some(path) = differing(&followed).await {
+            tracing::info!(file = %path.display(), "a watched file has changed: reading the configuration again");
+            reload.request();
         }
     }
 }
@@ -162,6 +186,15 @@ impl Followed {
         followed.files =
             files.chain(followed.in_folders()).map(|path| (path.clone(), stamp(&path))).collect();
         followed
+    }
+
+    /// Compares what was followed before with what it was then.
+    fn keep(&mut self, before: &Followed) {
+        for (path, stamp) in &mut self.files {
+            if let Some(before) = before.files.get(path) {
+                *stamp = *before;
+            }
+        }
     }
 
     /// Where files may come and go. A component whose folder is not there is not waited for.
@@ -261,6 +294,21 @@ mod tests {
         fs::remove_file(&new).unwrap();
         assert_eq!(all.differing().as_deref(), Some(&*new));
         assert_eq!(all.differing(), None);
+    }
+
+    #[test]
+    fn what_changes_while_the_configuration_is_read_is_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("a.yaml"), folder.path().join("b.yaml"));
+        fs::write(&old, "a: 1").unwrap();
+        let before = followed(&[&old], &[]);
+        // Here it is read; then:
+        fs::write(&old, "a: 2, and longer").unwrap();
+        fs::write(&new, "b: 1").unwrap();
+        let mut after = followed(&[&old, &new], &[]);
+        after.keep(&before);
+        assert_eq!(after.differing().as_deref(), Some(&*old), "not lost");
+        assert_eq!(after.differing(), None, "a file that was not followed before is what it is");
     }
 
     #[test]

@@ -8,12 +8,18 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::config::{Collector, Config, Grants, PluginRef, SystemGrant};
+use whimbrel_plugin_host::schema;
+
+use crate::{
+    collect,
+    config::{Collector, Grants, Loaded, PluginRef, Problems, SystemGrant},
+};
 
 /// What is needed of `whimbrel-plugin inspect --json`.
 #[derive(Deserialize)]
 struct Inspected {
     misfit: Option<String>,
+    config_schema: Option<serde_json::Value>,
     #[serde(default)]
     asks: Vec<Asks>,
 }
@@ -28,19 +34,48 @@ struct Asks {
     incidental: bool,
 }
 
-/// What the agent would refuse, and what could be asked for and is not granted.
-pub(super) fn inspect(config: &Config) -> (Vec<String>, Vec<String>) {
-    let (mut misfits, mut uncovered) = (Vec::new(), Vec::new());
-    for collector in &config.collectors {
-        let PluginRef::Path(file) = &collector.plugin else { continue };
+/// What there is to say of the components and their configurations.
+#[derive(Default)]
+pub(super) struct Found {
+    /// What the agent would refuse.
+    pub(super) misfits: Vec<String>,
+    /// What could be asked for and is not granted, and the like.
+    pub(super) warnings: Vec<String>,
+    /// What the components' schemas refuse about their configurations.
+    pub(super) problems: Problems,
+}
+
+/// Looks at all of them.
+pub(super) fn inspect(loaded: &Loaded) -> Found {
+    let Found { mut misfits, warnings: mut uncovered, mut problems } = Found::default();
+    for collector in &loaded.config.collectors {
+        let mut apply = |config_schema: Option<serde_json::Value>| {
+            let refused = config_schema.map(|schema| schema::violations(&schema, &collector.config));
+            match refused.unwrap_or_else(|| Ok(Vec::new())) {
+                Ok(found) => found.iter().for_each(|one| {
+                    problems.push(loaded.refused_by_schema(&collector.name, &one.path, &one.what));
+                }),
+                Err(error) => uncovered.push(format!("collectors.{}.config: {error}", collector.name)),
+            }
+        };
+        let file = match &collector.plugin {
+            PluginRef::Builtin(name) => {
+                apply(collect::schema::builtin(name));
+                continue;
+            }
+            PluginRef::Path(file) => file,
+            // What is in a registry is looked at when it is fetched; a program has neither grants nor schema.
+            PluginRef::Registry(_) | PluginRef::Exec(_) => continue,
+        };
         match inspected(file) {
-            Ok(Inspected { misfit: None, asks }) => {
+            Ok(Inspected { misfit: None, config_schema, asks }) => {
                 if let Some(said) =
                     super::super::plugin::verify::untrusted(&collector.plugin, &collector.trust)
                 {
                     misfits.push(format!("collectors.{}.plugin: {said}", collector.name));
                     continue;
                 }
+                apply(config_schema);
                 let granted = granted(collector);
                 let covered =
                     |asks: &Asks| granted.iter().any(|(key, _)| asks.keys.iter().any(|it| it == key));
@@ -52,7 +87,7 @@ pub(super) fn inspect(config: &Config) -> (Vec<String>, Vec<String>) {
             }
         }
     }
-    (misfits, uncovered)
+    Found { misfits, warnings: uncovered, problems }
 }
 
 fn lacks(collector: &Collector, asks: &Asks) -> String {

@@ -46,7 +46,7 @@ pub(super) fn bytes(plugin: &PluginRef) -> anyhow::Result<Component> {
     let store = match plugin {
         PluginRef::Registry(_) => scratch_cache()?.join("store"),
         // Never looked at.
-        PluginRef::Builtin(_) | PluginRef::Path(_) => PathBuf::new(),
+        PluginRef::Builtin(_) | PluginRef::Path(_) | PluginRef::Exec(_) => PathBuf::new(),
     };
     let plugins = Plugins::new(store, Settings::default().store_max_size);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -20,7 +20,7 @@ use whimbrel_prometheus_text::Starts;
 use self::child::{Ending, Run};
 use super::{
     reins::{Interrupt, Resumed, stop_asked},
-    run::{Ended, Place, Task, micros},
+    run::{Ended, Place, Task, micros, tell_resumed},
     schedule::Schedule,
     status::CollectorState,
 };
@@ -92,6 +92,10 @@ impl Task {
             s.identity = Some(format!("{} (outside the sandbox)", self.config.plugin));
             s.outside_sandbox = true;
         });
+        // A program has no probation: whoever asked for it is told that it is taken, and its schedule is its own.
+        self.adopted_started();
+        (self.schedule, self.proven, self.adopted, self.again) = (None, None, None, None);
+        let place = &self.place;
         let clock = place.ground.clock.clone();
         let mut memory = Memory::of(exec.output, place.ground.store.checkpoint(&place.source).as_deref());
         let mut schedule = Schedule::starting(clock.monotonic(), self.config.interval);
@@ -102,7 +106,7 @@ impl Task {
                 pulled = self.reins.next() => match pulled {
                     Interrupt::Stop => return Ended::Stop,
                     Interrupt::Resume(tell) => {
-                        let _ = tell.send(Resumed::Running);
+                        tell_resumed(tell, Resumed::Running);
                         continue;
                     }
                     Interrupt::Replace(candidate) => {

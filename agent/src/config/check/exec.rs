@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use whimbrel_plugin_host::Trust;
+
 use super::{
     checker::{Checker, Place, Section},
     keys::EXEC,
@@ -106,6 +108,7 @@ impl Checker<'_> {
             config: serde_json::json!({}),
             grants: Grants::default(),
             limits,
+            trust: Trust::default(),
         })
     }
 

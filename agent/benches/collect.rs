@@ -22,8 +22,8 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value as Json;
 use whimbrel::{
     clock::SystemClock,
-    collect::builtin::BUILTIN,
     config::OnFull,
+    plugins::builtin::BUILTIN,
     store::{Batch, Store},
 };
 use whimbrel_otlp::{Resource, Signal, write::Attributes};

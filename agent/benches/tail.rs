@@ -21,8 +21,8 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use whimbrel::{
     clock::SystemClock,
-    collect::builtin::BUILTIN,
     config::OnFull,
+    plugins::builtin::BUILTIN,
     store::{Batch, Store},
 };
 use whimbrel_otlp::{Resource, Signal, write::Attributes};
@@ -96,7 +96,11 @@ async fn run() {
     std::fs::create_dir(&logs).unwrap();
     let mut text = String::new();
     for n in 0..LINES {
-        let _ = writeln!(text, "2026-01-01T00:00:00.{:06}Z INFO request {n:>10} took 12 ms and went to the backend eu-1 as planned", n % 1_000_000);
+        let _ = writeln!(
+            text,
+            "2026-01-01T00:00:00.{:06}Z INFO request {n:>10} took 12 ms and went to the backend eu-1 as planned",
+            n % 1_000_000
+        );
     }
     std::fs::write(logs.join("app.log"), &text).unwrap();
     let megabytes = text.len() as f64 / 1e6;

@@ -182,7 +182,8 @@ fn without_the_grant_nothing_is_read_and_the_log_says_what_would_allow_it() {
     Writer::new(logs.path()).write(1);
     let home = home(&stub, logs.path(), "app.log");
     let yaml = fs::read_to_string(home.path().join("whimbrel.yaml")).expect("it is there");
-    let without: String = yaml.lines().filter(|line| !line.contains("grants:")).map(|l| format!("{l}\n")).collect();
+    let without: String =
+        yaml.lines().filter(|line| !line.contains("grants:")).map(|l| format!("{l}\n")).collect();
     home.configure(&without);
     let agent = home.start_and_wait();
     wait::until("it is told", PATIENCE, || {

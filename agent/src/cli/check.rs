@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     config::{
-        Collector, Compression, Config, Encryption, Exporter, KeyPlace, KeyPlaces, Loaded, PluginRef, Problems,
-        Receiver, Shown, Sync, show_duration, show_size,
+        Collector, Compression, Config, Encryption, Exporter, KeyPlace, KeyPlaces, Loaded, PluginRef,
+        Problems, Receiver, Shown, Sync, show_duration, show_size,
     },
     resource::{self, Surroundings},
 };

@@ -126,7 +126,8 @@ impl Roster {
     pub fn differs(&self, wanted: &[config::Collector]) -> bool {
         let members = self.members();
         let running: Vec<_> = members.iter().map(|member| (&member.config, member.stamp)).collect();
-        let Changes { added, removed, changed, .. } = difference(&running, wanted, builtin::stamp);
+        let Changes { added, removed, changed, .. } =
+            difference(&running, wanted, |one| self.ground.plugins.stamp(one));
         !(added.is_empty() && removed.is_empty() && changed.is_empty())
     }
 

@@ -218,6 +218,7 @@ mod tests {
             config: serde_json::json!({}),
             grants: config::Grants::default(),
             limits: config::Limits::for_interval(std::time::Duration::from_secs(1)),
+            trust: whimbrel_plugin_host::Trust::default(),
         });
         for number in 0..10 {
             let cause = if number % 2 == 0 { "deadline" } else { "memory" };

@@ -116,8 +116,8 @@ impl Plugins {
     pub(super) fn equip(&self, collectors: &mut [Collector]) {
         for collector in collectors {
             match &mut collector.plugin {
-                // What is shipped in the agent is trusted as the agent is.
-                PluginRef::Builtin(_) => continue,
+                // What is shipped in the agent is trusted as the agent is; a program is allowed otherwise.
+                PluginRef::Builtin(_) | PluginRef::Exec(_) => continue,
                 PluginRef::Path(_) => {}
                 PluginRef::Registry(registered) => self.equip_registered(registered),
             }

@@ -178,7 +178,7 @@ impl Followed {
     fn of(loaded: &Loaded) -> Self {
         let components = loaded.config.collectors.iter().filter_map(|one| match &one.plugin {
             PluginRef::Path(path) => Some([path.clone(), signature_file(path)]),
-            PluginRef::Builtin(_) | PluginRef::Registry(_) => None,
+            PluginRef::Builtin(_) | PluginRef::Registry(_) | PluginRef::Exec(_) => None,
         });
         let components = components.flatten();
         let mut followed = Self { files: BTreeMap::new(), folders: loaded.folders.clone() };

@@ -82,7 +82,7 @@ const FREE: &[(&str, &str)] = &[
     ("log", "write lines to the agent's log"),
 ];
 
-fn asks(description: &Description) -> Vec<(&'static str, &'static str)> {
+pub(crate) fn asks(description: &Description) -> Vec<(&'static str, &'static str)> {
     let asked = GRANTED.iter().filter(|(interface, ..)| description.imports_contract(interface));
     asked.map(|(_, words, grant)| (*words, *grant)).collect()
 }
@@ -175,7 +175,7 @@ fn configuration(schema: Option<&serde_json::Value>) -> String {
     whimbrel_plugin_host::text::clean(text, 64 << 10)
 }
 
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} bytes"),
         1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),

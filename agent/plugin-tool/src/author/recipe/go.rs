@@ -1,0 +1,34 @@
+//! Go: the standard compiler for wasip1, as a library, with an adapter that answers what Go's runtime asks of WASI.
+
+use std::fs;
+
+use anyhow::Context as _;
+
+use crate::{
+    assemble::{WORLD, contract},
+    author::{
+        project::Project,
+        tools::{Needed, quietly},
+    },
+};
+
+/// The compiler.
+pub(super) const NEEDED: Needed = Needed {
+    what: "Go 1.24 or later",
+    ways: &[&["go"]],
+    variable: None,
+    install: "sudo apt-get install golang-go        # or https://go.dev/dl",
+};
+
+pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
+    let go = NEEDED.find(&project.root)?;
+    let module = project.build_folder().join("module.wasm");
+    let mut command = go.command(&project.root);
+    command.args(["build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o"]).arg(&module).arg("./src");
+    command.env("GOOS", "wasip1").env("GOARCH", "wasm");
+    quietly(command)?;
+    let mut bytes = fs::read(&module).with_context(|| format!("{} can't be read", module.display()))?;
+    let (resolve, world) = contract(WORLD)?;
+    wit_component::embed_component_metadata(&mut bytes, &resolve, world, wit_component::StringEncoding::UTF8)?;
+    Ok(bytes)
+}

@@ -26,7 +26,7 @@ pub(super) const NEEDED: Needed = Needed {
 };
 
 /// As small as it gets, one translation unit for the linker, no `main`.
-const FLAGS: [&str; 9] = [
+const FLAGS: [&str; 8] = [
     "--target=wasm32-wasi",
     "-std=c17",
     "-Os",
@@ -35,8 +35,6 @@ const FLAGS: [&str; 9] = [
     "-Wall",
     "-Wextra",
     "-Wno-unused-parameter",
-    // A reactor has no need of the names of its symbols; their order in the module is the linker's.
-    "-Wl,--gc-sections",
 ];
 
 pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
@@ -50,6 +48,8 @@ pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
     sources.push(bindings.join("collector.c"));
     let module = project.build_folder().join("module.wasm");
     let mut command = compiler.command(&project.root);
+    let version = project.metadata.version.as_deref().unwrap_or_default();
+    command.arg(format!("-DPLUGIN_NAME={:?}", project.name)).arg(format!("-DPLUGIN_VERSION={version:?}"));
     command.args(FLAGS).arg("-I").arg(&bindings).arg("-I").arg(project.root.join("src"));
     command.args(sources).arg(bindings.join("collector_component_type.o")).arg("-o").arg(&module);
     let said = quietly(command)?;

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, bail};
 
-use super::write_contract;
+use super::{write_contract, write_if_changed};
 use crate::{
     assemble::WORLD,
     author::{
@@ -31,6 +31,9 @@ pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
         bail!("{} is not there: a plugin in JavaScript begins in it", main.display());
     }
     let wit = write_contract(project)?;
+    let version = project.metadata.version.as_deref().unwrap_or_default();
+    let identity = format!("export const NAME = {:?};\nexport const VERSION = {version:?};\n", project.name);
+    write_if_changed(&project.build_folder().join("identity.js"), identity.as_bytes())?;
     let component = project.build_folder().join("component.wasm");
     let mut command = tool.command(&project.root);
     command.arg("--wit").arg(wit).args(["--world", WORLD]).arg("--js").arg(&main);

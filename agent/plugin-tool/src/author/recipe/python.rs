@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, bail};
 
-use super::write_contract;
+use super::{write_contract, write_if_changed};
 use crate::{
     assemble::WORLD,
     author::{
@@ -32,10 +32,15 @@ pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
         bail!("{} is not there: a plugin in Python begins in it", main.display());
     }
     let wit = write_contract(project)?;
+    let version = project.metadata.version.as_deref().unwrap_or_default();
+    let generated = project.build_folder().join("generated");
+    fs::create_dir_all(&generated).with_context(|| format!("{} can't be made", generated.display()))?;
+    let identity = format!("NAME = {:?}\nVERSION = {version:?}\n", project.name);
+    write_if_changed(&generated.join("whimbrel_identity.py"), identity.as_bytes())?;
     let component = project.build_folder().join("component.wasm");
     let mut command = tool.command(&project.root);
     command.arg("--quiet").arg("--wit-path").arg(wit).args(["--world", WORLD]);
-    command.args(["componentize", "--stub-wasi", MAIN]).arg("--python-path").arg(&sources);
+    command.args(["componentize", "--stub-wasi", MAIN]).arg("--python-path").arg(&sources).arg("--python-path").arg(&generated);
     // What the author has installed beside the tool; without it the tool would take the whole machine's packages.
     let packages = project.root.join("vendor");
     if packages.is_dir() {

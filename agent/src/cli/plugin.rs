@@ -1,8 +1,16 @@
-//! `whimbrel plugin`: who a component is and what it asks for (here), and a few collects of it (`trial`).
+//! `whimbrel plugin`: who a component is and what it asks for (here), and a few collects of it (`trial`); for authors,
+//! from a first folder (`whimbrel-plugin new`, which is called from here) to tests (`cases`) and a loop of change and
+//! look (`dev`).
 
+mod list;
 mod trial;
 
-use std::{path::PathBuf, process::Command as Process};
+mod author;
+mod cases;
+mod dev;
+mod golden;
+
+use std::{ffi::OsString, path::PathBuf, process::Command as Process};
 
 use anyhow::Context as _;
 
@@ -12,10 +20,29 @@ use crate::{collect::builtin, config::PluginRef};
 /// What `plugin` takes.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
+    /// Make a folder with a plugin that builds at once: new NAME --lang rust|c|go|js|python
+    #[command(disable_help_flag = true)]
+    New(Passed),
+    /// Build the plugin of this folder
+    #[command(disable_help_flag = true)]
+    Build(Passed),
+    /// Build the plugin of this folder, run its cases, compare what it emits
+    Test(cases::Args),
+    /// Build and run the plugin of this folder, again whenever it changes
+    Dev(dev::Args),
+    /// What runs in the agent, and what is shipped
+    List(list::Args),
     /// Who made it, what it can do, what it asks for; runs none of it
     Inspect(InspectArgs),
     /// One collect, printed, or a few; nothing is stored or sent
     Run(trial::Args),
+}
+
+/// What `whimbrel-plugin` takes; it has its own help.
+#[derive(Debug, clap::Args)]
+pub(super) struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(super) arguments: Vec<OsString>,
 }
 
 /// What `plugin inspect` takes.
@@ -31,6 +58,11 @@ pub(super) struct InspectArgs {
 /// Runs one of them.
 pub(super) fn run(command: &Command) -> Outcome {
     match command {
+        Command::New(passed) => author::pass("new", &passed.arguments),
+        Command::Build(passed) => author::pass("build", &passed.arguments),
+        Command::Test(args) => cases::run(args),
+        Command::Dev(args) => dev::run(args),
+        Command::List(args) => list::run(args),
         Command::Inspect(args) => inspect(args),
         Command::Run(args) => trial::run(args),
     }

@@ -63,7 +63,7 @@ enum Command {
     /// Show the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(config::Command),
-    /// Look at a plugin, or run it once
+    /// Write a plugin, look at one, or run it once
     #[command(subcommand, arg_required_else_help = true)]
     Plugin(plugin::Command),
     /// Look at the write-ahead log, the durable buffer on disk
@@ -189,6 +189,11 @@ mod tests {
             "whimbrel exporter rewind backend --oldest",
             "whimbrel plugin inspect a.wasm --json",
             "whimbrel plugin run a.wasm",
+            "whimbrel plugin new a --lang c",
+            "whimbrel plugin build --help",
+            "whimbrel plugin test default --dir a",
+            "whimbrel plugin dev --count 3",
+            "whimbrel plugin list --json",
             "whimbrel status --json",
             "whimbrel reload --socket /run/x.sock --json",
             "whimbrel demo --keep /tmp/x",

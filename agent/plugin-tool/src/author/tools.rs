@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -84,11 +84,6 @@ impl Tool {
         command.args(&self.first).current_dir(folder).stdin(Stdio::null());
         command
     }
-
-    /// Where it is.
-    pub(crate) fn program(&self) -> &Path {
-        &self.program
-    }
 }
 
 /// Runs it to its end, and keeps what it says unless it fails.
@@ -119,12 +114,6 @@ pub(crate) fn aloud(mut command: Command) -> Result<String, ToolError> {
         return Err(ToolError::Failed { program, status: output.status, output: String::new() });
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Whether a program of this name is in the PATH.
-pub(crate) fn in_path(name: impl AsRef<OsStr>) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|folder| folder.join(name.as_ref())).find(|path| is_program(path))
 }
 
 fn is_program(path: &Path) -> bool {
@@ -158,8 +147,8 @@ mod tests {
         std::os::unix::fs::symlink("/bin/sh", bin.join("sh")).unwrap();
         let needed = Needed { ways: &[&["sh", "-c"]], ..NEEDED };
         let tool = needed.find(folder.path()).unwrap();
-        assert_eq!(tool.program(), bin.join("sh"));
         let mut command = tool.command(folder.path());
+        assert_eq!(command.get_program(), bin.join("sh"));
         command.arg("echo it failed >&2; exit 3");
         let error = quietly(command).unwrap_err().to_string();
         assert!(error.contains("exit status: 3") && error.ends_with("it failed"), "{error}");

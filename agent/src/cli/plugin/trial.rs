@@ -141,7 +141,7 @@ fn granted(parts: &[String]) -> anyhow::Result<Option<SystemGrant>> {
     Ok((!parts.is_empty()).then(|| SystemGrant::Parts(parts.to_vec())))
 }
 
-fn made_for(plugin: &str) -> Collector {
+pub(super) fn made_for(plugin: &str) -> Collector {
     let interval = Duration::from_secs(10);
     Collector {
         name: "trial".to_owned(),
@@ -157,7 +157,7 @@ fn made_for(plugin: &str) -> Collector {
 }
 
 /// Compiled plugins of trials: the user's own cache folder, so that a second run is quick.
-fn scratch_cache() -> anyhow::Result<PathBuf> {
+pub(super) fn scratch_cache() -> anyhow::Result<PathBuf> {
     let base = std::env::var_os("WHIMBREL_PLUGIN_CACHE").map(PathBuf::from).or_else(|| {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
@@ -196,7 +196,7 @@ fn table(trial: &Trial, width: Option<usize>) -> anyhow::Result<String> {
     Ok(out)
 }
 
-fn counted(number: usize, one: &str, many: &str) -> String {
+pub(super) fn counted(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 

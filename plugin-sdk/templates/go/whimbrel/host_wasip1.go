@@ -38,9 +38,9 @@ type span struct {
 
 // The contract's error: a case, and at 8 a text or a limit.
 type plainError struct {
-	kind  uint8
-	_     [7]uint8
-	text  span
+	kind uint8
+	_    [7]uint8
+	text span
 }
 
 // result<_, error>

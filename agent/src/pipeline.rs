@@ -22,7 +22,7 @@ use std::{
 };
 
 use whimbrel_otlp::{Resource, write::Attributes};
-use whimbrel_plugin_host::{Host, HostOptions};
+use whimbrel_plugin_host::{Host, HostOptions, Outside, Reserved};
 use whimbrel_wal::{ConsumerOptions, OpenError, OpenReport, Options, Start, SyncPolicy, Wal};
 
 use crate::{
@@ -180,7 +180,9 @@ impl Pipeline {
         for exporter in &config.exporters {
             exporters.push(start_exporter(exporter, &wal, &dead_letters, &clock)?);
         }
-        let host = Host::new(HostOptions::new(places.plugin_cache))?;
+        let outside = Arc::new(Outside::new(reserved(&config, &places.plugin_cache)));
+        let host =
+            Host::new(HostOptions { outside: outside.clone(), ..HostOptions::new(places.plugin_cache) })?;
         let ground = Ground {
             host,
             store: store.clone(),
@@ -189,6 +191,7 @@ impl Pipeline {
         };
         // Before the collectors: an address that is taken ends the start.
         let receivers = Receivers::start(&config.receivers, &store, attributes.clone(), &clock).await?;
+        receivers.addresses().into_iter().for_each(|address| outside.reserve(address));
         let collectors = Arc::new(Roster::start(&config.collectors, ground));
         let configuration = Arc::new(Configuration::first());
 
@@ -222,6 +225,9 @@ impl Pipeline {
             ),
             None => None,
         };
+        if let Some((address, _)) = &health {
+            outside.reserve(*address);
+        }
         Ok(Self { overview, wal, dead_letters, health, control, reload, reloader })
     }
 
@@ -274,6 +280,19 @@ pub(crate) fn system_options(system: &config::System) -> system::Options {
         sys: system.sys_path.clone(),
         ..system::Options::at(&system.root_path)
     }
+}
+
+/// What of the agent no plugin reaches; the addresses of receivers follow when they listen.
+fn reserved(config: &Config, plugin_cache: &Path) -> Reserved {
+    let mut paths = vec![config.data_dir.clone(), plugin_cache.to_owned()];
+    if let config::Encryption::Aes256Gcm(places) = &config.wal.encryption {
+        let all = std::iter::once(&places.current).chain(&places.older);
+        paths.extend(all.filter_map(|place| match place {
+            config::KeyPlace::File(path) => Some(path.clone()),
+            config::KeyPlace::Env(_) | config::KeyPlace::Command(_) => None,
+        }));
+    }
+    Reserved { listeners: config.health.into_iter().collect(), paths }
 }
 
 fn make_private(data_dir: &Path) -> Result<(), StartError> {

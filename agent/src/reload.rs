@@ -4,6 +4,8 @@
 //! reload runs), the control socket waits for the answer. A client that goes away does not stop a reload half way. A
 //! configuration with a problem changes nothing.
 //!
+//! A third that asks is the watch on the files (`watch`), where it is configured; the task keeps it to what was read last.
+//!
 //! Deliberately absent: everything but collectors. What else differs is named, and needs a restart.
 
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+use self::watch::Watch;
 use crate::{
     collect::{Changes, Roster},
     config::{Config, Exporter, Loaded, Problems, Receiver},
@@ -96,7 +99,8 @@ impl Reloader {
     ) -> (Handle, Self) {
         let (asks, asked) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel();
-        let task = Task { read: Arc::new(read), started, roster, configuration };
+        let watch = Watch::new(Handle { asks: asks.clone() });
+        let task = Task { read: Arc::new(read), started, roster, configuration, watch };
         (Handle { asks }, Self { stop, task: tokio::spawn(task.run(asked, stopped)) })
     }
 
@@ -115,10 +119,14 @@ struct Task {
     started: Config,
     roster: Arc<Roster>,
     configuration: Arc<Configuration>,
+    watch: Watch,
 }
 
 impl Task {
-    async fn run(self, mut asked: mpsc::Receiver<Ask>, mut stopped: oneshot::Receiver<()>) {
+    async fn run(mut self, mut asked: mpsc::Receiver<Ask>, mut stopped: oneshot::Receiver<()>) {
+        if self.started.reload.watch {
+            self.watch_from_the_start().await;
+        }
         loop {
             let ask = tokio::select! {
                 biased;
@@ -134,18 +142,28 @@ impl Task {
         }
     }
 
-    /// `None`: reading panicked, which the log says; whoever waits is told that there is no answer.
-    async fn reload(&self) -> Option<Answer> {
+    /// Which files the configuration was read from is known to who reads it.
+    async fn watch_from_the_start(&mut self) {
+        if let Some(Ok(loaded)) = self.read().await {
+            self.watch.follow(&loaded);
+        } else {
+            tracing::warn!(
+                "reload.watch: the configuration can't be read any more; a reload begins the watch"
+            );
+        }
+    }
+
+    /// `None`: reading panicked, which the log says.
+    async fn read(&self) -> Option<Result<Loaded, Problems>> {
         let read = self.read.clone();
         // Files may lie on a network.
-        let loaded = match tokio::task::spawn_blocking(move || read()).await {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                tracing::error!(%error, "reload: reading the configuration failed");
-                return None;
-            }
-        };
-        let loaded = match loaded {
+        let read = tokio::task::spawn_blocking(move || read()).await;
+        read.inspect_err(|error| tracing::error!(%error, "reload: reading the configuration failed")).ok()
+    }
+
+    /// `None`: reading panicked, which the log says; whoever waits is told that there is no answer.
+    async fn reload(&mut self) -> Option<Answer> {
+        let loaded = match self.read().await? {
             Ok(loaded) => loaded,
             Err(problems) => {
                 self.configuration.refused();
@@ -160,6 +178,7 @@ impl Task {
             }
         };
         loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        self.watch.follow(&loaded);
         let changes = self.roster.apply(&loaded.config.collectors).await;
         let restart_needed = restart_needed(&self.started, &loaded.config);
         let generation = self.configuration.applied(restart_needed.clone());
@@ -169,6 +188,8 @@ impl Task {
             removed = changes.removed.join(", "),
             changed = changes.changed.join(", "),
             unchanged = changes.unchanged,
+            failed = changes.failed.iter().map(|failed| failed.name.as_str()).collect::<Vec<_>>().join(", "),
+            pending = changes.pending.join(", "),
             restart_needed = restart_needed.join(", "),
             "reloaded"
         );
@@ -193,9 +214,13 @@ fn restart_needed(started: &Config, wanted: &Config) -> Vec<String> {
         receivers,
         wal,
         exporters,
+        // Applied with the collectors that are granted them.
+        secrets: _,
         health,
         control_socket,
         system,
+        // Holds from the reload on.
+        reload: _,
     } = started;
     let sections = [
         ("data_dir", *data_dir != wanted.data_dir),
@@ -225,6 +250,8 @@ fn differing<T: PartialEq>(started: &[T], wanted: &[T], name: impl Fn(&T) -> Str
     names.dedup();
     names
 }
+
+mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ pub mod guest;
 pub mod http;
 pub mod judge;
 pub mod load;
+pub mod process;
 pub mod programs;
 pub mod stub;
 pub mod wait;

@@ -34,7 +34,7 @@ impl Source for Counted {
         self.source.plan(signal, plan)
     }
 
-    fn plans(&self, signal: Signal) -> Vec<Plan> {
+    fn plans(&self, signal: Signal) -> Result<Vec<Plan>, SourceError> {
         self.source.plans(signal)
     }
 
@@ -105,8 +105,8 @@ impl Source for Backlog {
         Ok(())
     }
 
-    fn plans(&self, _: Signal) -> Vec<Plan> {
-        Vec::new()
+    fn plans(&self, _: Signal) -> Result<Vec<Plan>, SourceError> {
+        Ok(Vec::new())
     }
 
     fn read_plan(&self, _: Signal, _: &Plan) -> Result<Vec<Record>, SourceError> {

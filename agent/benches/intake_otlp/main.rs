@@ -303,7 +303,7 @@ impl Source for Counted {
         self.source.plan(signal, plan)
     }
 
-    fn plans(&self, signal: Signal) -> Vec<Plan> {
+    fn plans(&self, signal: Signal) -> Result<Vec<Plan>, SourceError> {
         self.source.plans(signal)
     }
 

@@ -15,6 +15,9 @@ use wasmtime::{Config, ModuleVersionStrategy};
 /// code of another one is not used. (A test holds this against `Cargo.lock`.)
 pub const WASMTIME_VERSION: &str = "48.0.8";
 
+/// Stack of a guest where nothing else is said, in bytes.
+pub(crate) const DEFAULT_STACK: usize = SETTINGS.guest_stack;
+
 /// What compiler and host must agree on.
 #[derive(Debug)]
 struct Settings {
@@ -64,10 +67,16 @@ const SETTINGS: Settings = Settings {
 /// # Errors
 /// Never with the settings that stand here; wasmtime's own type says so only at run time.
 pub fn config() -> wasmtime::Result<Config> {
+    config_with_stack(DEFAULT_STACK)
+}
+
+/// The settings with another stack for guests, in bytes. Nothing that the compiler makes depends on it, so compiled
+/// code is the same; an engine has one size for all that runs in it.
+pub(crate) fn config_with_stack(guest_stack: usize) -> wasmtime::Result<Config> {
     let mut config = Config::new();
     config
-        .max_wasm_stack(SETTINGS.guest_stack)
-        .async_stack_size(SETTINGS.call_stack)
+        .max_wasm_stack(guest_stack)
+        .async_stack_size(guest_stack + (SETTINGS.call_stack - SETTINGS.guest_stack))
         .memory_reservation(SETTINGS.memory_reservation)
         .memory_guard_size(SETTINGS.memory_guard)
         .memory_init_cow(true)

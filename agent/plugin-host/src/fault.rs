@@ -29,7 +29,9 @@ pub enum FaultKind {
     Deadline,
     /// It wanted more memory than its limit, and could not go on without.
     Memory,
-    /// It wanted more table elements, tables, memories or core instances than its limit.
+    /// It wanted more table elements than its limit.
+    Tables,
+    /// It wanted more handles of resources, tables, memories or core instances than its limit.
     Resources,
     /// It handed over more data than its limit, and went on doing so.
     Output,
@@ -37,6 +39,8 @@ pub enum FaultKind {
     Stack,
     /// It panicked or aborted: it said so itself by ending.
     Panic,
+    /// It ended itself through `wasi:cli/exit`.
+    Exit,
     /// It did what WebAssembly forbids: read out of bounds, divided by zero, called through a null pointer.
     Trap,
     /// It broke the contract: what it handed over cannot be read, or it asked for what the contract forbids.
@@ -55,10 +59,12 @@ impl FaultKind {
         match self {
             FaultKind::Deadline => "deadline",
             FaultKind::Memory => "memory",
+            FaultKind::Tables => "tables",
             FaultKind::Resources => "resources",
             FaultKind::Output => "output",
             FaultKind::Stack => "stack",
             FaultKind::Panic => "panic",
+            FaultKind::Exit => "exit",
             FaultKind::Trap => "trap",
             FaultKind::Contract => "contract",
             FaultKind::Init(_) => "init",

@@ -1,6 +1,11 @@
 //! What the configuration lets one plugin reach. Nothing by default.
 
-use crate::services::Denied;
+use std::path::PathBuf;
+
+use crate::{
+    address::{Endpoint, Origin},
+    services::Denied,
+};
 
 /// What one plugin may reach.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -9,6 +14,20 @@ pub struct Grants {
     pub system: SystemGrant,
     /// Secrets, by name.
     pub secrets: Vec<String>,
+    /// Whom it may send requests to.
+    pub http: Vec<Origin>,
+    /// Folders that it may read, all below them included. Absolute; it sees them under the same path.
+    pub read: Vec<PathBuf>,
+    /// Folders that it may read and change.
+    pub write: Vec<PathBuf>,
+    /// Whom it may connect to.
+    pub tcp: Vec<Endpoint>,
+    /// Whom it may exchange datagrams with.
+    pub udp: Vec<Endpoint>,
+    /// Unix sockets on which it may send requests, by path.
+    pub unix: Vec<PathBuf>,
+    /// Variables of the agent's environment that it sees, by name.
+    pub env: Vec<String>,
 }
 
 /// Which parts of the host's figures are granted.

@@ -5,12 +5,12 @@
 //! bounded.
 
 use std::{
-    collections::HashSet,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use crate::{
+    denials::Denials,
     fault::FaultKind,
     grants::Grants,
     limits::{Limiter, Limits},
@@ -18,6 +18,7 @@ use crate::{
     services::{Batch, Denied, Entity, GuestError, Level, LogLine, Services},
     size,
     text::clean,
+    wasi::{Outside, Wasi},
 };
 
 /// The longest message of a log line or an error that is kept, in bytes.
@@ -32,8 +33,6 @@ const MAX_NAME: usize = 128;
 const MAX_SELECT: usize = 256;
 /// The longest key or value of such a pair, in bytes; so says the contract.
 const MAX_SELECT_TEXT: usize = 1 << 10;
-/// How many different denied things are reported to the embedder.
-const MAX_DENIED: usize = 64;
 /// The most random bytes in one call; so says the contract.
 const MAX_RANDOM: u32 = 65_536;
 /// How often a guest may hand over too much in one call before it is taken for one that will not stop.
@@ -48,8 +47,10 @@ pub(crate) struct Guest {
     services: Arc<dyn Services>,
     grants: Grants,
     limits: Limits,
-    lines: LineRate,
-    denied: HashSet<Denied>,
+    lines: Arc<Mutex<LineRate>>,
+    denials: Arc<Denials>,
+    /// Of a plugin that imports any of it.
+    pub(crate) wasi: Option<Box<Wasi>>,
     /// Zero of the guest's monotonic clock.
     origin: Instant,
 }
@@ -70,7 +71,7 @@ pub(crate) struct CallCount {
     /// Calls of `push`, answered in whatever way.
     asked: u32,
     /// Pushes that were over the limit.
-    refused: u32,
+    pub(crate) refused: u32,
 }
 
 /// Ends the instance: a trap with a cause that is ours.
@@ -86,10 +87,10 @@ impl Stop {
         Stop { kind, message }
     }
 
-    /// The deadline has passed.
-    pub(crate) fn deadline(meter: &Meter) -> Stop {
+    /// The deadline has passed; `how` says what it was doing, where that is known.
+    pub(crate) fn deadline(meter: &Meter, how: &str) -> Stop {
         let message = format!(
-            "it was stopped after its deadline of {:?}; it had run for {:.0?}",
+            "it was stopped after its deadline of {:?}; it had run for {:.0?}{how}",
             meter.deadline(),
             meter.spent()
         );
@@ -103,18 +104,40 @@ impl Guest {
             limiter: Limiter::new(&limits),
             meter: Arc::new(meter),
             call: CallCount::default(),
-            lines: LineRate { limit: limits.log_lines_per_second, since: None, count: 0, dropped: 0 },
+            lines: Arc::new(Mutex::new(LineRate::new(limits.log_lines_per_second))),
+            denials: Arc::new(Denials::new(Arc::clone(&services))),
+            wasi: None,
             services,
             grants,
             limits,
-            denied: HashSet::new(),
             origin: Instant::now(),
+        }
+    }
+
+    /// Gives it what it imports of WASI.
+    pub(crate) fn with_wasi(&mut self, outside: &Arc<Outside>) {
+        let Guest { grants, services, lines, denials, .. } = self;
+        self.wasi = Some(Box::new(Wasi::new(grants, services, lines, denials, outside)));
+    }
+
+    /// After a call: what it wrote and has not ended with a line, and how much was left out.
+    pub(crate) fn settle(&mut self) {
+        let Some(wasi) = &self.wasi else { return };
+        let written = wasi.settle();
+        self.call.lines_dropped += written.dropped;
+        if self.call.last_error.is_none() {
+            self.call.last_error = written.last_error;
         }
     }
 
     /// Bytes that it may hand over in one call.
     pub(crate) fn output_limit(&self) -> u64 {
         self.limits.output
+    }
+
+    /// Handles of resources that may be alive at a time.
+    pub(crate) fn handle_limit(&self) -> usize {
+        self.limits.resources
     }
 
     /// `emit.push`.
@@ -125,8 +148,10 @@ impl Guest {
     ) -> Result<Result<(), GuestError>, Stop> {
         self.call.asked += 1;
         if self.call.asked > self.limits.pushes {
-            let message =
-                format!("it pushed more than {} batches in one call (`limits.pushes`)", self.limits.pushes);
+            let message = format!(
+                "it pushed more than {} batches in one call: put points together",
+                self.limits.pushes
+            );
             return Err(Stop::new(FaultKind::Output, message));
         }
         let bytes = size::of(&batch) + checkpoint.as_ref().map_or(0, |it| it.len() as u64);
@@ -178,7 +203,9 @@ impl Guest {
 
     /// `log.write`.
     pub(crate) fn log(&mut self, level: Level, message: String, fields: Vec<(String, String)>) {
-        let passes = self.lines.pass(Instant::now());
+        // A number is whole whatever happened to another who held it.
+        let mut rate = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let passes = rate.pass(Instant::now());
         if !passes && level < Level::Error {
             self.call.lines_dropped += 1;
             return;
@@ -193,7 +220,8 @@ impl Guest {
         }
         let fields = fields.into_iter().take(MAX_FIELDS);
         let fields = fields.map(|(key, value)| (clean(key, MAX_FIELD), clean(value, MAX_FIELD))).collect();
-        let dropped_before = std::mem::take(&mut self.lines.dropped);
+        let dropped_before = std::mem::take(&mut rate.dropped);
+        drop(rate);
         self.services.log(LogLine { level, message, fields, dropped_before });
     }
 
@@ -224,12 +252,10 @@ impl Guest {
         let denied = match denied {
             Denied::System(name) => Denied::System(clean(name, MAX_NAME)),
             Denied::Secret(name) => Denied::Secret(clean(name, MAX_NAME)),
+            other => other,
         };
         let error = GuestError::Denied(denied.to_string());
-        if self.denied.len() < MAX_DENIED && !self.denied.contains(&denied) {
-            self.services.denied(&denied);
-            self.denied.insert(denied);
-        }
+        self.denials.note(denied);
         error
     }
 }
@@ -257,16 +283,20 @@ fn check_select(part: &str, select: &[(String, String)]) -> Result<(), GuestErro
 
 /// So many lines in each second, counted from the first of them.
 #[derive(Debug)]
-struct LineRate {
+pub(crate) struct LineRate {
     limit: u32,
     since: Option<Instant>,
     count: u32,
     /// Left out since the last line that passed.
-    dropped: u64,
+    pub(crate) dropped: u64,
 }
 
 impl LineRate {
-    fn pass(&mut self, now: Instant) -> bool {
+    fn new(limit: u32) -> LineRate {
+        LineRate { limit, since: None, count: 0, dropped: 0 }
+    }
+
+    pub(crate) fn pass(&mut self, now: Instant) -> bool {
         if self.since.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1)) {
             self.since = Some(now);
             self.count = 0;
@@ -300,7 +330,7 @@ mod tests {
 
     #[test]
     fn lines_pass_up_to_the_rate_and_again_in_the_next_second() {
-        let mut rate = LineRate { limit: 2, since: None, count: 0, dropped: 0 };
+        let mut rate = LineRate::new(2);
         let start = Instant::now();
         let passed: Vec<bool> = (0..4).map(|ms| rate.pass(start + Duration::from_millis(ms))).collect();
         assert_eq!(passed, [true, true, false, false]);

@@ -1,9 +1,10 @@
 //! Loads components: from the cache of compiled code, or through the compiler's process.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -27,6 +28,7 @@ use crate::{
     sniff,
     text::hex,
     ticker::Ticker,
+    wasi::{self, Outside},
     world,
 };
 
@@ -46,6 +48,9 @@ pub struct HostOptions {
     pub compile_memory: u64,
     /// The largest component, in bytes. Default 128 MiB.
     pub max_component: u64,
+    /// How names are resolved for plugins, and what of this machine none of them reaches. Default: the system's
+    /// resolver, and what is always kept from them.
+    pub outside: Arc<Outside>,
 }
 
 impl HostOptions {
@@ -58,6 +63,7 @@ impl HostOptions {
             compile_timeout: Duration::from_secs(300),
             compile_memory: 2 << 30,
             max_component: 128 << 20,
+            outside: Arc::default(),
         }
     }
 }
@@ -67,13 +73,44 @@ impl HostOptions {
 pub struct Host(Arc<Inner>);
 
 struct Inner {
-    engine: Engine,
-    linker: Linker<Guest>,
-    ticker: Arc<Ticker>,
+    /// One for each size of stack that was asked for: wasmtime has it in the engine. Few sizes, never given back.
+    engines: Mutex<BTreeMap<usize, Arc<Running>>>,
     cache: Cache,
     compiler: Compiler,
     fingerprint: String,
     max_component: u64,
+    outside: Arc<Outside>,
+}
+
+/// An engine, what it links with, and its clock.
+struct Running {
+    engine: Engine,
+    linker: Linker<Guest>,
+    ticker: Arc<Ticker>,
+}
+
+impl Running {
+    fn new(stack: usize) -> Result<Running, HostError> {
+        let engine_error = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
+        let config = engine::config_with_stack(stack).map_err(engine_error)?;
+        let engine = Engine::new(&config).map_err(engine_error)?;
+        let mut linker = Linker::new(&engine);
+        contract::add_to_linker(&mut linker).map_err(engine_error)?;
+        let ticker = Arc::new(Ticker::start(&engine).map_err(HostError::Ticker)?);
+        Ok(Running { engine, linker, ticker })
+    }
+
+    /// Compares types, and finds the exports.
+    fn link(
+        &self,
+        component: &Component,
+        description: &Description,
+    ) -> Result<CollectorPre<Guest>, LoadReason> {
+        let types = |error: wasmtime::Error| LoadReason::Types { detail: format!("{error:#}") };
+        contract::check_exports(component).map_err(types)?;
+        let linker = wasi::linker(&self.linker, description).map_err(types)?;
+        CollectorPre::new(linker.instantiate_pre(component).map_err(types)?).map_err(types)
+    }
 }
 
 impl fmt::Debug for Host {
@@ -88,11 +125,7 @@ impl Host {
     /// # Errors
     /// The cache can't be made, or is another user's; the engine or its thread can't be set up.
     pub fn new(options: HostOptions) -> Result<Host, HostError> {
-        let engine_error = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
-        let engine = Engine::new(&engine::config().map_err(engine_error)?).map_err(engine_error)?;
-        let mut linker = Linker::new(&engine);
-        contract::add_to_linker(&mut linker).map_err(engine_error)?;
-        let ticker = Arc::new(Ticker::start(&engine).map_err(HostError::Ticker)?);
+        let usual = Arc::new(Running::new(engine::DEFAULT_STACK)?);
         let cache = Cache::open(&options.cache_dir, options.cache_limit)?;
         let compiler = Compiler::new(
             options.compiler,
@@ -101,13 +134,12 @@ impl Host {
             options.cache_limit,
         );
         Ok(Host(Arc::new(Inner {
-            engine,
-            linker,
-            ticker,
+            engines: Mutex::new(BTreeMap::from([(engine::DEFAULT_STACK, usual)])),
             cache,
             compiler,
             fingerprint: engine::fingerprint(),
             max_component: options.max_component,
+            outside: options.outside,
         })))
     }
 
@@ -120,17 +152,49 @@ impl Host {
     /// # Cancel safety
     /// Can be dropped at any time; a compiler at work is killed.
     pub async fn load(&self, origin: &str, bytes: &[u8]) -> Result<Plugin, LoadError> {
+        self.load_with_stack(origin, bytes, engine::DEFAULT_STACK as u64).await
+    }
+
+    /// The same with another stack for its instances, in bytes: the default is 512 KiB. To be chosen from few sizes,
+    /// because each costs an engine, which is kept.
+    ///
+    /// # Errors
+    /// As [`Host::load`].
+    ///
+    /// # Cancel safety
+    /// As [`Host::load`].
+    pub async fn load_with_stack(&self, origin: &str, bytes: &[u8], stack: u64) -> Result<Plugin, LoadError> {
         let failed = |reason| LoadError { origin: origin.to_owned(), reason };
-        let (description, component, compiled) = self.component(origin, bytes).await.map_err(failed)?;
-        self.link(&component)
-            .map(|pre| Plugin::new(description, pre, compiled, Arc::clone(&self.0.ticker)))
+        let running = self.running(stack).map_err(failed)?;
+        let (description, component, compiled) =
+            self.component(origin, bytes, &running).await.map_err(failed)?;
+        let outside = wasi::is_imported(&description).then(|| Arc::clone(&self.0.outside));
+        running
+            .link(&component, &description)
+            .map(|pre| Plugin::new(description, pre, compiled, Arc::clone(&running.ticker), outside))
             .map_err(failed)
+    }
+
+    /// The engine with this stack, made when it is first asked for.
+    fn running(&self, stack: u64) -> Result<Arc<Running>, LoadReason> {
+        let stack = usize::try_from(stack).unwrap_or(usize::MAX);
+        // Whole engines are put in: a panic leaves a usable map.
+        let mut engines = self.0.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = engines.get(&stack) {
+            return Ok(Arc::clone(running));
+        }
+        let running =
+            Running::new(stack).map_err(|error| LoadReason::Engine { detail: error.to_string() })?;
+        let running = Arc::new(running);
+        engines.insert(stack, Arc::clone(&running));
+        Ok(running)
     }
 
     async fn component(
         &self,
         origin: &str,
         bytes: &[u8],
+        running: &Arc<Running>,
     ) -> Result<(Description, Component, Compiled), LoadReason> {
         let size = bytes.len() as u64;
         if size > self.0.max_component {
@@ -139,19 +203,20 @@ impl Host {
         sniff::check(bytes)?;
         let sha256: [u8; 32] = Sha256::digest(bytes).into();
         let key = CacheKey::new(&sha256, &self.0.fingerprint);
-        if let Some((description, component)) = self.cached(origin, &key).await {
+        if let Some((description, component)) = self.cached(origin, &key, running).await {
             return fits(description).map(|description| (description, component, Compiled::Cached));
         }
         let _turn = self.0.compiler.turn().await;
         // Another may have compiled it while we waited.
-        if let Some((description, component)) = self.cached(origin, &key).await {
+        if let Some((description, component)) = self.cached(origin, &key, running).await {
             return fits(description).map(|description| (description, component, Compiled::Cached));
         }
         tracing::info!(plugin = origin, size, "compiling a plugin; this happens once");
         let since = Instant::now();
         let (program, reply) = self.0.compiler.compile(bytes).await?;
-        let (host, origin) = (self.clone(), origin.to_owned());
-        let task = tokio::task::spawn_blocking(move || host.accept(&origin, &program, &reply, &key, &sha256));
+        let (host, running, origin) = (self.clone(), Arc::clone(running), origin.to_owned());
+        let accept = move || host.accept(&running.engine, &origin, &program, &reply, &key, &sha256);
+        let task = tokio::task::spawn_blocking(accept);
         let (description, component) = match task.await {
             Ok(accepted) => accepted?,
             Err(error) => return Err(LoadReason::Engine { detail: error.to_string() }),
@@ -160,9 +225,14 @@ impl Host {
     }
 
     /// What the cache has. A file that can't be used is as good as none, but is worth a line.
-    async fn cached(&self, origin: &str, key: &CacheKey) -> Option<(Description, Component)> {
-        let (host, key) = (self.clone(), key.clone());
-        let task = tokio::task::spawn_blocking(move || host.0.cache.load(&key, &host.0.engine));
+    async fn cached(
+        &self,
+        origin: &str,
+        key: &CacheKey,
+        running: &Arc<Running>,
+    ) -> Option<(Description, Component)> {
+        let (host, running, key) = (self.clone(), Arc::clone(running), key.clone());
+        let task = tokio::task::spawn_blocking(move || host.0.cache.load(&key, &running.engine));
         match task.await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
@@ -179,6 +249,7 @@ impl Host {
     /// Checks the compiler's reply, loads the code, and keeps it.
     fn accept(
         &self,
+        running: &Engine,
         origin: &str,
         program: &std::path::Path,
         reply: &[u8],
@@ -200,7 +271,7 @@ impl Host {
         }
         let description = fits(description)?;
         let component = Verified::vouch(code)
-            .load(&self.0.engine)
+            .load(running)
             .map_err(|error| LoadReason::Engine { detail: format!("{error:#}") })?;
         if let Err(error) = self.0.cache.store(key, &description, code) {
             tracing::warn!(
@@ -209,13 +280,6 @@ impl Host {
             );
         }
         Ok((description, component))
-    }
-
-    /// Compares types, and finds the exports.
-    fn link(&self, component: &Component) -> Result<CollectorPre<Guest>, LoadReason> {
-        let types = |error: wasmtime::Error| LoadReason::Types { detail: format!("{error:#}") };
-        contract::check_exports(component).map_err(types)?;
-        CollectorPre::new(self.0.linker.instantiate_pre(component).map_err(types)?).map_err(types)
     }
 }
 

@@ -6,23 +6,26 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use wasmtime::{Store, StoreContextMut, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
 
 use crate::{
     contract::{Collector, CollectorPre, Context, error_from_guest},
     fault::{CollectError, Fault, FaultKind},
     grants::Grants,
     guest::{CallCount, Guest, Stop},
-    limits::{DeniedGrowth, Limits},
+    limits::{DeniedGrowth, Limits, mebibytes},
     meter::Meter,
     services::Services,
     text::clean,
     ticker::Ticker,
+    wasi::Outside,
+    watchdog::within,
 };
 
 /// What is handed over in one call beside the output: names, lengths, log lines.
 const HOSTCALL_SLACK: u64 = 64 << 10;
-/// How many handles of resources may be alive in one instance.
-const MAX_HANDLES: usize = 1000;
+/// What wasmtime says where a guest holds too many handles.
+const HANDLES_EXCEEDED: &str = "store handle limit exceeded";
 /// The most names in a fault's backtrace.
 const MAX_FRAMES: usize = 8;
 
@@ -59,6 +62,12 @@ pub struct Collected {
     pub waited: Duration,
     /// Linear memory in use afterwards, in bytes. It never shrinks.
     pub memory: u64,
+    /// Table elements in use afterwards.
+    pub table_elements: u64,
+    /// Growth that it wanted last and was denied: it went on without.
+    pub denied: Option<DeniedGrowth>,
+    /// Pushes that were not taken, because they were over the limit of output: it went on without.
+    pub refused: u32,
     /// Lines of log left out, because there were too many a second.
     pub lines_dropped: u64,
 }
@@ -83,21 +92,27 @@ impl Instance {
     pub(crate) async fn start(
         pre: &CollectorPre<Guest>,
         ticker: &Arc<Ticker>,
+        outside: Option<&Arc<Outside>>,
         setup: Setup,
     ) -> Result<Instance, Fault> {
         let Setup { instance, config_json, checkpoint, interval, limits, grants, services } = setup;
         let (init, fuel) = (limits.init, limits.output.saturating_add(HOSTCALL_SLACK));
-        let guest = Guest::new(limits, grants, services, Meter::new(Arc::clone(ticker)));
+        let handles = limits.resources;
+        let mut guest = Guest::new(limits, grants, services, Meter::new(Arc::clone(ticker)));
+        if let Some(outside) = outside {
+            guest.with_wasi(outside);
+        }
         let mut store = Store::try_new(pre.engine(), guest)
             .map_err(|error| host_fault(&error, "no memory for a new instance"))?;
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(usize::try_from(fuel).unwrap_or(usize::MAX));
-        store.set_max_component_handles(MAX_HANDLES);
+        store.set_max_component_handles(handles);
         store.epoch_deadline_callback(on_tick);
         store.set_epoch_deadline(1);
 
         let call = store.data().meter.start(init);
-        let collector = match pre.instantiate_async(&mut store).await {
+        let meter = Arc::clone(&store.data().meter);
+        let collector = match within(&meter, pre.instantiate_async(&mut store)).await {
             Ok(collector) => collector,
             Err(error) => return Err(fault(&mut store, &error, "starting")),
         };
@@ -107,8 +122,10 @@ impl Instance {
             checkpoint,
             interval_ms: u32::try_from(interval.as_millis()).unwrap_or(u32::MAX),
         };
-        let answer = collector.whimbrel_plugin_lifecycle().call_init(&mut store, &context).await;
+        let lifecycle = collector.whimbrel_plugin_lifecycle();
+        let answer = within(&meter, lifecycle.call_init(&mut store, &context)).await;
         drop(call);
+        store.data_mut().settle();
         match answer {
             Ok(Ok(())) => Ok(Instance { store: Some(store), collector, busy: false }),
             Ok(Err(error)) => {
@@ -138,14 +155,16 @@ impl Instance {
     pub async fn collect(&mut self, deadline: Duration) -> Result<Collected, CollectError> {
         let store = enter(&mut self.store, &mut self.busy)?;
         let call = begin(store, deadline);
-        let answer =
-            self.collector.whimbrel_plugin_collect().call_collect(&mut *store, milliseconds(deadline)).await;
+        let meter = Arc::clone(&store.data().meter);
+        let collect = self.collector.whimbrel_plugin_collect();
+        let answer = within(&meter, collect.call_collect(&mut *store, milliseconds(deadline))).await;
         drop(call); // Stops the meter.
         let took = store.data().meter.spent();
+        store.data_mut().settle();
         self.busy = false;
         match answer {
             Ok(Ok(more)) => {
-                let guest = store.data();
+                let guest = store.data_mut();
                 Ok(Collected {
                     more,
                     pushes: guest.call.pushes,
@@ -153,6 +172,9 @@ impl Instance {
                     took,
                     waited: guest.call.waited,
                     memory: guest.limiter.memory(),
+                    table_elements: guest.limiter.table_elements(),
+                    denied: guest.limiter.take_denied(),
+                    refused: guest.call.refused,
                     lines_dropped: guest.call.lines_dropped,
                 })
             }
@@ -172,11 +194,10 @@ impl Instance {
     pub async fn shutdown(mut self, deadline: Duration) -> Result<(), Fault> {
         let store = enter(&mut self.store, &mut self.busy)?;
         let call = begin(store, deadline);
-        let answer = self
-            .collector
-            .whimbrel_plugin_lifecycle()
-            .call_shutdown(&mut *store, milliseconds(deadline))
-            .await;
+        let meter = Arc::clone(&store.data().meter);
+        let lifecycle = self.collector.whimbrel_plugin_lifecycle();
+        let answer = within(&meter, lifecycle.call_shutdown(&mut *store, milliseconds(deadline))).await;
+        store.data_mut().settle();
         let answer = answer.map_err(|error| fault(store, &error, "shutdown"));
         drop(call);
         answer
@@ -228,7 +249,7 @@ fn begin(store: &mut Store<Guest>, deadline: Duration) -> crate::meter::Call {
 fn on_tick(store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
     let meter = &store.data().meter;
     if meter.is_over() {
-        return Err(Stop::deadline(meter).into());
+        return Err(Stop::deadline(meter, "").into());
     }
     meter.yielded();
     let meter = Arc::clone(meter);
@@ -237,12 +258,6 @@ fn on_tick(store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline
         meter.resume();
     });
     Ok(UpdateDeadline::YieldCustom(1, turn))
-}
-
-/// `64 MiB`, or as close as one decimal is.
-fn mebibytes(bytes: u64) -> String {
-    let mib = bytes as f64 / f64::from(1 << 20);
-    if mib.fract() == 0.0 { format!("{mib:.0} MiB") } else { format!("{mib:.1} MiB") }
 }
 
 fn milliseconds(of: Duration) -> u32 {
@@ -262,9 +277,10 @@ fn host_fault(error: &wasmtime::Error, what: &str) -> Fault {
 
 /// What an error of wasmtime means.
 fn fault(store: &mut Store<Guest>, error: &wasmtime::Error, during: &str) -> Fault {
+    let stack = store.engine().get_max_wasm_stack();
     let guest = store.data_mut();
     let denied = guest.limiter.take_denied();
-    let (kind, message) = classify(error, denied, guest.call.last_error.as_deref(), guest.output_limit());
+    let (kind, message) = classify(error, denied, guest, stack);
     let backtrace = error.downcast_ref::<WasmBacktrace>().map_or_else(Vec::new, |trace| {
         let names = trace.frames().iter().filter_map(|frame| frame.func_name());
         names.take(MAX_FRAMES).map(|name| clean(name.to_owned(), 256)).collect()
@@ -282,34 +298,34 @@ fn fault(store: &mut Store<Guest>, error: &wasmtime::Error, during: &str) -> Fau
 fn classify(
     error: &wasmtime::Error,
     denied: Option<DeniedGrowth>,
-    last_error: Option<&str>,
-    output_limit: u64,
+    guest: &Guest,
+    stack: usize,
 ) -> (FaultKind, String) {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return (stop.kind.clone(), stop.message.clone());
     }
+    if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
+        let said = guest.call.last_error.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
+        return (FaultKind::Exit, format!("it ended itself with exit code {code}{said}"));
+    }
     let trap = error.downcast_ref::<Trap>().copied();
     if trap == Some(Trap::StackOverflow) {
-        return (FaultKind::Stack, "it used up its stack: recursion without an end?".to_owned());
+        let message = format!(
+            "it used up its stack of {} KiB (`limits.stack`): recursion without an end?",
+            stack >> 10
+        );
+        return (FaultKind::Stack, message);
     }
-    match denied {
-        Some(DeniedGrowth::Memory { wanted, limit }) => {
-            let message = format!(
-                "it wanted {wanted} bytes of memory, over its limit of {} ({limit} bytes, `limits.memory`), and \
-                 could not go on without",
-                mebibytes(limit)
-            );
-            return (FaultKind::Memory, message);
-        }
-        Some(DeniedGrowth::Table { wanted, limit }) => {
-            let message = format!("it wanted {wanted} table elements where {limit} are its limit");
-            return (FaultKind::Resources, message);
-        }
-        None => {}
+    if let Some(denied) = denied {
+        let kind = match denied {
+            DeniedGrowth::Memory { .. } => FaultKind::Memory,
+            DeniedGrowth::Table { .. } => FaultKind::Tables,
+        };
+        return (kind, format!("{denied}, and could not go on without"));
     }
     match trap {
         Some(Trap::UnreachableCodeReached) => {
-            let message = match last_error {
+            let message = match guest.call.last_error.as_deref() {
                 // What the hook of the SDK writes begins so, too.
                 Some(text) => format!("it panicked: {}", text.strip_prefix("panicked: ").unwrap_or(text)),
                 None => "it panicked or aborted, and did not say why".to_owned(),
@@ -322,20 +338,27 @@ fn classify(
             let text = text.strip_prefix("wasm trap: ").unwrap_or(&text);
             (FaultKind::Trap, format!("it did what WebAssembly forbids: {text}"))
         }
-        None => classify_untyped(error, output_limit),
+        None => classify_untyped(error, guest),
     }
 }
 
 /// wasmtime keeps the types of these errors to itself; their texts are held by tests.
-fn classify_untyped(error: &wasmtime::Error, output_limit: u64) -> (FaultKind, String) {
+fn classify_untyped(error: &wasmtime::Error, guest: &Guest) -> (FaultKind, String) {
     let cause = error.root_cause().to_string();
     if cause.contains("fuel allocated for hostcalls has been exhausted") {
         let message = format!(
             "it handed over more in one call to the host than the {} that it may in a whole collect \
              (`limits.output`)",
-            mebibytes(output_limit)
+            mebibytes(guest.output_limit())
         );
         return (FaultKind::Output, message);
+    }
+    if cause.contains(HANDLES_EXCEEDED) {
+        let message = format!(
+            "it held more than the {} handles of resources that it may at a time (`limits.resources`)",
+            guest.handle_limit()
+        );
+        return (FaultKind::Resources, message);
     }
     if cause.contains("resource limit exceeded") {
         return (FaultKind::Resources, format!("it has too many parts: {cause}"));

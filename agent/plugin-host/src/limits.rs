@@ -1,6 +1,6 @@
 //! What one instance may use, and the part of it that wasmtime asks about: memory and tables.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use wasmtime::ResourceLimiter;
 
@@ -21,6 +21,8 @@ pub struct Limits {
     pub log_lines_per_second: u32,
     /// Elements of all tables together (8 bytes each). Default 100 000.
     pub table_elements: u64,
+    /// Handles of resources that may be alive at a time: open files, connections, streams. Default 1000.
+    pub resources: usize,
     /// Memories, tables and core instances in the component. Default 16, 64 and 128.
     pub counts: Counts,
 }
@@ -43,6 +45,7 @@ impl Default for Limits {
             pushes: 4096,
             log_lines_per_second: 100,
             table_elements: 100_000,
+            resources: 1000,
             counts: Counts { memories: 16, tables: 64, core_instances: 128 },
         }
     }
@@ -50,7 +53,8 @@ impl Default for Limits {
 
 /// Growth that was not allowed, noted because the trap that often follows looks like any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DeniedGrowth {
+#[allow(missing_docs)]
+pub enum DeniedGrowth {
     /// Linear memory, in bytes.
     Memory { wanted: u64, limit: u64 },
     /// Table elements.
@@ -71,6 +75,27 @@ pub(crate) struct Limiter {
     denied: Option<DeniedGrowth>,
 }
 
+impl fmt::Display for DeniedGrowth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeniedGrowth::Memory { wanted, limit } => write!(
+                f,
+                "it wanted {wanted} bytes of memory, over its limit of {} ({limit} bytes, `limits.memory`)",
+                mebibytes(*limit)
+            ),
+            DeniedGrowth::Table { wanted, limit } => {
+                write!(f, "it wanted {wanted} table elements, over its limit of {limit} (`limits.tables`)")
+            }
+        }
+    }
+}
+
+/// `64 MiB`, or as close as one decimal is.
+pub(crate) fn mebibytes(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib.fract() == 0.0 { format!("{mib:.0} MiB") } else { format!("{mib:.1} MiB") }
+}
+
 impl Limiter {
     pub(crate) fn new(limits: &Limits) -> Limiter {
         Limiter {
@@ -87,6 +112,11 @@ impl Limiter {
     /// Linear memory in use, in bytes.
     pub(crate) fn memory(&self) -> u64 {
         self.memory
+    }
+
+    /// Elements in use, of all tables.
+    pub(crate) fn table_elements(&self) -> u64 {
+        self.table_elements
     }
 
     /// The growth that was denied since the last time this was asked.

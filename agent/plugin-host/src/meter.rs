@@ -83,6 +83,11 @@ impl Meter {
         Duration::from_nanos(self.deadline.load(Relaxed))
     }
 
+    /// What is left of the deadline. While the guest is not charged it stays as it is.
+    pub(crate) fn left(&self) -> Duration {
+        Duration::from_nanos(self.deadline.load(Relaxed).saturating_sub(self.spent_ns()))
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.spent_ns() >= self.deadline.load(Relaxed)
     }

@@ -9,6 +9,7 @@ use crate::{
     guest::Guest,
     instance::{Instance, Setup},
     ticker::Ticker,
+    wasi::Outside,
 };
 
 /// Where compiled code came from.
@@ -29,6 +30,8 @@ struct Inner {
     pre: CollectorPre<Guest>,
     compiled: Compiled,
     ticker: Arc<Ticker>,
+    /// For a plugin that imports WASI.
+    outside: Option<Arc<Outside>>,
 }
 
 impl fmt::Debug for Plugin {
@@ -43,8 +46,9 @@ impl Plugin {
         pre: CollectorPre<Guest>,
         compiled: Compiled,
         ticker: Arc<Ticker>,
+        outside: Option<Arc<Outside>>,
     ) -> Plugin {
-        Plugin(Arc::new(Inner { description, pre, compiled, ticker }))
+        Plugin(Arc::new(Inner { description, pre, compiled, ticker, outside }))
     }
 
     /// Who it is and what it asks for.
@@ -65,6 +69,6 @@ impl Plugin {
     /// # Cancel safety
     /// Can be dropped at any time; what has been made of the instance goes with it.
     pub async fn instantiate(&self, setup: Setup) -> Result<Instance, Fault> {
-        Instance::start(&self.0.pre, &self.0.ticker, setup).await
+        Instance::start(&self.0.pre, &self.0.ticker, self.0.outside.as_ref(), setup).await
     }
 }

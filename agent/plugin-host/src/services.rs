@@ -2,7 +2,15 @@
 //!
 //! The typed records are the contract's own (generated from `wit/`); nothing here knows OTLP or the WAL.
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{
+    fmt,
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    pin::Pin,
+};
+
+use crate::address::Origin;
 
 pub use crate::contract::{
     Attribute, Data, Entity, Figure, Histogram, HistogramPoint, LogRecord, Metric, Number, Point,
@@ -83,25 +91,62 @@ pub enum Level {
     Error,
 }
 
-/// What a guest asked for and was not granted.
+/// What a guest asked for and was not granted. Texts are free of control characters, and not long.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Denied {
     /// A part of the host's figures.
     System(String),
     /// A secret.
     Secret(String),
+    /// A request to an origin.
+    Http(Origin),
+    /// A request to an origin that is granted, where it has an address that is not.
+    HttpAddress(Origin, IpAddr),
+    /// A request over a Unix socket.
+    Unix(PathBuf),
+    /// A folder to read in.
+    Read(PathBuf),
+    /// A folder to change something in.
+    Write(PathBuf),
+    /// A connection.
+    Tcp(SocketAddr),
+    /// A datagram.
+    Udp(SocketAddr),
+    /// The addresses of a name.
+    Name(String),
+    /// To listen for connections or datagrams on a port.
+    Listen(SocketAddr),
+    /// Something of the agent itself.
+    Agent(String),
+}
+
+/// As YAML reads it back.
+fn quoted(text: impl fmt::Display) -> String {
+    serde_json::Value::String(text.to_string()).to_string()
 }
 
 impl Denied {
-    /// The lines of the configuration that would allow it. A detail (`process.each`) comes with its part.
-    pub fn grant(&self) -> String {
-        match self {
+    /// The lines of the configuration that would allow it; `None` where none does. A detail (`process.each`) comes
+    /// with its part.
+    pub fn grant(&self) -> Option<String> {
+        Some(match self {
             Denied::System(part) => {
                 let part = part.split_once('.').map_or(part.as_str(), |(part, _)| part);
                 format!("grants: {{ system: [{part}] }}")
             }
             Denied::Secret(name) => format!("grants: {{ secrets: [{name}] }}"),
-        }
+            Denied::Http(origin) => format!("grants: {{ http: [{}] }}", quoted(origin)),
+            Denied::HttpAddress(origin, address) => {
+                format!("grants: {{ http: [{}] }}", quoted(format_args!("{origin} in {address}")))
+            }
+            Denied::Unix(path) => format!("grants: {{ unix: [{}] }}", quoted(path.display())),
+            Denied::Read(folder) => format!("grants: {{ read: [{}] }}", quoted(folder.display())),
+            Denied::Write(folder) => format!("grants: {{ write: [{}] }}", quoted(folder.display())),
+            Denied::Tcp(address) => format!("grants: {{ tcp: [{}] }}", quoted(address)),
+            Denied::Udp(address) => format!("grants: {{ udp: [{}] }}", quoted(address)),
+            Denied::Name(name) => format!("grants: {{ tcp: [{}] }}", quoted(format_args!("{name}:PORT"))),
+            Denied::Listen(_) | Denied::Agent(_) => return None,
+        })
     }
 }
 
@@ -110,8 +155,25 @@ impl fmt::Display for Denied {
         match self {
             Denied::System(part) => write!(f, "the part `{part}` of the host's figures")?,
             Denied::Secret(name) => write!(f, "the secret `{name}`")?,
+            Denied::Http(origin) => write!(f, "a request to {origin}")?,
+            Denied::HttpAddress(origin, address) => {
+                write!(f, "a request to {origin} at its address {address}")?
+            }
+            Denied::Unix(path) => write!(f, "a request over the Unix socket {}", path.display())?,
+            Denied::Read(folder) => write!(f, "reading in {}", folder.display())?,
+            Denied::Write(folder) => write!(f, "writing in {}", folder.display())?,
+            Denied::Tcp(address) => write!(f, "a TCP connection to {address}")?,
+            Denied::Udp(address) => write!(f, "UDP to {address}")?,
+            Denied::Name(name) => write!(f, "looking up the name {name}")?,
+            Denied::Listen(address) => {
+                return write!(f, "listening on {address} is not granted, and nothing can grant it");
+            }
+            Denied::Agent(what) => {
+                return write!(f, "{what} belongs to the agent itself, and nothing can grant it");
+            }
         }
-        write!(f, " is not granted; this would grant it: {}", self.grant())
+        write!(f, " is not granted")?;
+        self.grant().map_or(Ok(()), |grant| write!(f, "; this would grant it: {grant}"))
     }
 }
 

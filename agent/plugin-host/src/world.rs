@@ -7,7 +7,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::description::{Description, Interface};
+use crate::{
+    description::{Description, Interface},
+    wasi,
+};
 
 /// The package of the contract.
 const PACKAGE: &str = "whimbrel:plugin/";
@@ -96,8 +99,8 @@ pub enum Misfit {
         "it asks for what this host lacks: {}{} (this host offers: {})",
         list(missing),
         if missing.iter().all(|name| name.starts_with("wasi:")) {
-            "; this version has no WASI: build it for wasm32-unknown-unknown, or with the stub option of its \
-             language's tool"
+            "; of WASI this host has version 0.2, for clients only: build it with a tool of that version, or with the \
+             stub option of its language's tool"
         } else { "" },
         list(offers)
     )]
@@ -177,8 +180,19 @@ fn ours(interface: &Interface) -> Option<(&str, Version)> {
     Some((name, Version::parse(version)?))
 }
 
+/// Whether it is an interface of WASI 0.2 that can be linked. Which of its functions there are, the linker says: no
+/// release of 0.2 has taken one away.
+fn is_wasi(interface: &Interface) -> bool {
+    let Some((name, version)) = interface.name.split_once('@') else { return false };
+    let fits = Version::parse(version).is_some_and(|version| version.major == 0 && version.minor == 2);
+    fits && wasi::SUPPORTED.iter().any(|(supported, _)| *supported == name)
+}
+
 /// What this host lacks of an imported interface.
 fn missing(import: &Interface) -> Vec<String> {
+    if is_wasi(import) {
+        return Vec::new();
+    }
     let offered = ours(import)
         .filter(|(_, version)| version.runs_on(CONTRACT))
         .and_then(|(name, _)| OFFERED.iter().find(|(offered, _)| *offered == name));
@@ -254,13 +268,24 @@ mod tests {
     #[test]
     fn missing_imports_are_listed_with_what_there_is() {
         let imports = vec![
-            interface("wasi:sockets/tcp@0.2.0", &["[method]tcp-socket.start-bind"]),
-            interface("wasi:filesystem/types@0.2.0", &[]),
+            interface("wasi:sockets/tcp@0.3.0", &["[method]tcp-socket.start-bind"]),
+            interface("wasi:keyvalue/store@0.2.0", &[]),
         ];
         let text = check(&description(imports, expected())).unwrap_err().to_string();
-        for part in ["wasi:sockets/tcp@0.2.0", "wasi:filesystem/types@0.2.0", "no WASI", "emit@0.1.0 (push)"]
+        for part in
+            ["wasi:sockets/tcp@0.3.0", "wasi:keyvalue/store@0.2.0", "has version 0.2", "emit@0.1.0 (push)"]
         {
             assert!(text.contains(part), "{part} is not in: {text}");
+        }
+    }
+
+    #[test]
+    fn wasi_of_any_release_of_0_2_fits() {
+        let imports = ["wasi:io/streams@0.2.0", "wasi:http/outgoing-handler@0.2.3", "wasi:cli/stdout@0.2.99"];
+        let imports = imports.iter().map(|name| interface(name, &[])).collect();
+        assert_eq!(check(&description(imports, expected())), Ok(CONTRACT));
+        for name in ["wasi:io/streams@0.2", "wasi:io/streams", "wasi:http/incoming-handler@0.2.0"] {
+            assert!(check(&description(vec![interface(name, &[])], expected())).is_err(), "{name}");
         }
     }
 

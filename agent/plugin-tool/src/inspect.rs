@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
-use whimbrel_plugin_host::{Description, world};
+use whimbrel_plugin_host::{Asked, Description, asks, world};
 
 use crate::{confine::Confinement, describe::describe};
 
@@ -38,7 +38,9 @@ struct Report<'a> {
     /// Why it does not fit.
     misfit: Option<String>,
     /// The grants that it would need for all that it can do.
-    grants: Vec<&'static str>,
+    grants: Vec<String>,
+    /// The same in parts.
+    asks: Vec<Asks>,
 }
 
 impl InspectArgs {
@@ -56,7 +58,8 @@ impl InspectArgs {
                 description: &description,
                 contract: fits.as_ref().ok().map(ToString::to_string),
                 misfit: fits.as_ref().err().map(ToString::to_string),
-                grants: asks(&description).iter().map(|(_, grant)| *grant).collect(),
+                grants: asks(&description).iter().map(ToString::to_string).collect(),
+                asks: asks(&description).into_iter().map(Asks::from).collect(),
             };
             format!("{}\n", serde_json::to_string_pretty(&report)?)
         } else {
@@ -69,11 +72,23 @@ impl InspectArgs {
     }
 }
 
-/// What an import lets a plugin do that needs a grant: in words, and the grant.
-const GRANTED: &[(&str, &str, &str)] = &[
-    ("system", "figures of this host (processor, memory, disks, ...), by part", "system: [PART, ...]"),
-    ("secrets", "secrets of the configuration, by name", "secrets: [NAME, ...]"),
-];
+/// What an import lets a plugin do that needs a grant.
+#[derive(Serialize)]
+struct Asks {
+    what: &'static str,
+    /// One of these under `grants` allows it.
+    keys: &'static [&'static str],
+    example: &'static str,
+    /// Imported by standard libraries, whether the plugin needs it or not.
+    incidental: bool,
+}
+
+impl From<Asked> for Asks {
+    fn from(asked: Asked) -> Self {
+        let Asked { what, keys, example, incidental } = asked;
+        Self { what, keys, example, incidental }
+    }
+}
 
 /// What every collector may do.
 const FREE: &[(&str, &str)] = &[
@@ -81,11 +96,6 @@ const FREE: &[(&str, &str)] = &[
     ("clock", "read the clock, draw random numbers"),
     ("log", "write lines to the agent's log"),
 ];
-
-pub(crate) fn asks(description: &Description) -> Vec<(&'static str, &'static str)> {
-    let asked = GRANTED.iter().filter(|(interface, ..)| description.imports_contract(interface));
-    asked.map(|(_, words, grant)| (*words, *grant)).collect()
-}
 
 fn render(description: &Description, path: &str, fits: &Result<world::Version, world::Misfit>) -> String {
     let identity = &description.identity;
@@ -119,7 +129,7 @@ fn render(description: &Description, path: &str, fits: &Result<world::Version, w
         Err(misfit) => line("contract", &format!("this version of Whimbrel refuses it: {misfit}")),
     }
     let asks = asks(description);
-    let words: Vec<String> = asks.iter().map(|(words, grant)| format!("{words}\n  grant: {grant}")).collect();
+    let words: Vec<String> = asks.iter().map(|asked| format!("{}\n  grant: {asked}", asked.what)).collect();
     line(
         "asks for",
         if asks.is_empty() { "nothing that needs a grant".to_owned() } else { words.join("\n") }.as_str(),

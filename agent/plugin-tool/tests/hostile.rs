@@ -73,7 +73,7 @@ async fn a_component_that_starts_with_too_much_memory_or_too_large_a_table_does_
     let bench = Bench::new();
     let cases = [
         (guest(&Wat { pages: 2000, ..Wat::default() }), FaultKind::Memory, "131072000"),
-        (collects("(table 100001 funcref)", "(i32.const 1024)"), FaultKind::Resources, "table elements"),
+        (collects("(table 100001 funcref)", "(i32.const 1024)"), FaultKind::Tables, "limits.tables"),
         (collects(&"(table 1 funcref)".repeat(65), "(i32.const 1024)"), FaultKind::Resources, "table count"),
     ];
     for (component, kind, part) in cases {
@@ -90,7 +90,7 @@ async fn a_table_bomb_is_stopped() {
     let bomb = "(loop $again (br_if $again (i32.ne (table.grow $t (ref.null func) (i32.const 5000))
         (i32.const -1)))) unreachable";
     let (fault, _) = bench.fault(&collects("(table $t 1 funcref)", bomb), Limits::default()).await;
-    assert_eq!(fault.kind, FaultKind::Resources, "{fault}");
+    assert_eq!(fault.kind, FaultKind::Tables, "{fault}");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! The control socket: `/status` as JSON, for `whimbrel status` and its like, `/wal/record/latest`, `/reload`, the WAL's
-//! keys by their ids, and what operators do with exporters. Unix only, mode 0600: a record shows data.
+//! keys by their ids, and what operators do with exporters and plugins. Unix only, mode 0600: a record shows data.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -38,8 +38,10 @@ pub struct Behind {
 
 /// Below it, `NAME/pause` and its like.
 const EXPORTERS: &str = "/exporters/";
+/// Below it, `NAME/resume`.
+const PLUGINS: &str = "/plugins/";
 const PATHS: &str = "there are GET /status, GET /wal/record/latest, GET /keys, POST /reload, POST /keys/rotate, POST \
-                     /exporters/NAME/pause, /resume and /rewind, and POST /wal/forget\n";
+                     /exporters/NAME/pause, /resume and /rewind, POST /plugins/NAME/resume, and POST /wal/forget\n";
 
 async fn answer<B>(request: Request<B>, behind: Behind) -> Answer {
     let Behind { overview, reload, keys } = behind;
@@ -59,9 +61,14 @@ async fn answer<B>(request: Request<B>, behind: Behind) -> Answer {
         (&Method::POST, path) if let Some(deed) = path.strip_prefix(EXPORTERS) => {
             operate::exporter(deed, request.uri().query(), overview).await
         }
+        (&Method::POST, path) if let Some(deed) = path.strip_prefix(PLUGINS) => {
+            operate::plugin(deed, overview).await
+        }
         (_, "/status" | "/wal/record/latest" | "/keys") => text(StatusCode::METHOD_NOT_ALLOWED, "GET\n"),
         (_, "/reload" | "/keys/rotate" | "/wal/forget") => text(StatusCode::METHOD_NOT_ALLOWED, "POST\n"),
-        (_, path) if path.starts_with(EXPORTERS) => text(StatusCode::METHOD_NOT_ALLOWED, "POST\n"),
+        (_, path) if path.starts_with(EXPORTERS) || path.starts_with(PLUGINS) => {
+            text(StatusCode::METHOD_NOT_ALLOWED, "POST\n")
+        }
         _ => text(StatusCode::NOT_FOUND, PATHS),
     }
 }

@@ -1,5 +1,5 @@
 //! What an operator does with exporters: `POST /exporters/NAME/pause`, `/resume`, `/rewind?since_ns=N` or
-//! `?to=oldest`, and `POST /wal/forget?exporter=NAME`. Answers are JSON, refusals a sentence.
+//! `?to=oldest`, and `POST /wal/forget?exporter=NAME`; and with plugins: `POST /plugins/NAME/resume`. Answers are JSON, refusals a sentence.
 
 use std::sync::Arc;
 
@@ -56,6 +56,20 @@ pub(super) async fn exporter(path: &str, query: Option<&str>, overview: Arc<Over
         _ => return text(StatusCode::NOT_FOUND, DEEDS),
     }
     json(StatusCode::OK, &json!({ "exporter": name, "was": was, "state": exporter.status().state }))
+}
+
+/// Does what `NAME/DEED` says with a collector's plugin.
+pub(super) async fn plugin(path: &str, overview: Arc<Overview>) -> Answer {
+    let Some((name, "resume")) = path.split_once('/') else {
+        return text(StatusCode::NOT_FOUND, "there is POST /plugins/NAME/resume\n");
+    };
+    match overview.resume_plugin(name).await {
+        Ok(was) => json(StatusCode::OK, &json!({ "collector": name, "was": was })),
+        Err(known) => {
+            let what = format!("no collector is named {name}; there are: {}\n", known.join(", "));
+            text(StatusCode::NOT_FOUND, what)
+        }
+    }
 }
 
 /// Forgets an exporter that left the configuration, with all that waits for it.

@@ -108,8 +108,20 @@ fn of_collectors(status: &AgentStatus) -> Vec<Family> {
     let mut errors = Family::counter("collector_errors", "Errors that collect returned.");
     let mut faults = Family::counter("collector_faults", "Traps, deadlines and limits met, by cause.");
     let mut denied = Family::counter("collector_denied", "Things asked for and not granted.");
-    let mut restarts = Family::counter("collector_restarts", "New instances after a fault or a recycling.");
+    let mut restarts = Family::counter("collector_restarts", "New instances after a fault.");
     let mut lines = Family::counter("collector_log_lines_dropped", "Log lines over the rate.");
+    let mut recycled =
+        Family::counter("collector_recycled", "New instances because memory came near its limit.");
+    let mut replaced = Family::counter("collector_replaced", "Changes that took over while it ran.");
+    let mut put_back = Family::counter("collector_put_back", "Changes that failed; the one before went on.");
+    let mut aside = Family::gauge("collector_set_aside", "1 while it is set aside.");
+    let mut late = Family::gauge(
+        "collector_late_p99_microseconds",
+        "How late collects begin, the 99th of a hundred, over the last 128.",
+    );
+    let mut limit = Family::gauge("collector_limit", "What a plugin may use, by limit and its unit.");
+    let mut used = Family::gauge("collector_limit_used", "The most it has used at a time.");
+    let mut hits = Family::counter("collector_limit_hits", "How often the limit was met.");
     let mut memory = Family::gauge("collector_memory_bytes", "Linear memory after the last collect.");
     let mut took = Family::gauge("collector_last_collect_microseconds", "How long the last collect took.");
     for collector in &status.collectors {
@@ -124,6 +136,19 @@ fn of_collectors(status: &AgentStatus) -> Vec<Family> {
         denied.add(&name, collector.denied);
         restarts.add(&name, collector.restarts);
         lines.add(&name, collector.log_lines_dropped);
+        recycled.add(&name, collector.recycled);
+        replaced.add(&name, collector.replaced);
+        put_back.add(&name, collector.put_back);
+        aside.add(&name, u64::from(collector.is_set_aside()));
+        late.add(&name, collector.late.p99_us);
+        for (key, one) in collector.limits.iter() {
+            let labels = [name[0], ("limit", key), ("unit", one.unit)];
+            limit.add(&labels, one.limit);
+            hits.add(&labels, one.hits);
+            if let Some(most) = one.used {
+                used.add(&labels, most);
+            }
+        }
         memory.add(&name, collector.memory_bytes);
         took.add(&name, collector.last_collect_us);
         for (reason, count) in [
@@ -134,7 +159,10 @@ fn of_collectors(status: &AgentStatus) -> Vec<Family> {
             refused.add(&[name[0], ("reason", reason)], count);
         }
     }
-    vec![collects, missed, items, refused, errors, faults, denied, restarts, lines, memory, took]
+    vec![
+        collects, missed, items, refused, errors, faults, denied, restarts, recycled, replaced, put_back,
+        aside, late, lines, limit, used, hits, memory, took,
+    ]
 }
 
 fn of_receivers(status: &AgentStatus) -> Vec<Family> {

@@ -1,6 +1,8 @@
 //! `whimbrel check`: what would run, or everything that is wrong. Opens no data, and makes no file.
 
-use std::{collections::BTreeMap, path::Path};
+mod components;
+
+use std::collections::BTreeMap;
 
 use super::{
     exit::{Exit, Outcome},
@@ -10,7 +12,7 @@ use super::{
 use crate::{
     config::{
         Collector, Compression, Config, Encryption, Exporter, KeyPlace, KeyPlaces, Loaded, PluginRef,
-        Problems, Receiver, Shown, Sync, SystemGrant, show_duration, show_size,
+        Problems, Receiver, Shown, Sync, show_duration, show_size,
     },
     resource::{self, Surroundings},
 };
@@ -31,15 +33,16 @@ pub(super) fn run(args: &Args) -> Outcome {
         let problems = loaded.check_files();
         if problems.is_empty() { Ok(loaded) } else { Err(problems) }
     });
-    let misfits = checked.as_ref().map(|loaded| misfits(&loaded.config)).unwrap_or_default();
+    let (misfits, uncovered) =
+        checked.as_ref().map(|loaded| components::inspect(&loaded.config)).unwrap_or_default();
     if args.json {
-        print::json(&report(&checked, &misfits))?;
+        print::json(&report(&checked, &misfits, &uncovered))?;
         return Ok(if checked.is_ok() && misfits.is_empty() { Exit::Done } else { Exit::Configuration });
     }
     let loaded = checked?;
     print::text(summary(&loaded))?;
-    for misfit in &misfits {
-        print::message(misfit);
+    for line in uncovered.iter().map(|line| format!("warning: {line}")).chain(misfits.iter().cloned()) {
+        print::message(&line);
     }
     Ok(if misfits.is_empty() { Exit::Done } else { Exit::Configuration })
 }
@@ -50,6 +53,8 @@ struct Report<'r> {
     ok: bool,
     /// Components that the agent would not run.
     misfits: &'r [String],
+    /// What components can ask for and are not granted.
+    uncovered: &'r [String],
     problems: serde_json::Value,
     warnings: serde_json::Value,
     notes: &'r [String],
@@ -60,39 +65,17 @@ struct Report<'r> {
     configuration: Option<Shown>,
 }
 
-/// What the agent would refuse of the components that the configuration names, in the words of `whimbrel-plugin`,
-/// which reads them; the agent itself parses no WebAssembly. Builtins are known to be sound.
-fn misfits(config: &Config) -> Vec<String> {
-    let refused = |collector: &Collector| {
-        let PluginRef::Path(file) = &collector.plugin else { return None };
-        let said = match inspected(file) {
-            Ok(()) => return None,
-            Err(said) => said,
-        };
-        Some(format!("collectors.{}.plugin: {said}", collector.name))
-    };
-    config.collectors.iter().filter_map(refused).collect()
-}
-
-fn inspected(file: &Path) -> Result<(), String> {
-    let tool = whimbrel_plugin_host::compiler_path(None).map_err(|error| error.to_string())?;
-    let output = std::process::Command::new(&tool)
-        .arg("inspect")
-        .arg(file)
-        .output()
-        .map_err(|error| format!("cannot start {}: {error}", tool.display()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(String::from_utf8_lossy(&output.stderr).trim().trim_start_matches("whimbrel-plugin: ").to_owned())
-}
-
-fn report<'r>(checked: &'r Result<Loaded, Problems>, misfits: &'r [String]) -> Report<'r> {
+fn report<'r>(
+    checked: &'r Result<Loaded, Problems>,
+    misfits: &'r [String],
+    uncovered: &'r [String],
+) -> Report<'r> {
     let none = Problems::default().to_json();
     match checked {
         Ok(loaded) => Report {
             ok: misfits.is_empty(),
             misfits,
+            uncovered,
             problems: none,
             warnings: loaded.warnings.to_json(),
             notes: &loaded.notes,
@@ -103,6 +86,7 @@ fn report<'r>(checked: &'r Result<Loaded, Problems>, misfits: &'r [String]) -> R
         Err(problems) => Report {
             ok: false,
             misfits,
+            uncovered,
             problems: problems.to_json(),
             warnings: none,
             notes: &[],
@@ -171,11 +155,7 @@ fn collector(collector: &Collector) -> Vec<String> {
         PluginRef::Builtin(name) => format!("builtin:{name}"),
         PluginRef::Path(path) => path.display().to_string(),
     };
-    let grants = match &collector.grants.system {
-        SystemGrant::None => "granted nothing".to_owned(),
-        SystemGrant::All => "granted system".to_owned(),
-        SystemGrant::Parts(parts) => format!("granted system: {}", parts.join(", ")),
-    };
+    let grants = components::granted_words(collector);
     vec![collector.name.clone(), plugin, format!("every {}", show_duration(collector.interval)), grants]
 }
 

@@ -3,6 +3,7 @@
 //! look (`dev`).
 
 mod list;
+mod resume;
 mod trial;
 
 mod author;
@@ -36,6 +37,8 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// One collect, printed, or a few; nothing is stored or sent
     Run(trial::Args),
+    /// Have the running agent start a plugin anew that it has set aside
+    Resume(resume::Args),
 }
 
 /// What `whimbrel-plugin` takes; it has its own help.
@@ -65,6 +68,7 @@ pub(super) fn run(command: &Command) -> Outcome {
         Command::List(args) => list::run(args),
         Command::Inspect(args) => inspect(args),
         Command::Run(args) => trial::run(args),
+        Command::Resume(args) => resume::run(args),
     }
 }
 

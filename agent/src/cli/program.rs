@@ -194,6 +194,7 @@ mod tests {
             "whimbrel plugin test default --dir a",
             "whimbrel plugin dev --count 3",
             "whimbrel plugin list --json",
+            "whimbrel plugin resume host --json",
             "whimbrel status --json",
             "whimbrel reload --socket /run/x.sock --json",
             "whimbrel demo --keep /tmp/x",

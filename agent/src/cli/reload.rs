@@ -79,6 +79,14 @@ fn applied(answer: &Value) -> String {
     }
     out.push_str(&parts.join("; "));
     out.push('\n');
+    for failed in words::list(&answer["failed"]) {
+        let (name, problem) = (words::plain(&failed["name"]), words::plain(&failed["problem"]));
+        out.push_str(&format!("{name} goes on as it was: {problem}\n"));
+    }
+    let pending: Vec<_> = words::list(&answer["pending"]).map(words::plain).collect();
+    if !pending.is_empty() {
+        out.push_str(&format!("still being compiled or started beside what runs: {}\n", pending.join(", ")));
+    }
     let waiting: Vec<_> = words::list(&answer["restart_needed"]).map(words::plain).collect();
     if !waiting.is_empty() {
         out.push_str(&format!("not applied, needs a restart: {}\n", waiting.join(", ")));
@@ -101,6 +109,15 @@ mod tests {
         assert_eq!(
             applied(&answer),
             "generation 2: added a, b; changed c; 1 unchanged\nnot applied, needs a restart: wal\n"
+        );
+        let answer = json!({
+            "generation": 2, "added": [], "removed": [], "changed": ["slow"], "unchanged": 0,
+            "failed": [{"name": "c", "problem": "no component"}], "pending": ["slow"], "restart_needed": [],
+        });
+        assert_eq!(
+            applied(&answer),
+            "generation 2: changed slow\nc goes on as it was: no component\n\
+             still being compiled or started beside what runs: slow\n"
         );
         let none = json!({
             "generation": 3, "added": [], "removed": [], "changed": [], "unchanged": 0, "restart_needed": [],

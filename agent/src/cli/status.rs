@@ -178,10 +178,33 @@ fn exporters(status: &Value) -> Vec<Vec<String>> {
     rows
 }
 
+/// `memory (16777216 bytes) 3 times, log_rate (10 lines_per_second) 40 times`; nothing where none was met.
+fn limits_met(collector: &Value) -> Option<String> {
+    let met: Vec<_> = collector["limits"]
+        .as_object()?
+        .iter()
+        .filter(|(_, one)| one["hits"].as_u64() > Some(0))
+        .map(|(name, one)| {
+            let [limit, unit, hits] = ["limit", "unit", "hits"].map(|key| words::plain(&one[key]));
+            format!("{name} ({limit} {unit}) {hits} times")
+        })
+        .collect();
+    (!met.is_empty()).then(|| met.join(", "))
+}
+
 /// What stands in the way, in words: one line each, and below it the faults that led to it.
 fn problems(status: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     for collector in words::list(&status["collectors"]) {
+        if let Some(refused) = collector["refused_change"].as_str() {
+            problems.push(format!(
+                "collector {}: not as configured: {refused}",
+                words::plain(&collector["name"])
+            ));
+        }
+        if let Some(met) = limits_met(collector) {
+            problems.push(format!("collector {}: limits met: {met}", words::plain(&collector["name"])));
+        }
         if let Some(problem) = collector["last_problem"].as_str() {
             let mut told = format!("collector {}: {problem}", words::plain(&collector["name"]));
             for fault in words::list(&collector["past_faults"]) {
@@ -216,4 +239,23 @@ fn problems(status: &Value) -> Vec<String> {
         }
     }
     problems
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn limits_are_named_that_were_met_and_no_others() {
+        let one = |hits: u64| json!({ "limit": 16, "unit": "bytes", "used": 3, "hits": hits });
+        let collector = json!({ "limits": { "memory": one(2), "output": one(0), "stack": one(1) } });
+        assert_eq!(
+            limits_met(&collector).as_deref(),
+            Some("memory (16 bytes) 2 times, stack (16 bytes) 1 times")
+        );
+        assert_eq!(limits_met(&json!({ "limits": { "output": one(0) } })), None);
+        assert_eq!(limits_met(&json!({})), None);
+    }
 }

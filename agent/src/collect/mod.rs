@@ -1,21 +1,30 @@
 //! Collectors: plugins that are asked on an interval.
 //!
 //! The `roster` holds those that run, and lets a reload change it. One task a collector (`run`) owns the instance,
-//! keeps the schedule (`schedule`) and, after a fault, does what the policy says (`supervise`). What a guest may ask of the agent is answered by `services`; typed
+//! keeps the schedule (`schedule`) and, after a fault, does what the policy says (`supervise`). Orders from outside
+//! reach it through `reins`; what is to take over from a running plugin is made ready in `successor`. What a guest may ask of the agent is answered by `services`; typed
 //! batches become OTLP in `encode`. A guest that loops, traps or floods costs its own data only.
 //!
 //! Deliberately absent: limits and the sandbox (crate `whimbrel-plugin-host`), durability (`store`).
 
 pub mod builtin;
 mod encode;
+mod lateness;
+mod limits;
+mod reins;
 mod roster;
 mod run;
 mod schedule;
 mod services;
 mod status;
+mod successor;
 mod supervise;
 pub mod trial;
+mod turns;
 
-pub use roster::{Changes, Roster};
+pub use lateness::Late;
+pub use limits::{LimitUse, LimitsUse};
+pub use reins::Resumed;
+pub use roster::{Changes, Failed, Roster};
 pub use run::{Collector, Ground, start};
 pub use status::{CollectorState, CollectorStatus, PastFault, Refused};

@@ -1,20 +1,29 @@
 //! The collectors that run, and how they are changed while others go on.
 //!
 //! A collector is changed when its configuration is, or the file of its component. Of two states of the roster
-//! [`difference`] says what to do; [`Roster::apply`] does it: new ones start at once, those that are gone or changed are
-//! stopped in good order, side by side, and changed ones start anew with their last checkpoint. What is the same is
-//! not touched, and misses no collect; neither is what was set aside and has not changed.
+//! [`difference`] says what to do; [`Roster::apply`] does it: new ones start at once, those that are gone are stopped in
+//! good order, side by side, and of changed ones the new is made ready beside the old, which goes on until then and
+//! goes on for good if the new does not start. What is the same is not touched, and misses no collect; neither is what
+//! was set aside and has not changed.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 
 use super::{
     builtin::{self, Stamp},
+    reins::Resumed,
     run::{self, Collector, Ground},
-    status::{CollectorState, CollectorStatus},
+    status::CollectorStatus,
 };
 use crate::config;
+
+/// How long the answer of a reload waits for what is being compiled and started; a Rust plugin takes a tenth of a
+/// second, Python ten.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The collectors that run.
 pub struct Roster {
@@ -27,7 +36,7 @@ struct Member {
     config: config::Collector,
     /// Of the component's file, taken before it was read.
     stamp: Option<Stamp>,
-    collector: Collector,
+    collector: Arc<Collector>,
 }
 
 /// What [`Roster::apply`] did, by name.
@@ -37,10 +46,25 @@ pub struct Changes {
     pub added: Vec<String>,
     /// Stopped for good.
     pub removed: Vec<String>,
-    /// Stopped, and started anew.
+    /// What is new about them collects next, or is being made ready beside what runs.
     pub changed: Vec<String>,
     /// How many were left alone.
     pub unchanged: usize,
+    /// Changed ones that do not start as changed: they go on as they were.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Failed>,
+    /// Of the changed ones, those that are still being compiled or started; what becomes of them stands in the status.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<String>,
+}
+
+/// A change that did not come about.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Failed {
+    /// Whose.
+    pub name: String,
+    /// Why.
+    pub problem: String,
 }
 
 impl Roster {
@@ -82,7 +106,7 @@ impl Roster {
 
     /// Whether every collector has come up, or was set aside.
     pub fn ready(&self) -> bool {
-        self.members().iter().all(|member| member.collector.status().state != CollectorState::Starting)
+        self.members().iter().all(|member| !member.collector.is_starting())
     }
 
     /// Stops all, side by side.
@@ -90,33 +114,80 @@ impl Roster {
         join_all(self.members().iter().map(|member| member.collector.stop())).await;
     }
 
-    /// Makes these the collectors that run. Returns when those that are gone or changed have stopped, each within the
-    /// deadline of its collect, and the changed ones were started anew. To be called once at a time.
+    /// Starts one anew that was set aside or waits after a fault.
+    ///
+    /// # Errors
+    /// The names that there are, where this is none of them.
+    pub async fn resume(&self, name: &str) -> Result<Resumed, Vec<String>> {
+        let members = self.members();
+        let found = members.iter().find(|member| member.config.name == name);
+        let resumed = match found {
+            Some(member) => member.collector.resume().await,
+            None => None,
+        };
+        resumed.ok_or_else(|| members.iter().map(|member| member.config.name.clone()).collect())
+    }
+
+    /// Makes these the collectors that run. Returns when those that are gone have stopped, each at most five seconds
+    /// later, and it is known of the changed ones whether they start, or 15 s have passed. To be called once at a time.
     pub async fn apply(&self, wanted: &[config::Collector]) -> Changes {
         let members = self.members();
         let running: Vec<_> = members.iter().map(|member| (&member.config, member.stamp)).collect();
-        let changes = difference(&running, wanted, builtin::stamp);
+        let mut changes = difference(&running, wanted, builtin::stamp);
         let named = |names: &[String], one: &config::Collector| names.contains(&one.name);
         self.add(wanted.iter().filter(|one| named(&changes.added, one)));
-        // Each starts anew as soon as it has stopped, and does not wait for a slower one.
-        join_all(members.iter().map(|member| async {
-            let removed = named(&changes.removed, &member.config);
-            if !removed && !named(&changes.changed, &member.config) {
-                return;
-            }
+        let gone = members.iter().filter(|member| named(&changes.removed, &member.config));
+        let gone = join_all(gone.map(|member| async {
             member.collector.stop().await;
             self.write().retain(|other| !Arc::ptr_eq(other, member));
-            self.add(wanted.iter().filter(|one| !removed && one.name == member.config.name));
-        }))
-        .await;
+        }));
+        let changed = members.iter().filter(|member| named(&changes.changed, &member.config));
+        let changed = join_all(changed.filter_map(|member| {
+            let config = wanted.iter().find(|one| one.name == member.config.name)?;
+            Some(self.change(member, config))
+        }));
+        let (_, outcomes) = tokio::join!(gone, changed);
+        for (name, outcome) in outcomes {
+            match outcome {
+                Outcome::Started => {}
+                Outcome::Pending => changes.pending.push(name),
+                Outcome::Failed(problem) => {
+                    changes.changed.retain(|other| *other != name);
+                    changes.failed.push(Failed { name, problem });
+                }
+            }
+        }
         changes
+    }
+
+    /// Has one run with another configuration. From here on that is what a later reload compares with, whether it
+    /// starts or not: what does not start is tried again when it changes again.
+    async fn change(&self, member: &Arc<Member>, config: &config::Collector) -> (String, Outcome) {
+        let stamp = builtin::stamp(&config.plugin);
+        let Some(told) = member.collector.replace(config.clone()) else {
+            let problem = "it is busy with a long collect, or stopping: reload again later".to_owned();
+            return (config.name.clone(), Outcome::Failed(problem));
+        };
+        let changed = Arc::new(Member { config: config.clone(), stamp, collector: member.collector.clone() });
+        if let Some(place) = self.write().iter_mut().find(|other| Arc::ptr_eq(other, member)) {
+            *place = changed;
+        }
+        let outcome = tokio::select! {
+            told = told => match told {
+                Ok(Ok(())) => Outcome::Started,
+                Ok(Err(problem)) => Outcome::Failed(problem),
+                Err(_) => Outcome::Failed("a later change came first, or it is stopping".to_owned()),
+            },
+            () = self.ground.clock.sleep(PATIENCE) => Outcome::Pending,
+        };
+        (config.name.clone(), outcome)
     }
 
     fn add<'c>(&self, wanted: impl Iterator<Item = &'c config::Collector>) {
         for config in wanted {
             let member = Member {
                 stamp: builtin::stamp(&config.plugin),
-                collector: run::start(config.clone(), self.ground.clone()),
+                collector: Arc::new(run::start(config.clone(), self.ground.clone())),
                 config: config.clone(),
             };
             let mut members = self.write();
@@ -133,6 +204,13 @@ impl Roster {
         // Members are whole before they are put in: a panicking writer leaves a roster.
         self.members.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What became of a change.
+enum Outcome {
+    Started,
+    Pending,
+    Failed(String),
 }
 
 /// What is to be done to get from one roster to the other. A component whose file is gone has not changed: what runs
@@ -190,7 +268,13 @@ mod tests {
 
     fn changes(added: &[&str], removed: &[&str], changed: &[&str], unchanged: usize) -> Changes {
         let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-        Changes { added: owned(added), removed: owned(removed), changed: owned(changed), unchanged }
+        Changes {
+            added: owned(added),
+            removed: owned(removed),
+            changed: owned(changed),
+            unchanged,
+            ..Changes::default()
+        }
     }
 
     #[test]

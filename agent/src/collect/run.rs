@@ -1,18 +1,31 @@
-//! One collector's task: load, instantiate, collect on the raster; after a fault, what the policy says.
+//! One collector's task: load, instantiate, collect (`turns`); after a fault, what the policy says. Counts stay
+//! through all that happens to it, and the raster of its collects does while anything of it runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
+    time::Duration,
+};
 
-use tokio::sync::watch;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
 use whimbrel_plugin_host::{
-    CollectError, Fault, Grants, Host, Instance, Limits, Plugin, Services, Setup, SystemGrant,
+    Fault, Grants, Host, Instance, Limits, LoadError, Plugin, Services, Setup, SystemGrant,
 };
 
 use super::{
     builtin,
+    reins::{Candidate, Interrupt, Order, Reins, Resumed, Told},
     schedule::Schedule,
     services::CollectorServices,
     status::{Board, CollectorState, CollectorStatus, PastFault},
+    successor::{Start, Successor},
     supervise::{Supervisor, Verdict},
+    turns::Current,
 };
 use crate::{
     clock::{self, Clock},
@@ -21,12 +34,12 @@ use crate::{
     system::System,
 };
 
-/// How long `shutdown` of a guest may take when the agent stops.
+/// How long `shutdown` of a guest may take.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(1);
-/// Of linear memory's cap: above it the instance is recycled after a collect, because it never shrinks.
-const RECYCLE_ABOVE: f64 = 0.75;
 /// The cause of a component that could not be loaded for now; those of running ones are the plugin host's words.
 const LOAD: &str = "load";
+/// Orders that wait while a collect runs.
+const ORDERS: usize = 8;
 
 /// What every collector is started with.
 #[derive(Clone)]
@@ -41,10 +54,11 @@ pub struct Ground {
     pub clock: Arc<dyn Clock>,
 }
 
-/// A running collector: its status, and the way to stop it.
+/// A running collector: its status, and the way to stop or change it.
 pub struct Collector {
     board: Arc<Board>,
     stop: watch::Sender<bool>,
+    orders: mpsc::Sender<Order>,
     task: tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
@@ -54,8 +68,13 @@ impl Collector {
         self.board.read()
     }
 
+    /// Whether it is still coming up for the first time, or again.
+    pub fn is_starting(&self) -> bool {
+        self.board.state() == CollectorState::Starting
+    }
+
     /// Lets the collect that runs end, asks the guest to shut down, and returns when the task is gone. A guest
-    /// that does not return is bounded by its deadline.
+    /// that does not return is dropped after five seconds; what it pushed by then stays.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
         if let Some(task) = self.task.lock().await.take()
@@ -64,222 +83,331 @@ impl Collector {
             tracing::error!(%error, "a collector's task ended badly");
         }
     }
+
+    /// Starts it anew if it was set aside or waits after a fault. `None`: it has stopped.
+    pub async fn resume(&self) -> Option<Resumed> {
+        let (tell, told) = oneshot::channel();
+        self.orders.send(Order::Resume(tell)).await.ok()?;
+        told.await.ok()
+    }
+
+    /// Has it run with another configuration, which is made ready beside what runs. The receiver is told when the new
+    /// one is to collect next, or why it is not; it hears nothing where the collector stops, or a later order comes
+    /// first. `None`: it has stopped, or as many orders wait for a long collect as may: nothing will be done.
+    pub fn replace(&self, config: config::Collector) -> Option<oneshot::Receiver<Result<(), String>>> {
+        let (tell, told) = oneshot::channel();
+        let candidate = Candidate { config, told: Told::new(tell) };
+        self.orders.try_send(Order::Replace(candidate)).is_ok().then_some(told)
+    }
 }
 
 /// Starts the task of one collector.
 pub fn start(config: config::Collector, ground: Ground) -> Collector {
-    let board = Arc::new(Board::new(&config.name, config.plugin.to_string()));
+    let board = Arc::new(Board::new(&config));
     let (stop, stopped) = watch::channel(false);
-    let task = Task {
+    let (orders, ordered) = mpsc::channel(ORDERS);
+    let place = Place {
+        name: config.name.clone(),
         source: format!("collectors/{}", config.name),
-        supervisor: Supervisor::default(),
-        config,
         ground,
         board: board.clone(),
-        stopped,
     };
-    Collector { board, stop, task: tokio::sync::Mutex::new(Some(tokio::spawn(task.run()))) }
+    let task = Task {
+        place,
+        supervisor: Supervisor::default(),
+        config,
+        reins: Reins { stopped, orders: ordered },
+        schedule: None,
+        successor: None,
+        leaving: JoinSet::new(),
+    };
+    Collector { board, stop, orders, task: tokio::sync::Mutex::new(Some(tokio::spawn(task.run()))) }
 }
 
-struct Task {
-    config: config::Collector,
-    source: String,
-    ground: Ground,
-    board: Arc<Board>,
-    supervisor: Supervisor,
-    stopped: watch::Receiver<bool>,
+/// Reads and compiles a component, or takes it from the cache.
+pub(super) async fn load(config: &config::Collector, ground: &Ground) -> Result<Plugin, NotLoaded> {
+    let origin = config.plugin.to_string();
+    let bytes =
+        builtin::read(&config.plugin).map_err(|source| NotLoaded::Read { plugin: origin.clone(), source })?;
+    Ok(ground.host.load_with_stack(&origin, &bytes, config.limits.stack).await?)
 }
 
-impl Task {
-    async fn run(mut self) {
-        if let Some(plugin) = self.load().await {
-            while self.attempt(&plugin).await == Next::Again {}
-        }
-        self.board.write(|s| {
-            if s.state != CollectorState::SetAside {
-                s.state = CollectorState::Stopped;
-            }
-        });
-    }
+/// Why a component was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotLoaded {
+    #[error("{plugin} cannot be read: {source}")]
+    Read { plugin: String, source: std::io::Error },
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
 
-    /// Reads and compiles (or takes from the cache). A component that cannot be used is set aside at once: trying
-    /// again would find the same bytes. A compiler that is missing or was killed is tried again like a fault.
-    async fn load(&mut self) -> Option<Plugin> {
-        let origin = self.config.plugin.to_string();
-        loop {
-            let bytes = match builtin::read(&self.config.plugin) {
-                Ok(bytes) => bytes,
-                Err(error) => return self.set_aside(format!("{origin} cannot be read: {error}")),
-            };
-            // A stop does not wait for a compiler: dropping the future ends it.
-            let loaded = tokio::select! {
-                loaded = self.ground.host.load(&origin, &bytes) => loaded,
-                () = stop_asked(&mut self.stopped) => return None,
-            };
-            match loaded {
-                Ok(plugin) => {
-                    self.board.write(|s| s.identity = Some(plugin.description().title()));
-                    return Some(plugin);
-                }
-                Err(error) if error.is_retryable() => {
-                    if self.after(LOAD, error.to_string()).await == Next::Stop {
-                        return None;
-                    }
-                }
-                Err(error) => return self.set_aside(error.to_string()),
-            }
-        }
+impl NotLoaded {
+    /// Whether the same bytes may load at another time.
+    fn is_retryable(&self) -> bool {
+        matches!(self, NotLoaded::Load(error) if error.is_retryable())
     }
+}
 
-    fn set_aside(&self, problem: String) -> Option<Plugin> {
-        tracing::error!(collector = self.config.name, problem, "collector set aside");
-        self.board.write(|s| {
-            s.state = CollectorState::SetAside;
-            s.last_problem = Some(problem);
-        });
-        None
-    }
+/// What stays the same whatever a collector runs.
+pub(super) struct Place {
+    pub(super) name: String,
+    /// `collectors/NAME`
+    pub(super) source: String,
+    pub(super) ground: Ground,
+    pub(super) board: Arc<Board>,
+}
 
-    /// One instance's life.
-    async fn attempt(&mut self, plugin: &Plugin) -> Next {
-        self.board.write(|s| s.state = CollectorState::Starting);
-        let checkpoint = self.ground.store.checkpoint(&self.source);
-        let setup = setup(&self.config, checkpoint, self.services());
-        let started = tokio::select! {
-            started = plugin.instantiate(setup) => started,
-            () = stop_asked(&mut self.stopped) => return Next::Stop,
-        };
-        let fault = match started {
-            Ok(instance) => {
-                self.supervisor.started(self.ground.clock.monotonic());
-                self.board.write(|s| s.state = CollectorState::Running);
-                match self.collect_on_schedule(instance).await {
-                    Ok(next) => return next,
-                    Err(fault) => fault,
-                }
-            }
-            Err(fault) => fault,
-        };
-        self.board.write(|s| s.log_lines_dropped += fault.lines_dropped);
-        if fault.is_permanent() {
-            self.note(fault.kind.as_str(), fault.to_string());
-            self.set_aside(fault.to_string());
-            return Next::Stop;
-        }
-        self.after(fault.kind.as_str(), fault.to_string()).await
-    }
-
-    fn note(&self, cause: &'static str, message: String) {
-        let at_unix_ms = clock::unix_ms(&*self.ground.clock);
-        self.board.write(|s| s.fault(PastFault { at_unix_ms, cause, message }));
-    }
-
-    fn services(&self) -> Arc<CollectorServices> {
-        Arc::new(CollectorServices {
-            name: self.config.name.clone(),
+impl Place {
+    /// What an instance that begins now is given.
+    pub(super) fn start(&self, config: &config::Collector) -> Start {
+        let services = CollectorServices {
+            name: self.name.clone(),
+            secrets: config.grants.secrets.clone(),
             source: self.source.clone(),
             store: self.ground.store.clone(),
             system: self.ground.system.clone(),
             clock: self.ground.clock.clone(),
             board: self.board.clone(),
-        })
+            pushed: AtomicU64::new(0),
+            retired: AtomicBool::new(false),
+        };
+        Start { checkpoint: self.ground.store.checkpoint(&self.source), services: Arc::new(services) }
     }
 
-    async fn collect_on_schedule(&mut self, mut instance: Instance) -> Result<Next, Fault> {
-        let clock = self.ground.clock.clone();
-        let mut schedule = Schedule::starting(clock.monotonic(), self.config.interval);
+    pub(super) fn note(&self, cause: &'static str, message: String) {
+        let at_unix_ms = clock::unix_ms(&*self.ground.clock);
+        self.board.write(|s| s.fault(PastFault { at_unix_ms, cause, message }));
+    }
+
+    /// What the limits are told of a fault.
+    pub(super) fn count(&self, fault: &Fault, starting: bool) {
+        self.board.write(|s| {
+            s.log_lines_dropped += fault.lines_dropped;
+            s.limits.hit("log_rate", fault.lines_dropped);
+            s.limits.fault(&fault.kind, starting);
+        });
+    }
+
+    /// What runs from now on, or again.
+    pub(super) fn show(&self, config: &config::Collector) {
+        self.board.write(|s| {
+            s.plugin = config.plugin.to_string();
+            s.limits.set(&config.limits);
+        });
+    }
+
+    pub(super) async fn shut_down(&self, instance: Instance) {
+        shut_down(self.name.clone(), instance).await;
+    }
+}
+
+/// The plugin's `shutdown`; what it does not do in time is not done.
+pub(super) async fn shut_down(name: String, instance: Instance) {
+    if let Err(fault) = instance.shutdown(SHUTDOWN_DEADLINE).await {
+        tracing::warn!(collector = name, %fault, "the plugin's shutdown failed");
+    }
+}
+
+pub(super) struct Task {
+    pub(super) config: config::Collector,
+    pub(super) place: Place,
+    pub(super) supervisor: Supervisor,
+    pub(super) reins: Reins,
+    /// Kept over instances; `None` before the first.
+    pub(super) schedule: Option<Schedule>,
+    pub(super) successor: Option<Successor>,
+    /// Instances that shut down while another collects already.
+    pub(super) leaving: JoinSet<()>,
+}
+
+/// Why a life has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    Stop,
+    SetAside,
+    /// It begins anew, with another configuration or because an operator said so.
+    Anew,
+}
+
+/// Why collecting has ended.
+pub(super) enum Left {
+    Ended(Ended),
+    /// A new instance of this is to come up.
+    Again(Plugin),
+    Fault(Plugin, Fault),
+}
+
+impl Task {
+    async fn run(mut self) {
         loop {
-            let pause = schedule.next().saturating_sub(clock.monotonic());
-            tokio::select! {
-                () = clock.sleep(pause) => {}
-                () = stop_asked(&mut self.stopped) => {
-                    self.shut_down(instance).await;
-                    return Ok(Next::Stop);
+            match self.live().await {
+                Ended::Stop => break,
+                Ended::Anew => {}
+                Ended::SetAside => {
+                    if self.rest().await == Ended::Stop {
+                        break;
+                    }
                 }
             }
-            let due = schedule.due(clock.monotonic());
-            if due.missed > 0 {
-                self.board.write(|s| s.missed += due.missed);
-            }
-            while self.collect_once(&mut instance).await? && !*self.stopped.borrow() {}
-            if instance.memory() as f64 > self.config.limits.memory as f64 * RECYCLE_ABOVE {
-                tracing::info!(
-                    collector = self.config.name,
-                    memory = instance.memory(),
-                    "linear memory above {:.0} % of its limit: a new instance takes over",
-                    RECYCLE_ABOVE * 100.0
-                );
-                self.shut_down(instance).await;
-                self.board.write(|s| s.restarts += 1);
-                return Ok(Next::Again);
+        }
+        while self.leaving.join_next().await.is_some() {}
+        self.place.board.write(|s| s.state = CollectorState::Stopped);
+    }
+
+    /// From loading to the end.
+    async fn live(&mut self) -> Ended {
+        self.place.board.write(|s| s.state = CollectorState::Starting);
+        self.schedule = None;
+        let mut plugin = match self.load().await {
+            Ok(plugin) => plugin,
+            Err(ended) => return ended,
+        };
+        loop {
+            plugin = match self.attempt(plugin).await {
+                Ok(again) => again,
+                Err(ended) => return ended,
+            };
+        }
+    }
+
+    /// Set aside: until somebody wants it otherwise.
+    async fn rest(&mut self) -> Ended {
+        match self.reins.next().await {
+            Interrupt::Stop => Ended::Stop,
+            Interrupt::Replace(candidate) => self.adopt(candidate.config, candidate.told),
+            Interrupt::Resume(tell) => {
+                tracing::info!(collector = self.place.name, "resumed by an operator");
+                self.supervisor.forgive();
+                self.place.board.write(|s| s.state = CollectorState::Starting);
+                {
+                    let _ = tell.send(Resumed::SetAside);
+                };
+                Ended::Anew
             }
         }
     }
 
-    /// Whether there is more to collect at once.
-    async fn collect_once(&mut self, instance: &mut Instance) -> Result<bool, Fault> {
-        match instance.collect(self.config.limits.deadline).await {
-            Ok(collected) => {
-                self.board.write(|s| {
-                    s.collects += 1;
-                    s.memory_bytes = collected.memory;
-                    s.log_lines_dropped += collected.lines_dropped;
-                    s.last_collect_us = micros(collected.took + collected.waited);
+    /// Takes another configuration while nothing runs that it could take over from.
+    fn adopt(&mut self, config: config::Collector, mut told: Told) -> Ended {
+        self.supervisor.forgive();
+        self.place.show(&config);
+        self.config = config;
+        self.place.board.write(|s| {
+            s.refused_change = None;
+            s.last_problem = None;
+            s.state = CollectorState::Starting;
+        });
+        told.tell(Ok(()));
+        Ended::Anew
+    }
+
+    fn interrupted(&mut self, interrupt: Interrupt) -> Ended {
+        match interrupt {
+            Interrupt::Replace(candidate) => self.adopt(candidate.config, candidate.told),
+            Interrupt::Stop => Ended::Stop,
+            Interrupt::Resume(tell) => {
+                {
+                    let _ = tell.send(Resumed::Running);
+                };
+                Ended::Anew
+            }
+        }
+    }
+
+    /// A component that cannot be used is set aside at once: trying again would find the same bytes. A compiler that is
+    /// missing or was killed is tried again like a fault.
+    async fn load(&mut self) -> Result<Plugin, Ended> {
+        loop {
+            // A stop does not wait for a compiler: dropping the future ends it.
+            let loaded = self.reins.unless_pulled(load(&self.config, &self.place.ground)).await;
+            match loaded.map_err(|interrupt| self.interrupted(interrupt))? {
+                Ok(plugin) => {
+                    self.place.board.write(|s| s.identity = Some(plugin.description().title()));
+                    return Ok(plugin);
+                }
+                Err(error) if error.is_retryable() => self.after(LOAD, error.to_string()).await?,
+                Err(error) => return Err(self.set_aside(error.to_string())),
+            }
+        }
+    }
+
+    fn set_aside(&self, problem: String) -> Ended {
+        tracing::error!(collector = self.place.name, problem, "collector set aside");
+        self.place.board.write(|s| {
+            s.state = CollectorState::SetAside;
+            s.last_problem = Some(problem);
+        });
+        Ended::SetAside
+    }
+
+    /// One instance's life, and of those that take over from it. The plugin that is to come up next, or the end.
+    async fn attempt(&mut self, plugin: Plugin) -> Result<Plugin, Ended> {
+        self.place.board.write(|s| s.state = CollectorState::Starting);
+        let Start { checkpoint, services } = self.place.start(&self.config);
+        let setup = setup(&self.config, checkpoint, services.clone());
+        let began = self.place.ground.clock.monotonic();
+        let started = self.reins.unless_pulled(plugin.instantiate(setup)).await;
+        let (plugin, fault, starting) = match started.map_err(|interrupt| self.interrupted(interrupt))? {
+            Ok(instance) => {
+                let now = self.place.ground.clock.monotonic();
+                self.supervisor.started(now);
+                self.place.board.write(|s| {
+                    s.state = CollectorState::Running;
+                    s.limits.used("init", micros(now.saturating_sub(began)));
                 });
-                Ok(collected.more)
+                match self.collect_on_schedule(Current { plugin, instance, services }).await {
+                    Left::Ended(ended) => return Err(ended),
+                    Left::Again(plugin) => return Ok(plugin),
+                    Left::Fault(plugin, fault) => (plugin, fault, false),
+                }
             }
-            Err(CollectError::Guest(error)) => {
-                tracing::warn!(collector = self.config.name, %error, "collect returned an error");
-                let lines_dropped = instance.lines_dropped();
-                self.board.write(|s| {
-                    s.collects += 1;
-                    s.errors += 1;
-                    s.log_lines_dropped += lines_dropped;
-                    s.last_problem = Some(error.to_string());
-                });
-                Ok(false)
-            }
-            Err(CollectError::Fault(fault)) => Err(fault),
+            Err(fault) => (plugin, fault, true),
+        };
+        self.place.count(&fault, starting);
+        if let Some(successor) = self.successor.take() {
+            // What was to take over does so at once.
+            self.place.note(fault.kind.as_str(), fault.to_string());
+            return Err(self.adopt(successor.config, successor.told));
         }
+        if fault.is_permanent() {
+            self.place.note(fault.kind.as_str(), fault.to_string());
+            return Err(self.set_aside(fault.to_string()));
+        }
+        if let Some(schedule) = self.schedule.as_mut().filter(|_| !starting) {
+            schedule.again();
+        }
+        self.after(fault.kind.as_str(), fault.to_string()).await?;
+        Ok(plugin)
     }
 
-    async fn shut_down(&self, instance: Instance) {
-        if let Err(fault) = instance.shutdown(SHUTDOWN_DEADLINE).await {
-            tracing::warn!(collector = self.config.name, %fault, "the plugin's shutdown failed");
-        }
-    }
-
-    /// After a fault: a pause, or set aside.
-    async fn after(&mut self, cause: &'static str, fault: String) -> Next {
-        let clock = self.ground.clock.clone();
+    /// After a fault: a pause, which a resume cuts short, or set aside.
+    async fn after(&mut self, cause: &'static str, fault: String) -> Result<(), Ended> {
+        let clock = self.place.ground.clock.clone();
         let verdict = self.supervisor.fault(clock.monotonic(), clock::chance(&*clock));
-        self.note(cause, fault.clone());
-        match verdict {
-            Verdict::RestartAfter(pause) => {
-                let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(
-                    collector = self.config.name,
-                    cause,
-                    fault,
-                    pause_ms,
-                    "collector failed, and starts again"
-                );
-                self.board.write(|s| s.state = CollectorState::BackingOff { pause_ms });
-                tokio::select! {
-                    () = clock.sleep(pause) => {}
-                    () = stop_asked(&mut self.stopped) => return Next::Stop,
-                }
-                self.board.write(|s| s.restarts += 1);
-                Next::Again
-            }
+        self.place.note(cause, fault.clone());
+        let pause = match verdict {
+            Verdict::RestartAfter(pause) => pause,
             Verdict::SetAside { faults } => {
-                self.set_aside(format!(
-                    "set aside after {faults} faults in ten minutes, until its configuration or component changes or \
-                     the agent is restarted; the last: {fault}"
-                ));
-                Next::Stop
+                return Err(self.set_aside(format!(
+                    "set aside after {faults} faults in ten minutes, until its configuration or component changes, \
+                     `whimbrel plugin resume {}`, or the agent is restarted; the last: {fault}",
+                    self.place.name
+                )));
             }
+        };
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        let collector = self.place.name.as_str();
+        tracing::warn!(collector, cause, fault, pause_ms, "collector failed, and starts again");
+        self.place.board.write(|s| s.state = CollectorState::BackingOff { pause_ms });
+        tokio::select! {
+            () = clock.sleep(pause) => {}
+            interrupt = self.reins.next() => match interrupt {
+                Interrupt::Resume(tell) => { let _ = tell.send(Resumed::BackingOff); },
+                other => return Err(self.interrupted(other)),
+            },
         }
+        self.place.board.write(|s| s.restarts += 1);
+        Ok(())
     }
 }
 
@@ -298,11 +426,20 @@ pub(super) fn setup(
             memory: config.limits.memory,
             init: config.limits.init,
             output: config.limits.output,
-            log_lines_per_second: config.limits.log_lines,
+            log_lines_per_second: config.limits.log_rate,
+            table_elements: config.limits.tables,
+            resources: config.limits.resources as usize,
             ..Limits::default()
         },
         grants: Grants {
-            secrets: Vec::new(),
+            secrets: config.grants.secrets.iter().map(|(name, _)| name.clone()).collect(),
+            http: config.grants.http.clone(),
+            read: config.grants.read.clone(),
+            write: config.grants.write.clone(),
+            tcp: config.grants.tcp.clone(),
+            udp: config.grants.udp.clone(),
+            unix: config.grants.unix.clone(),
+            env: config.grants.env.clone(),
             system: match &config.grants.system {
                 config::SystemGrant::None => SystemGrant::None,
                 config::SystemGrant::All => SystemGrant::All,
@@ -313,18 +450,6 @@ pub(super) fn setup(
     }
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// What follows an instance's life.
-#[derive(Debug, PartialEq, Eq)]
-enum Next {
-    Again,
-    Stop,
-}
-
-async fn stop_asked(stopped: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone: the agent is stopping too.
-    let _ = stopped.wait_for(|stop| *stop).await;
 }

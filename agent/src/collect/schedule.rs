@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// A raster of equal intervals. Times are durations since any fixed moment of a clock that never goes back.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Schedule {
     interval: Duration,
     next: Duration,
@@ -30,6 +30,18 @@ impl Schedule {
     /// When the next collect is due.
     pub(super) fn next(&self) -> Duration {
         self.next
+    }
+
+    /// The collect that was due last did not come about: it is due at once, on its old place of the raster.
+    pub(super) fn again(&mut self) {
+        self.next = self.next.saturating_sub(self.interval);
+    }
+
+    /// From now on with another interval, counted from the collect that was due last.
+    pub(super) fn every(&mut self, interval: Duration, now: Duration) {
+        let last = self.next.saturating_sub(self.interval);
+        self.interval = interval.max(Duration::from_millis(1));
+        self.next = last.saturating_add(self.interval).max(now);
     }
 
     /// Called when a collect begins, at or after `next`: moves on to the first moment of the raster after `now`.
@@ -63,6 +75,28 @@ mod tests {
     fn missed_collects_are_counted_not_made_up_for() {
         let mut schedule = Schedule::starting(ms(0), ms(100));
         assert_eq!(schedule.due(ms(350)), Due { next: ms(400), missed: 3, late: ms(50) });
+    }
+
+    #[test]
+    fn a_collect_that_failed_is_tried_again_and_the_raster_stays() {
+        let mut schedule = Schedule::starting(ms(0), ms(1000));
+        schedule.due(ms(0));
+        schedule.again();
+        assert_eq!(schedule.due(ms(200)), Due { next: ms(1000), missed: 0, late: ms(200) });
+        schedule.again();
+        assert_eq!(schedule.due(ms(3300)), Due { next: ms(4000), missed: 3, late: ms(300) });
+    }
+
+    #[test]
+    fn another_interval_counts_from_the_last_collect() {
+        let mut schedule = Schedule::starting(ms(0), ms(1000));
+        schedule.due(ms(0));
+        schedule.every(ms(400), ms(300));
+        assert_eq!(schedule.next(), ms(400));
+        schedule.every(ms(10_000), ms(400));
+        assert_eq!(schedule.next(), ms(10_000));
+        schedule.every(ms(100), ms(5000));
+        assert_eq!(schedule.next(), ms(5000), "what is past is due now");
     }
 
     #[test]

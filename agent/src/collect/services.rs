@@ -3,13 +3,21 @@
 //! A push is encoded (typed batches only), handed to the store, and answered when it is durable. Nothing here
 //! trusts what a guest says: sizes and rates are bounded by the plugin host before a call gets here.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use whimbrel_plugin_host::services::{Batch, Denied, Entity, GuestError, Level, LogLine, Services};
 
 use super::{encode, status::Board};
 use crate::{
     clock::{self, Clock},
+    config::Secret,
     store::{self, Store, StoreError},
     system::System,
 };
@@ -17,16 +25,26 @@ use crate::{
 /// The services of one collector's instance.
 pub(super) struct CollectorServices {
     pub(super) name: String,
+    pub(super) secrets: Vec<(String, Secret)>,
     /// `collectors/NAME`
     pub(super) source: String,
     pub(super) store: Store,
     pub(super) system: Arc<System>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) board: Arc<Board>,
+    /// Pushes of this instance that became durable.
+    pub(super) pushed: AtomicU64,
+    /// Another instance has taken over: this one's checkpoints count no more.
+    pub(super) retired: AtomicBool,
 }
 
 impl CollectorServices {
     async fn store(&self, batch: Batch, checkpoint: Option<Vec<u8>>) -> Result<(), GuestError> {
+        if checkpoint.is_some() && self.retired.load(Relaxed) {
+            // The other has begun at the last checkpoint, and brings this itself.
+            let why = "another instance has taken over from the last checkpoint";
+            return Err(GuestError::Unavailable(why.to_owned()));
+        }
         let now = clock::unix_ns(&*self.clock);
         let (signal, request) = encode::request(batch, now)?;
         let batch = store::Batch {
@@ -37,6 +55,7 @@ impl CollectorServices {
         };
         match self.store.append(batch).await {
             Ok(stored) => {
+                self.pushed.fetch_add(1, Relaxed);
                 self.board.write(|s| {
                     s.pushes += 1;
                     s.items += stored.items;
@@ -90,9 +109,11 @@ impl Services for CollectorServices {
     }
 
     fn reveal(&self, name: &str) -> Result<String, GuestError> {
-        Err(GuestError::Denied(format!(
-            "the secret {name:?} is not granted: grants.secrets comes with a later version"
-        )))
+        // The plugin host has checked the grant, and what is granted is here.
+        let found = self.secrets.iter().find(|(granted, _)| granted == name);
+        found
+            .map(|(_, secret)| secret.reveal().to_owned())
+            .ok_or_else(|| GuestError::Denied(format!("there is no secret {name:?}")))
     }
 
     fn denied(&self, what: &Denied) {

@@ -7,6 +7,13 @@ use std::{
 
 use serde::Serialize;
 
+use super::{
+    lateness::{Late, Lateness},
+    limits::LimitsUse,
+    schedule::Due,
+};
+use crate::config;
+
 /// So many faults are kept in words.
 const PAST_FAULTS: usize = 8;
 
@@ -23,8 +30,8 @@ pub enum CollectorState {
         /// Milliseconds from the fault to the new instance.
         pause_ms: u64,
     },
-    /// Too many faults, or nothing that can be run: off until its configuration or its component changes, or the
-    /// agent is restarted.
+    /// Too many faults, or nothing that can be run: off until its configuration or its component changes, an operator
+    /// resumes it, or the agent is restarted.
     SetAside,
     /// The agent is stopping, or the collector left the configuration.
     Stopped,
@@ -64,6 +71,18 @@ pub struct CollectorStatus {
     pub denied: u64,
     /// New instances after a fault.
     pub restarts: u64,
+    /// New instances because memory, which never shrinks, came near its limit.
+    pub recycled: u64,
+    /// How often another configuration or component took over while it ran.
+    pub replaced: u64,
+    /// How often one failed its start or its first collect, and the one before went on.
+    pub put_back: u64,
+    /// Why what the configuration says does not run, and what ran before does.
+    pub refused_change: Option<String>,
+    /// What it may use, has used, and how often it met each limit, by the limit's key.
+    pub limits: LimitsUse,
+    /// How late its last collects began.
+    pub late: Late,
     /// Log lines over the rate, dropped.
     pub log_lines_dropped: u64,
     /// Linear memory after the last collect, bytes.
@@ -86,6 +105,11 @@ pub struct PastFault {
 }
 
 impl CollectorStatus {
+    /// Whether it is off until somebody does something.
+    pub fn is_set_aside(&self) -> bool {
+        self.state == CollectorState::SetAside
+    }
+
     /// Counts a fault, and keeps its words in place of the oldest.
     pub(super) fn fault(&mut self, fault: PastFault) {
         self.faults += 1;
@@ -111,13 +135,19 @@ pub struct Refused {
 
 /// The one place where a collector's task and its services write, and `status` reads.
 #[derive(Debug)]
-pub(super) struct Board(Mutex<CollectorStatus>);
+pub(super) struct Board(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    status: CollectorStatus,
+    lateness: Lateness,
+}
 
 impl Board {
-    pub(super) fn new(name: &str, plugin: String) -> Self {
-        Self(Mutex::new(CollectorStatus {
-            name: name.to_owned(),
-            plugin,
+    pub(super) fn new(config: &config::Collector) -> Self {
+        let status = CollectorStatus {
+            name: config.name.clone(),
+            plugin: config.plugin.to_string(),
             identity: None,
             state: CollectorState::Starting,
             collects: 0,
@@ -131,22 +161,42 @@ impl Board {
             past_faults: VecDeque::new(),
             denied: 0,
             restarts: 0,
+            recycled: 0,
+            replaced: 0,
+            put_back: 0,
+            refused_change: None,
+            limits: LimitsUse::new(&config.limits),
+            late: Late::default(),
             log_lines_dropped: 0,
             memory_bytes: 0,
             last_collect_us: 0,
             last_problem: None,
-        }))
+        };
+        Self(Mutex::new(Inner { status, lateness: Lateness::default() }))
     }
 
     pub(super) fn read(&self) -> CollectorStatus {
-        self.lock().clone()
+        let inner = self.lock();
+        CollectorStatus { late: inner.lateness.read(), ..inner.status.clone() }
+    }
+
+    /// Where it stands, without a copy of everything.
+    pub(super) fn state(&self) -> CollectorState {
+        self.lock().status.state.clone()
     }
 
     pub(super) fn write(&self, change: impl FnOnce(&mut CollectorStatus)) {
-        change(&mut self.lock());
+        change(&mut self.lock().status);
     }
 
-    fn lock(&self) -> MutexGuard<'_, CollectorStatus> {
+    /// A collect begins.
+    pub(super) fn begins(&self, due: &Due) {
+        let mut inner = self.lock();
+        inner.status.missed += due.missed;
+        inner.lateness.add(due.late);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         // Plain counters: whatever a panicking writer left is still a status.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,7 +208,14 @@ mod tests {
 
     #[test]
     fn faults_are_counted_by_cause_and_the_last_are_kept_in_words() {
-        let board = Board::new("x", "builtin:x".to_owned());
+        let board = Board::new(&config::Collector {
+            name: "x".to_owned(),
+            plugin: config::PluginRef::Builtin("x".to_owned()),
+            interval: std::time::Duration::from_secs(1),
+            config: serde_json::json!({}),
+            grants: config::Grants::default(),
+            limits: config::Limits::for_interval(std::time::Duration::from_secs(1)),
+        });
         for number in 0..10 {
             let cause = if number % 2 == 0 { "deadline" } else { "memory" };
             let fault = PastFault { at_unix_ms: number, cause, message: format!("fault {number}") };

@@ -21,7 +21,7 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 pub(super) enum Verdict {
     /// A new instance after this pause.
     RestartAfter(Duration),
-    /// No new instance until its configuration or its component changes.
+    /// No new instance until its configuration or its component changes, or an operator resumes it.
     SetAside {
         /// Faults counted within the window.
         faults: usize,
@@ -39,6 +39,11 @@ impl Supervisor {
     /// Notes that an instance came up at `now`.
     pub(super) fn started(&mut self, now: Duration) {
         self.up_since = Some(now);
+    }
+
+    /// Forgets all faults: somebody has looked, or the plugin is another one.
+    pub(super) fn forgive(&mut self) {
+        *self = Self::default();
     }
 
     /// Notes a fault at `now` and decides. `chance` is uniform in 0..1 and spreads restarts over the upper half
@@ -94,6 +99,16 @@ mod tests {
         }
         supervisor.started(seconds(4));
         assert!(matches!(supervisor.fault(seconds(64), 0.5), Verdict::RestartAfter(_)));
+    }
+
+    #[test]
+    fn what_is_forgiven_has_a_whole_budget_and_the_shortest_pause() {
+        let mut supervisor = Supervisor::default();
+        for at in 0..5 {
+            supervisor.fault(seconds(at), 1.0);
+        }
+        supervisor.forgive();
+        assert_eq!(supervisor.fault(seconds(6), 1.0), Verdict::RestartAfter(Duration::from_millis(200)));
     }
 
     #[test]

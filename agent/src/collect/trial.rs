@@ -97,7 +97,7 @@ pub async fn run(
     let bytes = builtin::read(&config.plugin)
         .map_err(|source| TrialError::Read { plugin: plugin.clone(), source })?;
     let loaded = host.load(&plugin, &bytes).await?;
-    let services = Arc::new(Recorder::new(system, clock.clone()));
+    let services = Arc::new(Recorder::new(config, system, clock.clone()));
     let mut session = Session::start(&loaded, config, None, &services).await?;
     let mut collects = Vec::new();
     let mut failed = None;
@@ -187,6 +187,7 @@ async fn collect_once(
 /// Keeps what a guest says, and answers as the agent would.
 #[derive(Debug)]
 pub struct Recorder {
+    secrets: Vec<(String, config::Secret)>,
     system: Arc<System>,
     clock: Arc<dyn Clock>,
     seen: Mutex<Seen>,
@@ -206,9 +207,9 @@ pub struct Seen {
 }
 
 impl Recorder {
-    /// An agent that has this host's figures and this clock.
-    pub fn new(system: Arc<System>, clock: Arc<dyn Clock>) -> Recorder {
-        Recorder { system, clock, seen: Mutex::default() }
+    /// An agent that has this host's figures, this clock, and the secrets that the collector is granted.
+    pub fn new(config: &config::Collector, system: Arc<System>, clock: Arc<dyn Clock>) -> Recorder {
+        Recorder { secrets: config.grants.secrets.clone(), system, clock, seen: Mutex::default() }
     }
 
     /// What was said, and forgotten here.
@@ -250,7 +251,10 @@ impl Services for Recorder {
     }
 
     fn reveal(&self, name: &str) -> Result<String, GuestError> {
-        Err(GuestError::Denied(format!("there is no secret {name:?}")))
+        let found = self.secrets.iter().find(|(granted, _)| granted == name);
+        found
+            .map(|(_, secret)| secret.reveal().to_owned())
+            .ok_or_else(|| GuestError::Denied(format!("there is no secret {name:?}")))
     }
 
     fn denied(&self, what: &Denied) {

@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use super::{
@@ -74,6 +74,8 @@ pub(super) struct Gathered {
     pub(super) root: Node,
     /// The files that were read, absolute.
     pub(super) files: Vec<PathBuf>,
+    /// The folders in which files were looked for, absolute.
+    pub(super) folders: Vec<PathBuf>,
     /// What was read, as people named it.
     pub(super) names: Vec<String>,
     /// Whether every text could be read and parsed: if not, what is missing may stand in one that could not.
@@ -100,6 +102,7 @@ pub(super) fn gather(
         gathered: Gathered {
             root: Node::empty_map(Position::whole(whole)),
             files: Vec::new(),
+            folders: Vec::new(),
             names: Vec::new(),
             complete: true,
             notes: Vec::new(),
@@ -202,6 +205,7 @@ impl Gatherer<'_> {
     }
 
     fn folder(&mut self, folder: &Path, name: &str, asked: &Asked) {
+        self.gathered.folders.push(folder.components().collect());
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) => {
@@ -336,6 +340,9 @@ impl Gatherer<'_> {
             true => pattern.to_owned(),
             false => format!("{}/{pattern}", glob::Pattern::escape(&folder.to_string_lossy())),
         };
+        // As far as the pattern names one folder.
+        let plain = |part: &Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+        self.gathered.folders.push(absolute(&folder, pattern).components().take_while(plain).collect());
         let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
         let paths = match glob::glob_with(&whole, options) {
             Ok(paths) => paths,

@@ -24,6 +24,8 @@ pub struct Loaded {
     pub warnings: Problems,
     /// The files that were read, absolute: those that a reload reads again.
     pub files: Vec<PathBuf>,
+    /// The folders in which files were looked for, absolute: a new file there may belong to it.
+    pub folders: Vec<PathBuf>,
     /// What was read, as it was named: files, `$NAME`, or the built-in configuration.
     pub names: Vec<String>,
     pub(super) root: Node,
@@ -58,7 +60,7 @@ pub fn load(sources: &Sources, environment: &dyn Environment) -> Result<Loaded, 
         problems
     })?;
     let gathered = gather(sources, environment, &current_dir, &mut texts, &mut problems);
-    let Gathered { mut root, files, names, complete, mut notes } = gathered;
+    let Gathered { mut root, files, folders, names, complete, mut notes } = gathered;
     overrides::apply(&mut root, environment, &current_dir, &mut texts, &mut problems);
 
     let mut checker = Checker::new(&texts, environment);
@@ -94,7 +96,7 @@ pub fn load(sources: &Sources, environment: &dyn Environment) -> Result<Loaded, 
     problems.sort();
     warnings.sort();
     match problems.is_empty() {
-        true => Ok(Loaded { config, notes, warnings, files, names, root, texts, implicit }),
+        true => Ok(Loaded { config, notes, warnings, files, folders, names, root, texts, implicit }),
         false => Err(problems),
     }
 }

@@ -3,7 +3,7 @@
 //! Two underscores part the keys. Upper and lower case, `-`, `.` and `_` are the same in a name, since a shell can't
 //! say the others: a key that is there already is met whatever its spelling; a new one is spelt as its section
 //! spells keys: dots in `resource`, dashes in `headers`, underscores elsewhere. Values are taken as they are, `$` and
-//! all; only where a list or map is wanted (`grants.system`, a plugin's `config`, `key_command`) may `[...]` or `{...}` be one.
+//! all; only where a list or map is wanted (`grants.*`, a plugin's `config`, `key_command`) may `[...]` or `{...}` be one.
 
 use std::path::Path;
 
@@ -86,7 +86,7 @@ fn takes_structure(segments: &[&str]) -> bool {
     let is = |index: usize, name: &str| {
         segments.get(index).is_some_and(|segment| segment.eq_ignore_ascii_case(name))
     };
-    let collector = is(0, "collectors") && (is(2, "config") || (is(2, "grants") && is(3, "system")));
+    let collector = is(0, "collectors") && (is(2, "config") || (is(2, "grants") && segments.len() > 3));
     let keys = is(0, "wal") && is(1, "encryption") && (is(2, "key_command") || is(2, "older_keys"));
     collector || keys
 }

@@ -5,6 +5,7 @@
 //! a password are not shown either. Endpoints are shown: they can't hold user names, queries or `${file:...}`.
 
 mod encryption;
+mod grants;
 mod receivers;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
     Beginning, Collector, Compression, Config, Exporter, Limits, LogFormat, LogLevel, OnFull, PluginRef,
-    SignalSettings, Sync, SystemGrant, Tls,
+    SignalSettings, Sync, Tls,
     check::written_config,
     load::Loaded,
     tree::{Node, Number, Scalar, Value, parse_boolean, parse_number},
@@ -120,9 +121,11 @@ impl Loaded {
             receivers,
             wal,
             exporters,
+            secrets,
             health,
             control_socket,
             system,
+            reload,
         } = &self.config;
         let resource = resource.iter().map(|(name, value)| (name.clone(), self.shown_attribute(name, value)));
         let on_full = [("collectors", wal.on_full_collectors), ("receivers", wal.on_full_receivers)];
@@ -153,26 +156,23 @@ impl Loaded {
                 ]),
             ),
             ("exporters", named(exporters, |one| (one.name.clone(), Self::exporter(one)))),
+            ("secrets", Shown::Map(secrets.keys().map(|name| (name.clone(), text(REDACTED))).collect())),
             ("health", health.as_ref().map_or_else(|| text("none"), listen)),
             ("control", map([("socket", text(control_socket.display()))])),
             ("system", map([("root_path", text(system.root_path.display()))])),
+            ("reload", map([("watch", Shown::Boolean(reload.watch))])),
         ])
     }
 
     fn collector(&self, collector: &Collector) -> Shown {
         let Collector { name, plugin, interval, config: _, grants, limits } = collector;
-        let Limits { memory, deadline, init, output, log_lines } = limits;
-        let system = match &grants.system {
-            SystemGrant::None => Shown::Boolean(false),
-            SystemGrant::All => Shown::Boolean(true),
-            SystemGrant::Parts(parts) => Shown::List(parts.iter().map(text).collect()),
-        };
+        let Limits { memory, deadline, init, output, tables, resources, log_rate, stack } = limits;
         map([
             ("plugin", text(plugin_name(plugin))),
             ("interval", text(show_duration(*interval))),
             ("temporality", text("cumulative")),
             ("config", written_config(&self.root, name).map_or(Shown::Map(Vec::new()), plugin_config)),
-            ("grants", map([("system", system)])),
+            ("grants", grants::grants(grants)),
             (
                 "limits",
                 map([
@@ -180,7 +180,10 @@ impl Loaded {
                     ("deadline", text(show_duration(*deadline))),
                     ("init", text(show_duration(*init))),
                     ("output", text(show_size(*output))),
-                    ("log_lines", number(i64::from(*log_lines))),
+                    ("tables", Shown::Number((*tables).into())),
+                    ("resources", number(i64::from(*resources))),
+                    ("log_rate", number(i64::from(*log_rate))),
+                    ("stack", text(show_size(*stack))),
                 ]),
             ),
         ])

@@ -10,6 +10,7 @@ use std::{
 };
 
 use whimbrel_otlp::Signal;
+use whimbrel_plugin_host::{Endpoint, Origin};
 
 use super::{Encryption, receivers::Receiver};
 
@@ -48,12 +49,24 @@ pub struct Config {
     pub wal: Wal,
     /// The ways out.
     pub exporters: Vec<Exporter>,
+    /// What collectors may be granted by name.
+    pub secrets: BTreeMap<String, Secret>,
     /// Where `/healthz`, `/readyz` and `/metrics` are served; `None`: nowhere.
     pub health: Option<SocketAddr>,
     /// The Unix socket of `whimbrel status` and its like. Absolute.
     pub control_socket: PathBuf,
     /// Where the host is seen.
     pub system: System,
+    /// When the configuration is read again.
+    pub reload: Reload,
+}
+
+/// `reload:`, when the configuration is read again beside SIGHUP and `whimbrel reload`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reload {
+    /// Whenever one of its files, or the file of a component, changes. Default no: a file that is saved half done, or
+    /// swapped by someone who may write there and nothing else, must not go live by itself.
+    pub watch: bool,
 }
 
 /// `system:`, where the host is seen: the agent's own root, or where it is mounted in the agent's container.
@@ -167,6 +180,22 @@ impl std::fmt::Display for PluginRef {
 pub struct Grants {
     /// Parts of the `system` interface.
     pub system: SystemGrant,
+    /// Whom requests may go to.
+    pub http: Vec<Origin>,
+    /// Folders to read in. Absolute, apart from the data directory.
+    pub read: Vec<PathBuf>,
+    /// Folders to read and write in. Absolute, apart from the data directory.
+    pub write: Vec<PathBuf>,
+    /// Whom to connect to.
+    pub tcp: Vec<Endpoint>,
+    /// Whom to exchange datagrams with.
+    pub udp: Vec<Endpoint>,
+    /// Unix sockets over which requests may go. Absolute.
+    pub unix: Vec<PathBuf>,
+    /// Names of variables of the agent's environment.
+    pub env: Vec<String>,
+    /// Secrets, with their names.
+    pub secrets: Vec<(String, Secret)>,
 }
 
 /// Which parts of `system` are granted.
@@ -192,8 +221,14 @@ pub struct Limits {
     pub init: Duration,
     /// Bytes pushed in one collect. Default 8 MiB.
     pub output: u64,
+    /// Elements of all tables together. Default 100000, up to 10000000.
+    pub tables: u64,
+    /// Handles of resources (files, connections, streams) that are alive at a time. Default 1000, up to 100000.
+    pub resources: u32,
     /// Lines of log a second. Default 100.
-    pub log_lines: u32,
+    pub log_rate: u32,
+    /// Stack, bytes. Default 512 KiB, 64 KiB to 8 MiB; taken up to the next 64 KiB.
+    pub stack: u64,
 }
 
 /// `wal:`, the durable buffer.

@@ -13,6 +13,9 @@ use super::{
     source::{Record, Settled},
 };
 
+/// 2020-01-01: no clock that was set says less.
+const CLOCK_WAS_SET_NS: u64 = 1_577_836_800 * 1_000_000_000;
+
 /// Between two lines of the log.
 const TELL: Duration = Duration::from_secs(60);
 
@@ -41,9 +44,13 @@ impl Toll {
 }
 
 impl Lane {
-    /// Whether a record is older than `max_age`. One from the future (the clock was set back) is as good as new.
+    /// Whether a record is older than `max_age`. One from the future (the clock was set back) is as good as new, and so is one
+    /// that came in before the machine had learnt the time, as edge machines without a battery have it.
     pub(super) fn is_too_old(&self, record: &Record) -> bool {
         let Some(max_age) = self.config.max_age else { return false };
+        if record.ingest_ns < CLOCK_WAS_SET_NS {
+            return false;
+        }
         let now = self.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
         now.saturating_sub(Duration::from_nanos(record.ingest_ns)) > max_age
     }

@@ -39,7 +39,7 @@ impl<'a> Reader<'a> {
 
     /// Takes over the plans of the last process, or of the lane before it settled.
     pub(super) async fn remember(&mut self) -> Result<(), Stopped> {
-        let call = |lane: &Lane| Ok((lane.source.plans(lane.signal), lane.source.rewound(lane.signal)));
+        let call = |lane: &Lane| Ok((lane.source.plans(lane.signal)?, lane.source.rewound(lane.signal)));
         let (mut plans, rewound) = self.lane.persist("reading the cursor", call).await?.unwrap_or_default();
         self.lane.begins(rewound);
         plans.sort_by_key(|plan| (plan.first, plan.last));

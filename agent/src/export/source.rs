@@ -31,7 +31,10 @@ pub trait Source: Send + Sync + 'static {
     fn plan(&self, signal: Signal, plan: Plan) -> Result<(), SourceError>;
 
     /// The requests that were in flight when the last process died.
-    fn plans(&self, signal: Signal) -> Vec<Plan>;
+    ///
+    /// # Errors
+    /// As [`read`](Source::read).
+    fn plans(&self, signal: Signal) -> Result<Vec<Plan>, SourceError>;
 
     /// The unacknowledged records of such a request.
     ///

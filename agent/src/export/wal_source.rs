@@ -20,8 +20,8 @@ impl Source for Consumer {
         Ok(self.plan(lane_of(signal), plan)?)
     }
 
-    fn plans(&self, signal: Signal) -> Vec<Plan> {
-        self.plans(lane_of(signal))
+    fn plans(&self, signal: Signal) -> Result<Vec<Plan>, SourceError> {
+        Ok(self.plans(lane_of(signal))?)
     }
 
     fn read_plan(&self, signal: Signal, plan: &Plan) -> Result<Vec<Record>, SourceError> {

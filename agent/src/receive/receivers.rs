@@ -76,6 +76,13 @@ impl Receivers {
         Ok(running)
     }
 
+    /// Where they listen over TCP and UDP, with the ports that port 0 became.
+    pub fn addresses(&self) -> Vec<std::net::SocketAddr> {
+        // `tcp 127.0.0.1:4318`
+        let address = |listening: &String| listening.split_once(' ')?.1.parse().ok();
+        self.0.iter().flat_map(|one| one.listening.iter().filter_map(address)).collect()
+    }
+
     /// What each did.
     pub fn status(&self) -> Vec<ReceiverStatus> {
         self.0.iter().map(|one| one.counts.read(&one.name, one.kind, &one.listening)).collect()

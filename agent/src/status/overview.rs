@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    collect::{CollectorStatus, Roster},
+    collect::{CollectorStatus, Resumed, Roster},
     dead_letters::DeadLetterBox,
     export::{ExporterHandle, ExporterStatus},
     receive::{ReceiverStatus, Receivers},
@@ -116,6 +116,14 @@ impl Overview {
     /// Those that run.
     pub fn exporter_names(&self) -> impl Iterator<Item = &str> {
         self.exporters.iter().map(ExporterHandle::name)
+    }
+
+    /// Starts a collector anew that was set aside or waits after a fault.
+    ///
+    /// # Errors
+    /// The names that there are, where this is none of them.
+    pub async fn resume_plugin(&self, name: &str) -> Result<Resumed, Vec<String>> {
+        self.collectors.resume(name).await
     }
 
     /// How long the WAL keeps what every exporter has delivered.

@@ -13,7 +13,7 @@ use crate::{
     writer::core::Core,
 };
 
-/// Why a consumer was not forgotten. Nothing was changed.
+/// Why a consumer was not forgotten. Nothing was changed, but for [`Io`](Self::Io): its cursor may be gone.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ForgetError {
     /// There is no cursor of this name.
@@ -103,6 +103,8 @@ impl Core {
         self.usage.fixed = shared.fixed_bytes();
         self.reclaim();
         self.show_usage();
+        // Appends that wait for room may have some now.
+        shared.queue.hint_reclaim();
         Ok(())
     }
 }

@@ -233,8 +233,8 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The expanding half of HKDF. What is extracted is zeroed; the states of the hash are not, for that is a feature of
-/// `hmac` and `sha2`.
+/// The expanding half of HKDF. What is extracted is zeroed, and so are the states of the hash (features `zeroize` of
+/// `hmac` and `sha2`).
 pub(crate) fn derivation(salt: Option<&[u8]>, secret: &[u8]) -> Hkdf<Sha256> {
     let (mut extracted, expand) = Hkdf::<Sha256>::extract(salt, secret);
     extracted.as_mut_slice().zeroize();

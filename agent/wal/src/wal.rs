@@ -19,7 +19,10 @@ use crate::{
     shared::{Shared, lock},
     status::{OpenReport, Status},
     storage::{Environment, environment},
-    writer::{queue::Pending, thread},
+    writer::{
+        queue::Pending,
+        thread::{self, Seat},
+    },
 };
 
 /// A handle on an open WAL. Cheap to clone; the WAL is closed when [`close`](Self::close) is called or the last handle
@@ -31,6 +34,7 @@ struct Handle {
     shared: Arc<Shared>,
     compressors: Compressors,
     walked: Mutex<Walked>,
+    seat: Seat,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -51,10 +55,11 @@ impl Wal {
         let compressors = Compressors::new(options.zstd_level);
         let (core, held, report) = recover::open(env, dir, options)?;
         let shared = core.shared.clone();
-        let writer =
+        let (seat, writer) =
             thread::start(core, held).map_err(OpenError::io("starting the writer's thread of", dir))?;
         let writer = Mutex::new(Some(writer));
-        Ok((Self(Arc::new(Handle { shared, compressors, walked: Mutex::default(), writer })), report))
+        let walked = Mutex::default();
+        Ok((Self(Arc::new(Handle { shared, compressors, walked, seat, writer })), report))
     }
 
     /// Checks and compresses a record, in the caller's thread.
@@ -82,7 +87,8 @@ impl Wal {
         Ok(prepared(record, Codec::Zstd, frame))
     }
 
-    /// Appends a record. Never blocks. `done` is called once, on the WAL's own thread, when the record is as durable
+    /// Appends a record. Never blocks. `done` is called once, on the WAL's own thread or that of an
+    /// [`append_blocking`](Self::append_blocking), when the record is as durable
     /// as the policy says, or with the error; if the WAL is closed or overloaded, at once on this one. It must not
     /// block, and must not call [`append_blocking`](Self::append_blocking) or [`close`](Self::close).
     ///
@@ -96,14 +102,19 @@ impl Wal {
         self.0.shared.queue.push(Pending::new(record, Box::new(done)));
     }
 
-    /// Appends a record and waits until it is as durable as the policy says.
+    /// Appends a record and waits until it is as durable as the policy says. Where nothing else is being written, it is
+    /// written on this thread.
     ///
     /// # Errors
     /// [`AppendError`].
     pub fn append_blocking(&self, record: Prepared) -> Result<RecordId, AppendError> {
         let (answer, answered) = mpsc::sync_channel(1);
+        let shared = &self.0.shared;
         // Nobody but this function holds the receiver.
-        self.append(record, move |result| drop(answer.send(result)));
+        let pending = Pending::new(record, Box::new(move |result| drop(answer.send(result))));
+        if shared.queue.add(pending) && !thread::try_turn(&self.0.seat, shared) {
+            shared.queue.tell();
+        }
         answered.recv().unwrap_or(Err(AppendError::Closed))
     }
 
@@ -123,7 +134,7 @@ impl Wal {
     /// Forgets a consumer that is no longer configured: its cursor is deleted, and what only it held is.
     ///
     /// # Errors
-    /// [`ForgetError`]; nothing was changed.
+    /// [`ForgetError`].
     pub fn forget(&self, consumer: &str) -> Result<(), ForgetError> {
         forget::ask(&self.0.shared, consumer)
     }

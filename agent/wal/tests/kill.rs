@@ -48,7 +48,7 @@ fn options(policy: &str) -> Options {
 fn victim(dir: &Path, policy: &str, next: u64) {
     let (wal, _) = Wal::open(dir, options(policy)).unwrap();
     let consumer = wal.consumer("backend").unwrap();
-    for plan in consumer.plans(LANE) {
+    for plan in consumer.plans(LANE).unwrap() {
         let records = consumer.read_plan(LANE, &plan).unwrap();
         assert_eq!(records.len(), plan.count as usize);
         send(&records);
@@ -150,7 +150,7 @@ fn judge(policy: &str) {
     assert!(!report.is_damaged(), "{policy}: {report:?}");
     let consumer = wal.consumer("backend").unwrap();
     let mut delivered: Vec<u64> = requests.values().flatten().copied().collect();
-    for plan in consumer.plans(LANE) {
+    for plan in consumer.plans(LANE).unwrap() {
         let records = consumer.read_plan(LANE, &plan).unwrap();
         let key = format!("{}..{}/{}", plan.first, plan.last, plan.count);
         if !requests.contains_key(&key) {

@@ -111,11 +111,11 @@ fn a_plan_survives_and_is_offered_again_identically() {
     wal.close().unwrap();
     let (wal, _) = Wal::open(dir.path(), options()).unwrap();
     let a = wal.consumer("a").unwrap();
-    assert_eq!(a.plans(Lane::ALL[0]), [plan]);
+    assert_eq!(a.plans(Lane::ALL[0]).unwrap(), [plan]);
     let read: Vec<_> = a.read_plan(Lane::ALL[0], &plan).unwrap().iter().map(|r| r.id).collect();
     assert_eq!(read, ids[1..4]);
     a.acknowledge(Lane::ALL[0], &read, Outcome::Delivered).unwrap();
-    assert!(a.plans(Lane::ALL[0]).is_empty());
+    assert!(a.plans(Lane::ALL[0]).unwrap().is_empty());
     assert_eq!(a.read(Lane::ALL[0], None, ALL).unwrap()[0].id, ids[4]);
     wal.close().unwrap();
 }

@@ -254,7 +254,7 @@ mod tests {
         let workspace = Workspace::find().unwrap();
         let plugins = workspace.plugins(&[]).unwrap();
         let names: Vec<_> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
-        assert_eq!(names, ["heartbeat", "host", "hostile"]);
+        assert_eq!(names, ["heartbeat", "host", "hostile", "reach"]);
         let ingredients = workspace.ingredients(&plugins[1]).unwrap();
         for folder in ["plugins/host", "plugin-sdk", "agent/otlp"] {
             assert!(ingredients.contains(&Ingredient::Folder(folder.into())), "{folder} in {ingredients:#?}");

@@ -11,13 +11,13 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
-use whimbrel_plugin_host::Description;
+use whimbrel_plugin_host::{Description, asks};
 
 use super::{project::Project, recipe};
 use crate::{
     assemble::Ingredients,
     describe::schema,
-    inspect::{asks, size},
+    inspect::size,
 };
 
 /// Build a plugin's component, build/NAME.wasm.
@@ -43,7 +43,8 @@ struct Made {
     size: u64,
     sha256: String,
     imports: Vec<String>,
-    grants: Vec<&'static str>,
+    /// What of the grants it would need, as lines of the configuration.
+    grants: Vec<String>,
     took_ms: u64,
 }
 
@@ -59,7 +60,7 @@ impl BuildArgs {
             size: description.size,
             sha256: description.sha256.clone(),
             imports: description.imports.iter().map(ToString::to_string).collect(),
-            grants: asks(&description).iter().map(|(_, grant)| *grant).collect(),
+            grants: asks(&description).iter().map(ToString::to_string).collect(),
             took_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
         let text = if self.json { format!("{}\n", serde_json::to_string(&made)?) } else { render(&made) };
@@ -109,7 +110,6 @@ fn render(made: &Made) -> String {
     let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join("\n            ") };
     // Writing to a String cannot fail.
     let _ = writeln!(text, "  imports   {}", list(&made.imports));
-    let grants: Vec<String> = made.grants.iter().map(ToString::to_string).collect();
-    let _ = writeln!(text, "  grants    {}", if grants.is_empty() { "none needed".to_owned() } else { list(&grants) });
+    let _ = writeln!(text, "  grants    {}", if made.grants.is_empty() { "none needed".to_owned() } else { list(&made.grants) });
     text
 }

@@ -47,8 +47,13 @@ impl Default for Wat<'_> {
 /// Memory: 0 to 1023 for data, 1024 a result that is `ok` and false, 2048 for results of the host, from
 /// 65536 on what `cabi_realloc` hands out.
 pub(crate) fn module(wat: &Wat<'_>) -> Vec<u8> {
+    wat::parse_str(text(wat)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The module's text.
+pub(crate) fn text(wat: &Wat<'_>) -> String {
     let Wat { items, init, collect, shutdown, pages } = wat;
-    let text = format!(
+    format!(
         r#"(module
   (import "whimbrel:plugin/emit@0.1.0" "push" (func $push (param i32 i32 i32 i32 i32 i32 i32 i32)))
   (import "whimbrel:plugin/log@0.1.0" "write" (func $log (param i32 i32 i32 i32 i32)))
@@ -80,8 +85,7 @@ pub(crate) fn module(wat: &Wat<'_>) -> Vec<u8> {
   (func (export "whimbrel:plugin/lifecycle@0.1.0#shutdown") (param $deadline i32) {shutdown})
   (func (export "whimbrel:plugin/collect@0.1.0#collect") (param $deadline i32) (result i32) {collect})
 )"#
-    );
-    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"))
+    )
 }
 
 pub(crate) fn guest(wat: &Wat<'_>) -> Vec<u8> {

@@ -28,8 +28,17 @@ const MOST_MEMORY: u64 = 4 << 30;
 const DEFAULT_OUTPUT: u64 = 8 << 20;
 const LEAST_OUTPUT: u64 = 1 << 10;
 const MOST_OUTPUT: u64 = 1 << 30;
-const DEFAULT_LOG_LINES: u32 = 100;
-const MOST_LOG_LINES: i64 = 100_000;
+const DEFAULT_TABLES: u64 = 100_000;
+const MOST_TABLES: i64 = 10_000_000;
+const DEFAULT_RESOURCES: u32 = 1000;
+const MOST_RESOURCES: i64 = 100_000;
+const DEFAULT_LOG_RATE: u32 = 100;
+const MOST_LOG_RATE: i64 = 100_000;
+const DEFAULT_STACK: u64 = 512 << 10;
+const LEAST_STACK: u64 = 64 << 10;
+const MOST_STACK: u64 = 8 << 20;
+/// Each size of stack costs an engine of its own: so there are at most 128 of them.
+const STACK_STEP: u64 = 64 << 10;
 
 impl Checker<'_> {
     /// `collectors:`, every name one.
@@ -111,7 +120,9 @@ impl Checker<'_> {
     fn grants(&mut self, place: &Place<'_>) -> Grants {
         let section = self.section(place, &GRANTS);
         let system = section.and_then(|section| section.get("system"));
-        Grants { system: system.and_then(|place| self.system(&place)).unwrap_or_default() }
+        let system = system.and_then(|place| self.system(&place)).unwrap_or_default();
+        // The rest is put in by `all_grants`.
+        Grants { system, ..Grants::default() }
     }
 
     /// `true`, `false` or a list of parts.
@@ -156,8 +167,17 @@ impl Checker<'_> {
         self.set(&mut limits.deadline, &section, "deadline", |c, p| c.duration(p, deadline.clone()));
         self.set(&mut limits.init, &section, "init", |c, p| c.duration(p, deadline));
         self.set(&mut limits.output, &section, "output", |c, p| c.size(p, LEAST_OUTPUT..=MOST_OUTPUT));
-        self.set(&mut limits.log_lines, &section, "log_lines", |c, p| {
-            c.integer(p, 0..=MOST_LOG_LINES).and_then(|lines| u32::try_from(lines).ok())
+        self.set(&mut limits.tables, &section, "tables", |c, p| {
+            c.integer(p, 0..=MOST_TABLES).and_then(|elements| u64::try_from(elements).ok())
+        });
+        self.set(&mut limits.resources, &section, "resources", |c, p| {
+            c.integer(p, 0..=MOST_RESOURCES).and_then(|handles| u32::try_from(handles).ok())
+        });
+        self.set(&mut limits.log_rate, &section, "log_rate", |c, p| {
+            c.integer(p, 0..=MOST_LOG_RATE).and_then(|lines| u32::try_from(lines).ok())
+        });
+        self.set(&mut limits.stack, &section, "stack", |c, p| {
+            c.size(p, LEAST_STACK..=MOST_STACK).map(|bytes| bytes.next_multiple_of(STACK_STEP))
         });
         if let Some(place) = section.get("deadline").filter(|_| limits.deadline > interval) {
             let what = "the deadline is longer than the interval, so that collects may be skipped";
@@ -188,7 +208,10 @@ impl Limits {
             deadline: (interval / 2).min(DEFAULT_MOST_DEADLINE),
             init: DEFAULT_INIT,
             output: DEFAULT_OUTPUT,
-            log_lines: DEFAULT_LOG_LINES,
+            tables: DEFAULT_TABLES,
+            resources: DEFAULT_RESOURCES,
+            log_rate: DEFAULT_LOG_RATE,
+            stack: DEFAULT_STACK,
         }
     }
 }

@@ -25,14 +25,15 @@ pub(in crate::config) const ROOT: Keys = Keys {
         "receivers",
         "wal",
         "exporters",
+        "secrets",
         "health",
         "control",
         "system",
+        "reload",
     ],
     later: &[
         ("routes", "in this version every batch goes to every exporter"),
         ("processors", "in this version batches go out as they were collected"),
-        ("secrets", "in this version plugins can't be granted secrets"),
         ("telemetry", "this version shows its own metrics under `health`, at /metrics, only"),
         ("plugins", "this version checks no signatures of plugins"),
     ],
@@ -51,24 +52,15 @@ pub(in crate::config) const COLLECTOR: Keys = Keys {
 /// `collectors.*.grants:`
 pub(in crate::config) const GRANTS: Keys = Keys {
     path: "collectors.*.grants",
-    now: &["system"],
-    later: &[
-        ("http", "in this version no plugin can be granted HTTP"),
-        ("read", "in this version no plugin can be granted files"),
-        ("write", "in this version no plugin can be granted files"),
-        ("tcp", "in this version no plugin can be granted the network"),
-        ("udp", "in this version no plugin can be granted the network"),
-        ("unix", "in this version no plugin can be granted sockets"),
-        ("env", "in this version no plugin can be granted environment variables"),
-        ("secrets", "in this version no plugin can be granted secrets"),
-    ],
+    now: &["system", "http", "read", "write", "tcp", "udp", "unix", "env", "secrets"],
+    later: &[],
 };
 
 /// `collectors.*.limits:`
 pub(in crate::config) const LIMITS: Keys = Keys {
     path: "collectors.*.limits",
-    now: &["memory", "deadline", "init", "output", "log_lines"],
-    later: &[],
+    now: &["memory", "deadline", "init", "output", "tables", "resources", "log_rate", "stack"],
+    later: &[("log_lines", "it is called `log_rate`")],
 };
 
 /// `receivers.otlp:`
@@ -197,6 +189,9 @@ pub(in crate::config) const HEALTH: Keys = Keys { path: "health", now: &["listen
 /// `system:`
 pub(in crate::config) const SYSTEM: Keys = Keys { path: "system", now: &["root_path"], later: &[] };
 
+/// `reload:`
+pub(in crate::config) const RELOAD: Keys = Keys { path: "reload", now: &["watch"], later: &[] };
+
 /// `control:`
 pub(in crate::config) const CONTROL: Keys = Keys {
     path: "control",
@@ -230,6 +225,7 @@ pub(in crate::config) const SECTIONS: &[&Keys] = &[
     &HEALTH,
     &CONTROL,
     &SYSTEM,
+    &RELOAD,
 ];
 
 impl Keys {

@@ -6,6 +6,7 @@ mod collectors;
 mod encryption;
 mod endpoint;
 mod exporters;
+mod grants;
 mod keys;
 mod receivers;
 mod root;

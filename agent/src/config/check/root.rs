@@ -8,10 +8,11 @@ use std::{
 
 use super::{
     checker::{Checker, Place},
-    keys::{CONTROL, HEALTH, LOG, ROOT},
+    keys::{CONTROL, HEALTH, LOG, RELOAD, ROOT},
 };
 use crate::config::{
-    Config, Log, LogFormat, LogLevel, interpolate::absolute, problem::Wrong, text::Position, tree::Node,
+    Config, Log, LogFormat, LogLevel, Reload, interpolate::absolute, problem::Wrong, text::Position,
+    tree::Node,
 };
 
 /// Longest path of a Unix socket, bytes: `sun_path` of Linux less its NUL; macOS has four fewer.
@@ -26,14 +27,30 @@ pub(in crate::config) fn check(checker: &mut Checker<'_>, root: &Node, current_d
     let data_dir = data_dir.unwrap_or_else(|| default_data_dir(checker, current_dir));
     let log = get("log").map(|place| checker.log(&place)).unwrap_or(DEFAULT_LOG);
     let resource = get("resource").map(|place| checker.resource(&place)).unwrap_or_default();
-    let collectors = get("collectors").map(|place| checker.collectors(&place)).unwrap_or_default();
+    let mut collectors = get("collectors").map(|place| checker.collectors(&place)).unwrap_or_default();
     let receivers = get("receivers").map(|place| checker.receivers(&place)).unwrap_or_default();
+    let secrets = get("secrets").map(|place| checker.secrets(&place)).unwrap_or_default();
+    checker.all_grants(root, &mut collectors, &secrets, &data_dir);
     let wal = checker.wal(get("wal").as_ref(), &data_dir);
     let exporters = get("exporters").map(|place| checker.exporters(&place, wal.max_size)).unwrap_or_default();
     let health = get("health").and_then(|place| checker.health(&place));
     let control_socket = checker.control(get("control").as_ref(), &data_dir, root.at);
     let system = checker.host(get("system").as_ref(), root.at);
-    Config { data_dir, log, resource, collectors, receivers, wal, exporters, health, control_socket, system }
+    let reload = get("reload").map(|place| checker.reload(&place)).unwrap_or_default();
+    Config {
+        data_dir,
+        log,
+        resource,
+        collectors,
+        receivers,
+        wal,
+        exporters,
+        secrets,
+        health,
+        control_socket,
+        system,
+        reload,
+    }
 }
 
 const DEFAULT_LOG: Log = Log { level: LogLevel::Info, format: LogFormat::Auto };
@@ -98,6 +115,15 @@ impl Checker<'_> {
             return None;
         };
         self.value(&listen, parse_address)
+    }
+
+    fn reload(&mut self, place: &Place<'_>) -> Reload {
+        let mut reload = Reload::default();
+        let Some(section) = self.section(place, &RELOAD) else { return reload };
+        self.set(&mut reload.watch, &section, "watch", |c, p| {
+            c.choice(p, &[("true", true), ("false", false)], &[])
+        });
+        reload
     }
 
     fn control(&mut self, place: Option<&Place<'_>>, data_dir: &Path, root: Position) -> PathBuf {

@@ -23,7 +23,7 @@ collectors:
     temporality: cumulative
     config: {url: "http://127.0.0.1/status", depth: 3, ratio: 0.5, on: true, none: ~, text: "3", list: [a, {b: c}]}
     grants: {system: [memory, cpu, cpu]}
-    limits: {memory: 16MiB, deadline: 400ms, init: 5s, output: 1MiB, log_lines: 10}
+    limits: {memory: 16MiB, deadline: 400ms, init: 5s, output: 1MiB, tables: 20, resources: 30, log_rate: 10, stack: 1000KiB}
   nginx:
     plugin: ./plugins/nginx.wasm
 receivers:
@@ -77,6 +77,7 @@ exporters:
 health: {listen: "127.0.0.1:13134"}
 control: {socket: run/control.sock}
 system: {root_path: /usr}
+reload: {watch: true}
 "#;
 
 /// One key and no more.
@@ -122,7 +123,9 @@ fn every_key_is_read_into_its_place() {
     assert_eq!(host.limits.memory, 16 << 20);
     assert_eq!(host.limits.deadline, Duration::from_millis(400));
     assert_eq!(host.limits.init, Duration::from_secs(5));
-    assert_eq!((host.limits.output, host.limits.log_lines), (1 << 20, 10));
+    assert_eq!((host.limits.output, host.limits.log_rate), (1 << 20, 10));
+    assert_eq!((host.limits.tables, host.limits.resources), (20, 30));
+    assert_eq!(host.limits.stack, 1 << 20, "in steps of 64 KiB");
     assert_eq!(nginx.plugin, PluginRef::Path(here("plugins/nginx.wasm")));
 
     assert_eq!(config.wal.sync, Sync::Interval(Duration::from_millis(500)));
@@ -224,7 +227,8 @@ fn without_keys_the_documented_defaults_hold() {
     assert_eq!((host.interval, &host.config), (Duration::from_secs(10), &serde_json::json!({})));
     assert_eq!(host.limits.deadline, Duration::from_secs(5));
     assert_eq!((host.limits.memory, host.limits.init), (64 << 20, Duration::from_secs(30)));
-    assert_eq!((host.limits.output, host.limits.log_lines), (8 << 20, 100));
+    assert_eq!((host.limits.output, host.limits.log_rate), (8 << 20, 100));
+    assert_eq!((host.limits.tables, host.limits.resources, host.limits.stack), (100_000, 1000, 512 << 10));
     assert_eq!((config.wal.sync, config.wal.max_size, config.wal.zstd_level), (Sync::Always, 2 << 30, 1));
     assert_eq!((config.wal.on_full_collectors, config.wal.retain), (OnFull::DropOldest, Duration::ZERO));
     assert_eq!(config.wal.on_full_receivers, OnFull::Block);

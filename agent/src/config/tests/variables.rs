@@ -127,7 +127,7 @@ resource: {service.name: old}
         ("WHIMBREL__COLLECTORS__HOST_ONE__CONFIG__A_B", "2"),
         ("WHIMBREL__COLLECTORS__HOST_ONE__CONFIG__LIST", "[1, '$$']"),
         ("WHIMBREL__COLLECTORS__HOST_ONE__GRANTS__SYSTEM", "[cpu, memory]"),
-        ("WHIMBREL__COLLECTORS__HOST_ONE__LIMITS__LOG_LINES", "7"),
+        ("WHIMBREL__COLLECTORS__HOST_ONE__LIMITS__LOG_RATE", "7"),
         ("WHIMBREL__EXPORTERS__BACKEND__ENDPOINT", "https://other.example.com"),
         ("WHIMBREL__EXPORTERS__BACKEND__HEADERS__X_API_KEY", "$new${env:X}"),
         ("WHIMBREL__EXPORTERS__BACKEND__HEADERS__X_NEW", "{brace"),
@@ -148,7 +148,7 @@ resource: {service.name: old}
     assert_eq!((host.name.as_str(), host.interval), ("Host-One", Duration::from_secs(1)));
     assert_eq!(host.config, serde_json::json!({"a_b": 2, "keep": true, "list": [1, "$$"]}));
     assert_eq!(host.grants.system, SystemGrant::Parts(vec!["cpu".to_owned(), "memory".to_owned()]));
-    assert_eq!((host.limits.log_lines, host.limits.memory), (7, 1 << 20));
+    assert_eq!((host.limits.log_rate, host.limits.memory), (7, 1 << 20));
     let [backend, second] = config.exporters.as_slice() else { panic!("{:?}", config.exporters) };
     assert_eq!(backend.endpoint, "https://other.example.com");
     let headers: Vec<(&str, &str)> =

@@ -181,8 +181,8 @@ impl Source for Memory {
         Ok(())
     }
 
-    fn plans(&self, signal: Signal) -> Vec<Plan> {
-        self.state().plans.iter().filter(|(of, _)| *of == signal).map(|(_, plan)| *plan).collect()
+    fn plans(&self, signal: Signal) -> Result<Vec<Plan>, SourceError> {
+        Ok(self.state().plans.iter().filter(|(of, _)| *of == signal).map(|(_, plan)| *plan).collect())
     }
 
     fn read_plan(&self, signal: Signal, plan: &Plan) -> Result<Vec<Record>, SourceError> {

@@ -151,18 +151,27 @@ impl Consumer {
     }
 
     /// Requests that were in flight when the process ended, oldest first: to be sent again, identically, before
-    /// anything else. One whose first or last record can't be found any more is left out.
-    pub fn plans(&self, lane: Lane) -> Vec<Plan> {
+    /// anything else. One whose first or last record is not there any more is left out.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`]: try again later; a request that is put together anew would bear another key.
+    pub fn plans(&self, lane: Lane) -> Result<Vec<Plan>, ReadError> {
         let marks = self.state.look(lane.index(), |cursor| cursor.plans.clone());
-        let find =
-            |ordinal| read::find(&self.shared, &self.state, lane, ordinal).ok().flatten().map(|(id, _)| id);
-        marks
-            .into_iter()
-            .filter_map(|mark| {
-                let (first, last) = (find(mark.first)?, find(mark.last)?);
-                Some(Plan { first, last, count: mark.count, generation: mark.generation })
+        let find = |ordinal| {
+            let found = read::find(&self.shared, &self.state, lane, ordinal);
+            found.map(|found| found.map(|(id, _)| id)).map_err(|cause| ReadError::Io {
+                path: self.shared.dir.clone(),
+                offset: 0,
+                cause: Arc::new(cause),
             })
-            .collect()
+        };
+        let mut plans = Vec::new();
+        for mark in marks {
+            if let (Some(first), Some(last)) = (find(mark.first)?, find(mark.last)?) {
+                plans.push(Plan { first, last, count: mark.count, generation: mark.generation });
+            }
+        }
+        Ok(plans)
     }
 
     /// Sets the cursor back, so that what was acknowledged, and is still there (see

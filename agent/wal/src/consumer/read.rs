@@ -271,6 +271,20 @@ pub(crate) fn find(
     ordinal: u64,
 ) -> io::Result<Option<(RecordId, u64)>> {
     let Some(segment) = shared.segment_with(lane.index(), ordinal) else { return Ok(None) };
+    match find_in(shared, consumer, &segment, lane, ordinal) {
+        // Unlinked meanwhile.
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && shared.is_gone(&segment) => Ok(None),
+        found => found,
+    }
+}
+
+fn find_in(
+    shared: &Shared,
+    consumer: &ConsumerState,
+    segment: &Segment,
+    lane: Lane,
+    ordinal: u64,
+) -> io::Result<Option<(RecordId, u64)>> {
     let first = segment.header.lane_first[lane.index()];
     if ordinal < first {
         return Ok(None);

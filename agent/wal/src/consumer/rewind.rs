@@ -56,9 +56,9 @@ impl Core {
         let to = std::array::from_fn(|lane| to[lane].map(|ordinal| ordinal.max(first[lane])));
         let again = consumer.rewind(to, &self.shared)?;
         self.sync_cursors();
-        if consumer.is_dirty() {
-            let cause = Arc::new(io::Error::other("it was set back, and that could not be synced"));
-            return Err(CursorError::Io { path: consumer.path(), cause });
+        let shared = self.shared.clone();
+        if let Err(cause) = consumer.sync(&shared) {
+            return Err(CursorError::Io { path: consumer.path(), cause: Arc::new(cause) });
         }
         consumer.wake();
         Ok(again)
@@ -68,10 +68,16 @@ impl Core {
 /// The first ordinal of each lane whose record came in at or after this time; `None` where there is none.
 pub(crate) fn since(shared: &Shared, ns: u64) -> Result<[Option<u64>; LANES], CursorError> {
     let segments = shared.segments();
+    // Where the clock was set back, no segment's time says what came in before it.
+    let is_steady = segments.is_sorted_by_key(|segment| segment.header.created_ns);
     let mut found = [None; LANES];
     for (at, segment) in segments.iter().enumerate() {
         // Its records came in before the next one was begun.
-        if segments.get(at + 1).is_some_and(|next| next.header.created_ns < ns) {
+        let is_older = segments.get(at + 1).is_some_and(|next| next.header.created_ns < ns);
+        let ends = segment.visible().lane_end;
+        let has_any =
+            (0..LANES).any(|lane| found[lane].is_none() && ends[lane] > segment.header.lane_first[lane]);
+        if (is_steady && is_older) || !has_any {
             continue;
         }
         match look_through(shared, segment, ns, &mut found) {

@@ -256,7 +256,12 @@ impl ConsumerState {
 impl Cursor {
     fn write(&mut self, shared: &Shared) -> io::Result<()> {
         self.slot.generation += 1;
-        self.file.write(shared.env.storage.as_ref(), &mut self.slot)
+        self.file.write(shared.env.storage.as_ref(), &mut self.slot)?;
+        if !self.file.is_dirty() {
+            // In a new file, and so durable already: no sync will come to say so.
+            self.synced_low = std::array::from_fn(|lane| self.slot.lanes[lane].low);
+        }
+        Ok(())
     }
 }
 

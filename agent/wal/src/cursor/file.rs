@@ -173,16 +173,27 @@ impl CursorFile {
         if !self.dirty {
             return Ok(());
         }
-        if let Some(file) = &self.file
-            && file.sync_data().is_ok()
-        {
+        if self.file.as_ref().is_some_and(|file| file.sync_data().is_ok()) {
             self.synced = self.newest;
             self.synced_generation = slot.generation;
-            self.dirty = false;
-            self.former.clear();
-            return Ok(());
+            if self.former.is_empty() || self.write_over_others(slot).is_ok() {
+                self.dirty = false;
+                self.former.clear();
+                return Ok(());
+            }
         }
         self.replace(storage, slot)
+    }
+
+    /// Leaves no slot under a former key: were the newest one damaged, opening would ask for a key that may be gone.
+    fn write_over_others(&self, slot: &mut Slot) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        slot.synced_generation = self.synced_generation;
+        let bytes = slot.encode(&self.key);
+        for other in (0..SLOTS).filter(|n| *n != self.newest) {
+            write_all_at(file.as_ref(), bytes.as_slice(), (other * SLOT_LEN) as u64)?;
+        }
+        file.sync_data()
     }
 
     fn replace(&mut self, storage: &dyn Storage, slot: &mut Slot) -> io::Result<()> {

@@ -228,21 +228,31 @@ impl LaneCursor {
         new
     }
 
-    /// Sets the mark back to `to`: everything from there on is pending again, whatever became of it. Before `first`, the
-    /// consumer's first ordinal becomes an earlier one. Returns how many ordinals are pending again, or for the first time.
+    /// Sets the lane back to `to`: everything from there on is pending again, whatever became of it, above the mark too.
+    /// Before `first`, the consumer's first ordinal becomes an earlier one. Returns how many ordinals are pending again, or
+    /// for the first time.
     pub(crate) fn rewind(&mut self, to: u64) -> u64 {
-        if to >= self.low {
+        if to >= self.low && self.ranges.last().is_none_or(|(_, end)| *end <= to) {
             return 0;
         }
-        let end = self.reach();
+        // What is deferred lies above the reach, perhaps.
+        let deferred = self.deferred.last_key_value().map_or(0, |(_, (end, _))| *end);
+        let end = self.reach().max(deferred);
         let before = self.pending(end);
         self.first = self.first.min(to);
-        self.low = to;
-        self.ranges.clear();
-        self.deferred.clear();
-        self.plans.clear();
-        self.rewound = self.tally.total() - (to - self.first);
-        (end - to) - before
+        self.low = self.low.min(to);
+        self.ranges.retain_mut(|(start, end)| {
+            *end = to.min(*end);
+            start < end
+        });
+        self.deferred.retain(|start, (end, _)| {
+            *end = to.min(*end);
+            start < end
+        });
+        self.plans.retain(|plan| plan.last < to);
+        let taken = self.ranges.iter().fold(self.low - self.first, |sum, (start, end)| sum + (end - start));
+        self.rewound = self.tally.total() - taken;
+        self.pending(end) - before
     }
 
     /// Notes a request; replaces those that it overlaps.
@@ -493,8 +503,12 @@ mod tests {
         lane.acknowledge([(10, 15), (17, 19)], Fate::Delivered).unwrap();
         lane.acknowledge([(20, 21)], Fate::Skipped).unwrap();
         lane.plan(PlanMark { first: 15, last: 16, count: 2, generation: 0 }).unwrap();
-        assert_eq!(lane.rewind(15), 0, "nothing is below the mark");
-        assert_eq!(lane.rewind(12), 5, "12 to 14, and the range");
+        assert_eq!(lane.rewind(21), 0, "nothing is acknowledged there");
+        assert_eq!((lane.plans.len(), lane.ranges.len()), (1, 1));
+        assert_eq!(lane.rewind(18), 2, "the end of the range, and what was skipped");
+        assert_eq!((lane.low, lane.ranges.as_slice(), lane.rewound), (15, &[(17, 18)][..], 1));
+        assert_eq!((lane.plans.len(), lane.pending(25)), (1, 9), "the mark stays, and the request before");
+        assert_eq!(lane.rewind(12), 4, "12 to 14, and what is left of the range");
         assert_eq!((lane.low, lane.pending(25), lane.rewound), (12, 13, 5));
         assert!(lane.plans.is_empty() && lane.ranges.is_empty());
         lane.acknowledge([(12, 25)], Fate::Delivered).unwrap();
@@ -525,13 +539,18 @@ mod tests {
                         assert_eq!(new as usize, model.len() - before, "seed {seed}");
                         counted.add(fate, new);
                     }
-                    2 if start < low => {
-                        // What was deferred is forgotten: it will be found again.
-                        counted = lane.tally;
+                    2 if start < low || lane.ranges.last().is_some_and(|(_, end)| *end > start) => {
+                        let end = 200;
+                        let pending = |model: &BTreeSet<u64>, first| {
+                            (first..end).filter(|ordinal| !model.contains(ordinal)).count() as u64
+                        };
+                        let before = pending(&model, first);
                         model.retain(|ordinal| *ordinal < start);
-                        let pending = lane.reach() - start - lane.pending(lane.reach());
-                        assert_eq!(lane.rewind(start), pending, "seed {seed}");
-                        (first, low) = (first.min(start), start);
+                        let after = pending(&model, first.min(start));
+                        assert_eq!(lane.rewind(start), after - before, "seed {seed}");
+                        // What was deferred there is forgotten: it will be found again.
+                        counted = lane.tally();
+                        (first, low) = (first.min(start), low.min(start));
                     }
                     _ => {
                         model.extend(start.max(first)..end);

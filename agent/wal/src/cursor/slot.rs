@@ -201,7 +201,7 @@ fn decode_lane(bytes: &[u8]) -> Option<LaneCursor> {
             generation: u32_at(entry, 12),
         });
     }
-    if lane.reach() >= NUMBERS_END {
+    if lane.reach().max(lane.rewound) >= NUMBERS_END {
         return None;
     }
     let counted: Option<u64> = (0..FATES).try_fold(0u64, |sum, n| sum.checked_add(count(n)));
@@ -299,6 +299,10 @@ mod tests {
         };
         refused(|slot| slot.generation = u64::MAX);
         refused(|slot| slot.lanes[0] = LaneCursor::starting_at(NUMBERS_END));
+        refused(|slot| {
+            slot.lanes[0].rewound = NUMBERS_END;
+            slot.lanes[0].tally.0[0] += NUMBERS_END;
+        });
         refused(|slot| slot.lanes[1].plans[0].last += u64::from(u32::MAX / 2));
     }
 

@@ -16,6 +16,8 @@ use crate::{
 const KEY: [u8; 32] = [9; 32];
 /// Bytes of one operation.
 const OPERATION: usize = 6;
+/// Nothing is acknowledged so far above a lane's mark here, deferred or not.
+const FAR: u64 = 1 << 21;
 
 /// The first byte says what the others are: bit 0, slots get the right CRC; bit 1, and counts of delivered records that
 /// fit the marks; bits 2 and 3, how many slots there are. Then a length (u16), a slot's bytes (zero to its end), and so on
@@ -58,8 +60,11 @@ pub fn cursor(data: &[u8]) {
 }
 
 fn mend(bytes: &mut [u8; SLOT_LEN], mode: u8) {
-    // What is just below the limit comes to it in 146,000 years only: the generation, and where lanes begin and stand.
-    for number in (0..3).flat_map(|lane| [0, 8].map(|at| LANES_AT + lane * LANE_LEN + at)).chain([32]) {
+    // What is just below the limit comes to it in 146,000 years only: the generation, where lanes begin
+    // and stand, and how much was set back.
+    for number in
+        (0..3).flat_map(|lane| [0, 8, REWOUND_AT].map(|at| LANES_AT + lane * LANE_LEN + at)).chain([32])
+    {
         bytes[number + 7] &= !0x20;
     }
     if mode & 2 != 0 {
@@ -102,7 +107,7 @@ fn operate(slot: &mut Slot, operations: &[u8]) {
         let end = start + u64::from(operation[3]) + 1;
         let fate = Fate::ALL[usize::from(operation[0] & 7 | operation[5] & 8) % FATES];
         let before = lane.clone();
-        let far = lane.reach().max(end + 300);
+        let far = lane.reach().max(end) + FAR;
         let pending = lane.pending(far);
         let new = match operation[0] >> 3 & 7 {
             0..4 => lane.acknowledge([(start, end), (end + u64::from(operation[4]), end + 300)], fate),
@@ -136,6 +141,6 @@ fn sound(before: &LaneCursor, lane: &LaneCursor) {
     assert!(lane.ranges.iter().all(|(start, end)| start < end && *start > lane.low));
     assert!(lane.plans.iter().all(|plan| plan.first <= plan.last));
     let tally = lane.tally();
-    let end = lane.reach() + (1 << 17);
+    let end = lane.reach() + FAR;
     assert_eq!(end - lane.first + lane.rewound, tally.total() + lane.pending(end), "{lane:?}");
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     cursor::{
-        file::{CURSOR_FILE_LEN, FoundSlot},
+        file::{CURSOR_FILE_LEN, FoundSlot, file_name},
         lane::{Fate, LaneCursor},
         slot::{Slot, is_authentic},
     },
@@ -102,7 +102,8 @@ impl Decided {
         let oldest = segments.first().map_or(tail.lane_end, |segment| segment.header.lane_first);
         for ConsumerOptions { name, start, .. } in &options.consumers {
             if !consumers.iter().any(|known| known.slot.name == *name) {
-                let resets = u32::from(report.cursors_reset.contains(name));
+                let is_lost = report.cursors_reset.contains(name) || is_set_aside(found, name);
+                let resets = u32::from(is_lost);
                 if resets == 0 {
                     report.consumers_added.push(name.clone());
                 }
@@ -127,6 +128,17 @@ impl Decided {
         let next_segment = kept.last().map_or(1, |(file, _, _)| file.number + 1);
         Ok(Self { store_uuid, segments, quarantine, scans, tail, consumers, missing, next_segment })
     }
+}
+
+/// Whether a cursor of this consumer lies in the quarantine: a repair put it there, or an opening that a crash
+/// interrupted before it had made another.
+fn is_set_aside(found: &Survey, consumer: &str) -> bool {
+    let own = file_name(consumer);
+    found.quarantine.iter().any(|(path, _)| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let rest = name.and_then(|name| name.strip_prefix(own.as_str()));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 /// The header and keys of a segment of this WAL, or why it is to be put away.

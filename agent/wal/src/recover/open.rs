@@ -141,7 +141,7 @@ fn set_aside(storage: &dyn Storage, dir: &Path, found: &Survey) -> Result<PathBu
 /// The first segment of this opening, and what can be deleted.
 fn start(core: &mut Core, report: &mut OpenReport) -> Result<(), OpenError> {
     core.shrink_quarantine(quarantine_limit(core.shared.options.max_size));
-    for _ in 0..2 {
+    loop {
         match core.begin_segment() {
             Ok(()) => break,
             Err(Refusal::NoRoom { .. }) => {

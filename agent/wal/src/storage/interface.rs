@@ -6,6 +6,9 @@ use std::{
     sync::Arc,
 };
 
+/// A source of random bytes.
+type Draw = dyn Fn(&mut [u8]) -> io::Result<()> + Send + Sync;
+
 /// What a WAL needs from its surroundings; tests put their own in.
 #[derive(Clone)]
 pub(crate) struct Environment {
@@ -13,7 +16,7 @@ pub(crate) struct Environment {
     /// Nanoseconds since the epoch; information only, never order.
     pub(crate) wall_ns: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Fills with random bytes.
-    pub(crate) random: Arc<dyn Fn(&mut [u8]) -> io::Result<()> + Send + Sync>,
+    pub(crate) random: Arc<Draw>,
 }
 
 /// How a file is opened.

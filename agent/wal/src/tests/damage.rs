@@ -180,6 +180,44 @@ fn a_forged_record_is_not_delivered() {
     assert!(blind.is_sound(), "CRCs alone can't know: {blind:?}");
 }
 
+/// Found by fuzzing: who has no key can write a right CRC, and no header is believed so far that numbers run out.
+#[test]
+fn a_forged_header_uses_up_no_numbers() {
+    let names = (u32::MAX - 1).to_le_bytes();
+    let indexes = (u32::MAX - 2).to_le_bytes();
+    let forgeries: [&[(usize, &[u8])]; 4] = [
+        &[(16, &(1u64 << 60).to_le_bytes())],
+        &[(24, &indexes), (60, &indexes)],
+        &[(48, &names)],
+        &[(60, &indexes)],
+    ];
+    for (forgery, fields) in forgeries.iter().enumerate() {
+        let (disk, path) = small_log(3);
+        let mut bad = disk.content(&path);
+        let last =
+            bad.windows(4).enumerate().filter(|(_, w)| *w == b"whR\n").map(|(at, _)| at).next_back().unwrap();
+        for (field, forged) in *fields {
+            bad[last + field..][..forged.len()].copy_from_slice(forged);
+        }
+        let mut hasher = crc32fast::Hasher::new_with_initial(crc32fast::hash(&bad[64..96]));
+        hasher.update(&bad[last + 8..last + 64]);
+        let crc = hasher.finalize();
+        bad[last + 4..last + 8].copy_from_slice(&crc.to_le_bytes());
+        disk.put(&path, bad);
+        for life in 0..3 {
+            let mut rig = opened(&disk);
+            assert_eq!(rig.read("a", 0).iter().filter(|read| &*read.source == "source").count(), 2);
+            let source = format!("new in life {life}");
+            let appended = rig.try_append(NewRecord { source: &source, ..record(1, &payload(0)) });
+            assert!(appended.unwrap().is_ok(), "forgery {forgery}, life {life}");
+            let status = rig.status();
+            assert!(status.consumers[0].total().seen < 100, "forgery {forgery}");
+            assert!(status.next_sequence < 100, "forgery {forgery}");
+            rig.close();
+        }
+    }
+}
+
 /// contrib#35899, #49735: corruption stops the start. A missing middle segment is counted.
 /// <https://github.com/open-telemetry/opentelemetry-collector-contrib/issues/35899>
 #[test]

@@ -152,7 +152,7 @@ fn this_version_reads_what_version_1_wrote() {
     let status = rig.status();
     let b = status.consumers[1].total();
     assert_eq!((b.seen, b.pending, b.losses.given_up, b.rewound), (14, 12, 5, 3));
-    let plans = rig.consumer("a").plans(Lane::ALL[0]);
+    let plans = rig.consumer("a").plans(Lane::ALL[0]).unwrap();
     assert_eq!((plans.len(), plans[0].generation), (1, 7));
     let last = rig.read("a", 2).pop().unwrap();
     assert_eq!((&*last.source, last.items), ("receivers/otlp", 40));

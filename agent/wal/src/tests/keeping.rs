@@ -2,10 +2,13 @@
 
 use std::{path::Path, time::Duration};
 
-use super::rig::{DIR, Rig, options, record};
+use super::rig::{DIR, Rig, options, record, ring};
 use crate::{
-    ConsumerOptions, ForgetError, NewRecord, Options, RewindTo, Start, WhenFull, forget::forget_in,
-    storage::crash::Random,
+    ConsumerOptions, ForgetError, NewRecord, Options, RewindTo, Start, WhenFull,
+    forget::forget_in,
+    repair::{plan_in, repair_in},
+    segment::encrypt::Masters,
+    storage::crash::{CrashStorage, Fault, Op, Random},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -187,6 +190,86 @@ fn a_consumer_added_later_begins_at_the_oldest_record_or_now() {
     }
 }
 
+/// A consumer that begins now where it has no cursor, left with five records to deliver.
+fn beginning_now() -> (CrashStorage, Options) {
+    let late = ConsumerOptions { start: Start::Now, ..ConsumerOptions::from("late") };
+    let options = Options { consumers: vec!["a".into(), late], ..options() };
+    let mut rig = Rig::new(options.clone());
+    for n in 0..5u8 {
+        rig.append(0, &[n; 100]);
+    }
+    (rig.close(), options)
+}
+
+#[test]
+fn a_consumer_whose_cursor_a_repair_took_out_loses_nothing_though_it_begins_now() {
+    let (disk, options) = beginning_now();
+    disk.put(Path::new("/wal/cursors/late.cursor"), vec![0; 3 * 4096]);
+    let (masters, dir, size) = (Masters::of_ring(Some(&ring())), Path::new(DIR), crate::MIN_MAX_SIZE);
+    let steps = plan_in(&disk, dir, &masters, size, &mut |_| {}).unwrap().steps;
+    assert!(steps[0].why.contains("begins again at the oldest record"), "{steps:?}");
+    repair_in(&disk, dir, &masters, size, &steps, &mut |_| {}).unwrap();
+    let rig = Rig::open(&disk, options).unwrap();
+    assert_eq!(rig.read("late", 0).len(), 5);
+    assert_eq!(rig.status().consumers[1].resets, 1);
+}
+
+#[test]
+fn a_crash_in_the_opening_that_resets_a_cursor_loses_nothing_though_it_begins_now() {
+    for fuse in 1.. {
+        let mut finished = false;
+        for seed in 0..6 {
+            let (disk, options) = beginning_now();
+            disk.put(Path::new("/wal/cursors/late.cursor"), vec![0; 100]);
+            disk.light_fuse(fuse);
+            drop(Rig::open(&disk, options.clone()));
+            finished = !disk.is_off();
+            if seed == 0 {
+                disk.kill()
+            } else {
+                disk.power_loss(&mut Random::new(seed))
+            }
+            let rig = Rig::open(&disk, options).unwrap();
+            assert_eq!(rig.read("late", 0).len(), 5, "operation {fuse}, seed {seed}");
+        }
+        if finished {
+            assert!(fuse > 10, "{fuse} operations were cut off");
+            return;
+        }
+    }
+}
+
+/// Each opening leaves a small segment: one that goes makes less room than zeros ahead of the writer take.
+#[test]
+fn small_segments_that_are_kept_do_not_bring_the_disk_use_over_the_cap() {
+    let options = Options { max_size: 4 << 20, ..retaining() };
+    let disk = CrashStorage::new();
+    while disk.used() + 120_000 < options.max_size {
+        let mut rig = Rig::open(&disk, options.clone()).unwrap();
+        rig.append(0, b"small");
+        acknowledge_all(&mut rig);
+        rig.close();
+    }
+    let mut rig = Rig::open(&disk, options.clone()).unwrap();
+    for n in 0..300 {
+        rig.append(0, &[1; 5000]);
+        acknowledge_all(&mut rig);
+        assert!(disk.used() <= options.max_size, "record {n}: {} of {}", disk.used(), options.max_size);
+    }
+}
+
+/// Requests are answered in any order: what was acknowledged above one that is still under way is set back too.
+#[test]
+fn what_was_acknowledged_above_the_mark_is_set_back_too() {
+    let mut rig = Rig::new(options());
+    let ids: Vec<_> = (0..10u8).map(|n| rig.append(0, &[n; 10])).collect();
+    rig.acknowledge("a", 0, &ids[3..]);
+    assert_eq!(rewind(&mut rig, "a", [Some(ids[5].ordinal()), None, None]), 5);
+    assert_eq!(rig.read("a", 0).len(), 8);
+    let total = rig.status().consumers[0].total();
+    assert_eq!((total.delivered, total.rewound, total.pending), (7, 5, 8));
+}
+
 #[test]
 fn each_consumer_that_lags_alone_has_its_own_limit() {
     let tight = ConsumerOptions { max_lag: Some(200_000), ..ConsumerOptions::from("a") };
@@ -220,4 +303,54 @@ fn losses_are_kept_by_cause_and_consumer_over_a_restart() {
     let rig = Rig::open(&disk, options()).unwrap();
     assert_eq!(rig.status().consumers[0].total().losses, losses);
     assert_eq!(rig.status().losses.total(), 0, "those since it was opened");
+}
+
+/// One that is told "done" must stay set back over a power loss.
+#[test]
+fn a_rewind_whose_sync_fails_is_told() {
+    let mut rig = Rig::new(retaining());
+    append(&mut rig, 10);
+    acknowledge_all(&mut rig);
+    for _ in 0..2 {
+        rig.pass(Duration::from_secs(10));
+    }
+    let failing =
+        |op| Fault { op, path: "cursor", skip: 0, times: u32::MAX, kind: std::io::ErrorKind::Other };
+    rig.disk.fail(failing(Op::Sync));
+    let consumers = rig.core.shared.consumers();
+    let refused = rig.core.rewind(&consumers[0], [Some(0); 3]).unwrap_err();
+    assert!(refused.to_string().contains("a.cursor"), "{refused}");
+    rig.disk.fail_randomly(0, 0);
+    rig.core.rewind(&consumers[0], [Some(0); 3]).unwrap();
+    assert_eq!(rig.read("a", 0).len(), 10);
+}
+
+/// The time in a segment's header is information only.
+#[test]
+fn records_of_before_the_clock_was_set_back_are_found() {
+    let mut rig = Rig::new(retaining());
+    rig.disk.pass(HOUR);
+    append(&mut rig, 30);
+    let since = rig.disk.wall_ns() - 5 * 60_000_000_000;
+    rig.disk.set_wall_ns(0);
+    append(&mut rig, 30);
+    let found = super::super::consumer::since(&rig.core.shared, since).unwrap();
+    assert_eq!(found[0], Some(25));
+}
+
+/// Segments that are kept for rewinding give way, as many as it takes, when what failed is written again.
+#[test]
+fn a_failed_write_is_made_good_at_the_cost_of_what_is_kept() {
+    let mut rig = Rig::new(retaining());
+    for n in 0..120u8 {
+        rig.append(0, &[n; 5000]);
+        acknowledge_all(&mut rig);
+    }
+    assert!(rig.segment_files().len() > 8);
+    let big = vec![7; 300_000];
+    rig.disk.set_capacity(Some(rig.disk.used() + 320_000));
+    rig.disk.fail(Fault { op: Op::Sync, path: ".wal", skip: 0, times: 1, kind: std::io::ErrorKind::Other });
+    rig.try_append(record(0, &big)).unwrap().unwrap();
+    assert_eq!(rig.payloads("a", 0), [big]);
+    assert_eq!(rig.status().losses.total(), 0);
 }

@@ -137,6 +137,38 @@ fn when_what_it_sealed_is_delivered_the_old_key_can_go() {
     }
 }
 
+/// Nothing more is acknowledged of it, and the next seal may be days away.
+#[test]
+fn what_was_delivered_before_the_rotation_needs_the_old_key_no_more() {
+    let (_, new) = ids();
+    let mut rig = Rig::new(options());
+    rig.append(0, b"sealed with the old key");
+    drain(&mut rig);
+    rig.core.rotate(both()).unwrap();
+    assert_eq!(in_use(&rig), [new]);
+}
+
+/// Whatever is damaged then, opening does not ask for the key that went.
+#[test]
+fn a_damaged_slot_of_a_cursor_is_no_wrong_key_after_the_old_one_went() {
+    let mut rig = Rig::new(options());
+    rig.append(0, b"delivered");
+    drain(&mut rig);
+    rig.core.rotate(both()).unwrap();
+    rig.core.rotate(KeyRing::new(new_key())).unwrap();
+    let disk = rig.kill();
+    let path = Path::new("/wal/cursors/a.cursor");
+    for slot in 0..3 {
+        let fork = disk.fork();
+        let mut bytes = disk.content(path);
+        bytes[slot * 4096 + 200] ^= 1;
+        fork.put(path, bytes);
+        let rig = Rig::open(&fork, with(KeyRing::new(new_key()))).unwrap();
+        assert!(rig.report.cursors_reset.is_empty(), "slot {slot}");
+        assert!(rig.read("a", 0).is_empty(), "slot {slot}: what was acknowledged stays so");
+    }
+}
+
 #[test]
 fn the_same_current_key_only_brings_or_takes_older_ones() {
     let mut rig = Rig::new(options());
@@ -319,10 +351,12 @@ fn appending_and_reading_go_on_through_rotations() {
     let dir = tempfile::tempdir().unwrap();
     let key = |n: u8| Key::from_bytes([n; 32]);
     let (wal, _) = Wal::open(dir.path(), with(KeyRing::new(key(0)))).unwrap();
+    // One that the first key seals, whenever the threads begin.
+    wal.append_blocking(wal.prepare(record(0, &0u64.to_le_bytes())).unwrap()).unwrap();
     let stop = AtomicBool::new(false);
     let appended = std::thread::scope(|scope| {
         let appending = scope.spawn(|| {
-            let mut count = 0u64;
+            let mut count = 1u64;
             while !stop.load(Ordering::Relaxed) {
                 let payload = count.to_le_bytes();
                 wal.append_blocking(wal.prepare(record(0, &payload)).unwrap()).unwrap();
@@ -367,6 +401,7 @@ fn appending_and_reading_go_on_through_rotations() {
 #[test]
 fn what_holds_keys_zeroes_them() {
     fn zeroes<T: ZeroizeOnDrop>() {}
+    zeroes::<sha2::Sha256>();
     zeroes::<Key>();
     zeroes::<Aes256Gcm>();
 }

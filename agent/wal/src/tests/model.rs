@@ -282,7 +282,7 @@ impl Model {
         self.checkpoint.0 = checkpoint;
         for (n, name) in CONSUMERS.iter().enumerate() {
             for lane in 0..3 {
-                let plans = self.rig.as_ref().unwrap().consumer(name).plans(Lane::ALL[lane]);
+                let plans = self.rig.as_ref().unwrap().consumer(name).plans(Lane::ALL[lane]).unwrap();
                 match self.consumers[n].plans.get(&lane) {
                     // It may be gone when its records were given up meanwhile.
                     Some(expected) if !plans.is_empty() => assert_eq!(plans, [*expected]),
@@ -413,7 +413,8 @@ impl Model {
             let numbers = self.examine(n, lane, &records);
             let ids: Vec<_> = records.iter().map(|record| record.id).collect();
             if ids.is_empty() {
-                assert!(consumer.plans(lane_key).is_empty(), "its records were given up, and so was it");
+                let gone = consumer.plans(lane_key).map_or(self.disk.is_off(), |plans| plans.is_empty());
+                assert!(gone, "its records were given up, and so was it");
                 return;
             }
             if ids.len() == plan.count as usize {
@@ -502,10 +503,19 @@ impl Model {
         let n = self.random.below(2) as usize;
         let to: [Option<u64>; 3] = std::array::from_fn(|lane| {
             let low = self.rig.as_ref().unwrap().core.shared.consumers()[n].lows()[lane];
-            self.random.chance(60).then(|| low.saturating_sub(self.random.below(20)))
+            let to = low.saturating_sub(self.random.below(20));
+            // Above the mark too, where ranges may be.
+            self.random
+                .chance(60)
+                .then(|| if self.random.chance(30) { low + self.random.below(8) } else { to })
         });
+        let oldest = self.rig().core.shared.oldest().map_or([0; 3], |oldest| oldest.header.lane_first);
         let state = self.rig().core.shared.consumers()[n].clone();
         let before = state.lows();
+        // One past the last that is acknowledged. A plan that reaches further is not looked at here.
+        let reaches: [u64; 3] = std::array::from_fn(|lane| {
+            state.look(lane, |cursor| cursor.ranges.last().map_or(cursor.low, |(_, end)| *end))
+        });
         let result = self.rig().core.rewind(&state, to);
         let lows = state.lows();
         self.say(|| format!("{} set back to {to:?}: {result:?}", CONSUMERS[n]));
@@ -513,14 +523,17 @@ impl Model {
         for lane in 0..3 {
             let Some(to) = to[lane] else { continue };
             // Refused, it may be on disk all the same, and then shows after a restart.
-            let to = if result.is_ok() { lows[lane] } else { to };
-            if to >= before[lane] {
+            let to = if result.is_ok() { to.max(oldest[lane]) } else { to };
+            if to >= before[lane] && reaches[lane] <= to {
                 continue;
             }
             let (submitted, ordinals) = (&self.submitted, &self.ordinals);
             let keep = |number: &u64| submitted[*number as usize].lane != lane || ordinals[number] < to;
             self.consumers[n].all.retain(keep);
             self.consumers[n].durable.retain(keep);
+            if self.consumers[n].plans.get(&lane).is_some_and(|plan| plan.last.ordinal() < to) {
+                continue;
+            }
             if let Some(plan) = self.consumers[n].plans.remove(&lane)
                 && result.is_err()
             {
@@ -666,7 +679,9 @@ impl Model {
     fn relearn(&mut self) {
         for (n, name) in CONSUMERS.iter().enumerate() {
             for lane in 0..3 {
-                if let Some(plan) = self.rig.as_ref().unwrap().consumer(name).plans(Lane::ALL[lane]).first() {
+                if let Some(plan) =
+                    self.rig.as_ref().unwrap().consumer(name).plans(Lane::ALL[lane]).unwrap().first()
+                {
                     self.consumers[n].plans.insert(lane, *plan);
                 }
             }

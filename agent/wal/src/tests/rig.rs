@@ -85,7 +85,7 @@ impl Rig {
     /// One turn of the writer.
     pub(crate) fn run(&mut self) {
         let shared = self.core.shared.clone();
-        let mut work = shared.queue.wait(Some(Duration::ZERO));
+        let mut work = shared.queue.take();
         let now = self.now.max(Instant::now());
         self.core.note(&work, now);
         self.core.run(std::mem::take(&mut work.appends), work.reclaim, now);

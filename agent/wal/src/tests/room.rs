@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use super::rig::{DIR, Rig, options, record};
 use crate::{
     Encryption, Lane, NewRecord, Options, Outcome, SyncPolicy, WhenFull,
-    storage::crash::{CrashStorage, Fault, Op},
+    storage::crash::{CrashStorage, Fault, Op, Random},
 };
 
 const BIG: [u8; 5000] = [1; 5000];
@@ -50,6 +50,18 @@ fn disk_use_never_passes_the_cap_and_most_of_it_is_used() {
             "{} {counted}",
             rig.disk.used()
         );
+    }
+}
+
+#[test]
+fn a_power_loss_does_not_bring_back_what_was_cut_off_a_sealed_segment() {
+    for seed in 0..20 {
+        let mut rig = Rig::new(options());
+        rig.append(0, &BIG);
+        let disk = rig.close();
+        let used = disk.used();
+        disk.power_loss(&mut Random::new(seed));
+        assert!(disk.used() <= used, "seed {seed}: {} after {used}", disk.used());
     }
 }
 
@@ -339,4 +351,29 @@ fn no_room_no_quota_and_read_only_take_the_same_road_on_every_operation() {
             }
         }
     }
+}
+
+/// Else nothing of what it passed goes, and its key stays in use, until it passes more.
+#[test]
+fn segments_go_when_the_cursor_that_passed_them_had_to_be_replaced() {
+    let mut rig = Rig::new(Options { consumers: vec!["a".into()], ..options() });
+    for _ in 0..40 {
+        rig.append(0, &BIG);
+    }
+    let ids: Vec<_> = rig.read("a", 0).iter().map(|record| record.id).collect();
+    for _ in 0..3 {
+        rig.pass(Duration::from_secs(30));
+    }
+    rig.disk.fail(Fault {
+        op: Op::Write,
+        path: "a.cursor",
+        skip: 0,
+        times: 1,
+        kind: std::io::ErrorKind::Other,
+    });
+    rig.acknowledge("a", 0, &ids);
+    for _ in 0..5 {
+        rig.pass(Duration::from_secs(30));
+    }
+    assert_eq!(rig.segment_files().len(), 1);
 }

@@ -92,6 +92,8 @@ pub(crate) struct Core {
     pub(crate) sync_due: Option<Instant>,
     pub(crate) unsynced_bytes: u64,
     pub(crate) cursors_due: Option<Instant>,
+    /// When the writer's thread looks again.
+    told_due: Option<Instant>,
 }
 
 impl Core {
@@ -122,6 +124,7 @@ impl Core {
             sync_due: None,
             unsynced_bytes: 0,
             cursors_due: None,
+            told_due: None,
         }
     }
 
@@ -164,6 +167,20 @@ impl Core {
         // Not at once again where a segment could not be deleted.
         let retained = self.retention_left().map(|left| now + left.max(DISK_RETRY));
         parked.chain(retry).chain(self.sync_due).chain(self.cursors_due).chain(retained).min()
+    }
+
+    /// As `next_due`, for the writer's thread, which then knows it.
+    pub(crate) fn note_due(&mut self) -> Option<Instant> {
+        self.told_due = self.next_due();
+        self.told_due
+    }
+
+    /// Whether something is due before the writer's thread looks again.
+    pub(crate) fn is_due_earlier(&self) -> bool {
+        match (self.next_due(), self.told_due) {
+            (Some(due), Some(told)) => due < told,
+            (due, _) => due.is_some(),
+        }
     }
 
     /// Places and frames one record, or answers it with a refusal, or parks it.

@@ -47,18 +47,19 @@ impl Core {
             return;
         }
         let mut last = Refusal::io(action)(cause);
-        for _ in 0..ATTEMPTS {
+        let mut attempts = 0;
+        while attempts < ATTEMPTS {
             match self.begin_segment() {
                 Ok(()) => return,
                 Err(refusal) => {
                     if let Refusal::Io { action, cause } = &refusal {
                         self.note_error(action, cause);
                     }
-                    let hopeless = matches!(refusal, Refusal::NoRoom { .. })
-                        && !self.reclaim()
-                        && !self.reclaim_retained();
+                    let no_room = matches!(refusal, Refusal::NoRoom { .. });
                     last = refusal;
-                    if hopeless {
+                    if !no_room {
+                        attempts += 1;
+                    } else if !self.reclaim() && !self.reclaim_retained() {
                         break;
                     }
                 }

@@ -61,6 +61,8 @@ pub(crate) struct Work {
     pub(crate) reclaim: bool,
     /// A cursor was written and is not synced.
     pub(crate) cursor_dirty: bool,
+    /// There is something to be done that nobody added.
+    pub(crate) look: bool,
     pub(crate) tasks: Vec<Task>,
     pub(crate) close: Option<Closed>,
 }
@@ -70,6 +72,7 @@ impl Work {
         self.appends.is_empty()
             && !self.reclaim
             && !self.cursor_dirty
+            && !self.look
             && self.tasks.is_empty()
             && self.close.is_none()
     }
@@ -95,24 +98,36 @@ impl Queue {
         Self { state: Mutex::default(), ready: Condvar::new(), queued_bytes: AtomicU64::new(0), limit }
     }
 
-    /// Adds an append, or answers it at once.
-    pub(crate) fn push(&self, mut pending: Pending) {
+    /// Adds an append, or answers it at once. `false`: nobody need be told.
+    pub(crate) fn add(&self, mut pending: Pending) -> bool {
         let bytes = pending.record.footprint();
         let queued = self.queued_bytes.load(Ordering::Relaxed);
         // One is always let in, or a record over the limit never could be.
         if queued > 0 && queued + bytes > self.limit {
             pending.answer(Err(AppendError::Overloaded { queued, limit: self.limit }));
-            return;
+            return false;
         }
         let mut state = lock(&self.state);
         if state.closed {
             drop(state);
             pending.answer(Err(AppendError::Closed));
-            return;
+            return false;
         }
         self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         state.work.appends.push(pending);
+        true
+    }
+
+    /// Tells the writer's thread that something was added.
+    pub(crate) fn tell(&self) {
         self.ready.notify_one();
+    }
+
+    /// Adds an append for the writer's thread, or answers it at once.
+    pub(crate) fn push(&self, pending: Pending) {
+        if self.add(pending) {
+            self.tell();
+        }
     }
 
     /// The bytes of an append are no longer waiting.
@@ -122,6 +137,12 @@ impl Queue {
 
     pub(crate) fn hint_reclaim(&self) {
         lock(&self.state).work.reclaim = true;
+        self.ready.notify_one();
+    }
+
+    /// Something is due earlier than the writer's thread knows.
+    pub(crate) fn hint_look(&self) {
+        lock(&self.state).work.look = true;
         self.ready.notify_one();
     }
 
@@ -164,8 +185,8 @@ impl Queue {
         drop(work);
     }
 
-    /// Waits for work, at most so long (`None`: without end); empty when the time is over.
-    pub(crate) fn wait(&self, at_most: Option<Duration>) -> Work {
+    /// Waits for work, at most so long (`None`: without end).
+    pub(crate) fn wait(&self, at_most: Option<Duration>) {
         let until = at_most.map(|time| Instant::now() + time);
         let mut state = lock(&self.state);
         while state.work.is_empty() {
@@ -178,7 +199,18 @@ impl Queue {
                 None => self.ready.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner),
             };
         }
-        std::mem::take(&mut state.work)
+    }
+
+    /// Takes what waits; by whoever has the core's turn, so that nothing overtakes.
+    pub(crate) fn take(&self) -> Work {
+        std::mem::take(&mut lock(&self.state).work)
+    }
+
+    /// Takes what waits, but for the end, which is the thread's.
+    pub(crate) fn take_but_close(&self) -> Work {
+        let mut state = lock(&self.state);
+        let close = state.work.close.take();
+        std::mem::replace(&mut state.work, Work { close, ..Work::default() })
     }
 
     /// Whether nothing waits now.

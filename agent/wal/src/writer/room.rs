@@ -183,7 +183,8 @@ impl Core {
             return false;
         }
         let durably = || consumers.iter().all(|consumer| consumer.has_durably_passed(&oldest));
-        if !is_on(Mutant::UnlinkBeforeCursor) && !durably() && !(self.sync_cursors() && durably()) {
+        let passed = durably() || (self.sync_cursors() && durably());
+        if !passed && !is_on(Mutant::UnlinkBeforeCursor) {
             return false;
         }
         let damaged = oldest.damaged.load(Ordering::Relaxed);

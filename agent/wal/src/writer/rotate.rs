@@ -41,6 +41,8 @@ impl Core {
         *shared.masters.write().unwrap_or_else(std::sync::PoisonError::into_inner) = masters.clone();
         let begun = if new_key { self.begin_under_new_key() } else { Ok(()) };
         let signed = self.sign_cursors(&masters);
+        // What everybody had passed when it was sealed: no acknowledgement will ask for that any more.
+        self.reclaim();
         begun.and(signed).map_err(|(action, cause)| failed(true, action, cause))
     }
 

@@ -198,12 +198,14 @@ impl Core {
         let tag = active.write(&mut self.buffer, Kind::Seal, header, None, &body.encode());
         active.append(&self.buffer).map_err(|cause| ("writing a seal", cause))?;
         self.buffer.clear();
+        // Before the sync, which makes that durable too: else a power loss could bring the rest back, over the cap.
+        if active.filled > active.tail && active.open.file.set_len(active.tail).is_ok() {
+            self.usage.segments = self.usage.segments.saturating_sub(active.filled - active.tail);
+            active.filled = active.tail;
+        }
         active.sync(&self.shared).map_err(|cause| ("syncing a sealed segment", cause))?;
         self.publish();
-        if let Some(active) = self.active.take() {
-            let tail = active.tail;
-            self.cut(&active, tail);
-        }
+        self.active = None;
         self.previous = Previous { count, tag };
         Ok(())
     }

@@ -1,202 +1,20 @@
-//! A file system in memory that behaves as badly as real ones may.
-//!
-//! After `power_loss` any subset of the unsynced 512-byte sectors of a file survives, its length is the old or the
-//! new one, and of the directory operations since the last directory sync a prefix survives. A failed sync drops the
-//! pages: the next one succeeds and has written nothing. Writes may be short, any operation may fail, the disk has an
-//! end, and the power can go in the middle of an operation.
+//! The storage over the disk, and what tests do to it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use super::{Access, Entry, Environment, Storage, StoredFile};
-
-const SECTOR: usize = 512;
-
-/// SplitMix64: small, seedable, good enough to choose with.
-#[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Below `end`; 0 if that is 0.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        if end == 0 { 0 } else { self.next() % end }
-    }
-
-    pub(crate) fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
-
-/// Operations that can be told to fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Op {
-    Create,
-    Write,
-    Sync,
-    SetLen,
-    Rename,
-    Remove,
-    SyncDir,
-    Read,
-}
-
-/// The next operation of this kind, after `skip` others on paths that contain `path`, fails so.
-#[derive(Debug, Clone)]
-pub(crate) struct Fault {
-    pub(crate) op: Op,
-    pub(crate) path: &'static str,
-    pub(crate) skip: u32,
-    pub(crate) times: u32,
-    pub(crate) kind: io::ErrorKind,
-}
+use super::{
+    super::{Access, Entry, Environment, Storage, StoredFile},
+    disk::{DirOp, Disk, Fault, Inode, Op, SECTOR},
+    random::Random,
+};
 
 /// The file system; clones are the same one.
 #[derive(Clone)]
 pub(crate) struct CrashStorage(Arc<Mutex<Disk>>);
-
-#[derive(Default)]
-struct Disk {
-    inodes: Vec<Inode>,
-    names: BTreeMap<PathBuf, usize>,
-    durable_names: BTreeMap<PathBuf, usize>,
-    journal: Vec<DirOp>,
-    locks: BTreeSet<PathBuf>,
-    /// Handles of another boot are dead.
-    boot: u64,
-    faults: Vec<Fault>,
-    /// Percent of writes, syncs and the like that fail.
-    fault_percent: u64,
-    random: Option<Random>,
-    capacity: Option<u64>,
-    /// Changing operations left until the power goes.
-    fuse: Option<u64>,
-    off: bool,
-    operations: u64,
-    wall_ns: u64,
-    /// Where the random numbers of the surroundings go on.
-    drawn: u64,
-}
-
-#[derive(Debug, Clone)]
-enum DirOp {
-    Link(PathBuf, usize),
-    Unlink(PathBuf),
-    Rename(PathBuf, PathBuf),
-}
-
-impl DirOp {
-    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
-        match self {
-            Self::Link(path, inode) => {
-                names.insert(path.clone(), *inode);
-            }
-            Self::Unlink(path) => {
-                names.remove(path);
-            }
-            Self::Rename(from, to) => {
-                if let Some(inode) = names.remove(from) {
-                    names.insert(to.clone(), inode);
-                }
-            }
-        }
-    }
-}
-
-#[derive(Default)]
-struct Inode {
-    content: Vec<u8>,
-    durable: Vec<u8>,
-    dirty: BTreeSet<usize>,
-    /// Sectors that can't be read.
-    broken: BTreeSet<usize>,
-}
-
-impl Inode {
-    fn sync(&mut self) {
-        self.durable.clone_from(&self.content);
-        self.dirty.clear();
-    }
-
-    fn power_loss(&mut self, random: &mut Random) {
-        let len = if random.chance(50) { self.content.len() } else { self.durable.len() };
-        let mut survived = self.durable.clone();
-        survived.resize(len, 0);
-        for sector in &self.dirty {
-            let start = sector * SECTOR;
-            let end = (start + SECTOR).min(len).min(self.content.len());
-            if start < end && random.chance(50) {
-                survived[start..end].copy_from_slice(&self.content[start..end]);
-            }
-        }
-        self.content = survived;
-        self.sync();
-    }
-}
-
-impl Disk {
-    fn used(&self) -> u64 {
-        self.names.values().map(|inode| self.inodes[*inode].content.len() as u64).sum()
-    }
-
-    /// Counts a changing operation, and fails it if the power is off or a fault says so.
-    fn enter(&mut self, op: Op, path: &Path) -> io::Result<()> {
-        if self.off {
-            return Err(io::Error::other("the power is off"));
-        }
-        if op != Op::Read {
-            self.operations += 1;
-            if let Some(fuse) = &mut self.fuse {
-                *fuse = fuse.saturating_sub(1);
-                if *fuse == 0 {
-                    self.off = true;
-                    return Err(io::Error::other("the power goes off"));
-                }
-            }
-        }
-        let text = path.to_string_lossy().into_owned();
-        for fault in &mut self.faults {
-            if fault.op == op && fault.times > 0 && text.contains(fault.path) {
-                if fault.skip > 0 {
-                    fault.skip -= 1;
-                } else {
-                    fault.times -= 1;
-                    return Err(fault.kind.into());
-                }
-            }
-        }
-        if op != Op::Read
-            && self.fault_percent > 0
-            && let Some(random) = &mut self.random
-            && random.chance(self.fault_percent)
-        {
-            let kinds = [
-                io::ErrorKind::Other,
-                io::ErrorKind::StorageFull,
-                io::ErrorKind::QuotaExceeded,
-                io::ErrorKind::ReadOnlyFilesystem,
-            ];
-            let kind = kinds[random.below(kinds.len() as u64) as usize];
-            return Err(kind.into());
-        }
-        Ok(())
-    }
-}
 
 impl CrashStorage {
     /// An empty one. What its surroundings draw at random is different for each one of a thread, and the same in every
@@ -236,6 +54,10 @@ impl CrashStorage {
 
     pub(crate) fn wall_ns(&self) -> u64 {
         self.disk().wall_ns
+    }
+
+    pub(crate) fn set_wall_ns(&self, wall_ns: u64) {
+        self.disk().wall_ns = wall_ns;
     }
 
     /// The wall clock goes on.

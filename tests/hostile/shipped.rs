@@ -32,19 +32,20 @@ fn collector(status: &Value, name: &str) -> Value {
     collectors.iter().find(|c| c["name"] == name).unwrap_or_else(|| panic!("no {name} in {status}")).clone()
 }
 
-fn seen(agent: &mut Agent, name: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn seen(agent: &mut Agent, name: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
     wait::until(what, PATIENCE, || {
         let one = collector(&agent.status().expect("the agent answers"), name);
         if condition(&one) { Ok(one) } else { Err(one) }
     })
 }
 
-fn problem(one: &Value) -> &str {
+pub(crate) fn problem(one: &Value) -> &str {
     one["last_problem"].as_str().unwrap_or_default()
 }
 
 #[test]
 fn hostile_plugins_cost_their_own_data_only() {
+    let _machine = crate::alone();
     let stub = Stub::start();
     let home = Home::new("");
     for (name, items, collect) in [
@@ -99,6 +100,7 @@ const FAULTS: [(&str, &[&str], &[&str]); 4] = [
 
 #[test]
 fn the_shipped_hostile_plugin_is_stopped_named_counted_and_set_aside() {
+    let _machine = crate::alone();
     let stub = Stub::start();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/components/hostile.wasm");
     let mut collectors = String::new();
@@ -151,7 +153,7 @@ exporters:
 
 /// Ten collects in ten seconds, none missed. On a machine that stalls by itself a window may fail; if the hostile ones
 /// were the cause, all of them would.
-fn host_keeps_its_second(agent: &mut Agent, home: &Home) {
+pub(crate) fn host_keeps_its_second(agent: &mut Agent, home: &Home) {
     let collected = |c: &Value| c["collects"].as_u64().expect("a count");
     let mut windows = Vec::new();
     let kept = (0..6).any(|_| {
@@ -168,6 +170,7 @@ fn host_keeps_its_second(agent: &mut Agent, home: &Home) {
 
 #[test]
 fn what_is_no_plugin_is_named_and_the_others_run() {
+    let _machine = crate::alone();
     let stub = Stub::start();
     let home = Home::new("");
     std::fs::write(home.path().join("text.wasm"), "this is a text file\n").expect("written");

@@ -1,0 +1,111 @@
+//! The components that a configuration names, in the words of `whimbrel-plugin`, which reads them: the agent itself
+//! parses no WebAssembly. Builtins are known to be sound.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde::Deserialize;
+
+use crate::config::{Collector, Config, Grants, PluginRef, SystemGrant};
+
+/// What is needed of `whimbrel-plugin inspect --json`.
+#[derive(Deserialize)]
+struct Inspected {
+    misfit: Option<String>,
+    #[serde(default)]
+    asks: Vec<Asks>,
+}
+
+#[derive(Deserialize)]
+struct Asks {
+    what: String,
+    /// One of them is enough.
+    keys: Vec<String>,
+    example: String,
+    /// Imported by standard libraries, whether the plugin needs it or not: no cause for a warning.
+    incidental: bool,
+}
+
+/// What the agent would refuse, and what could be asked for and is not granted.
+pub(super) fn inspect(config: &Config) -> (Vec<String>, Vec<String>) {
+    let (mut misfits, mut uncovered) = (Vec::new(), Vec::new());
+    for collector in &config.collectors {
+        let PluginRef::Path(file) = &collector.plugin else { continue };
+        match inspected(file) {
+            Ok(Inspected { misfit: None, asks }) => {
+                let granted = granted(collector);
+                let covered =
+                    |asks: &Asks| granted.iter().any(|(key, _)| asks.keys.iter().any(|it| it == key));
+                let missing = asks.iter().filter(|asks| !asks.incidental && !covered(asks));
+                uncovered.extend(missing.map(|asks| lacks(collector, asks)));
+            }
+            Ok(Inspected { misfit: Some(said), .. }) | Err(said) => {
+                misfits.push(format!("collectors.{}.plugin: {said}", collector.name));
+            }
+        }
+    }
+    (misfits, uncovered)
+}
+
+fn lacks(collector: &Collector, asks: &Asks) -> String {
+    let grants: Vec<_> =
+        asks.keys.iter().map(|key| format!("`grants: {{{key}: {}}}`", asks.example)).collect();
+    format!(
+        "collectors.{}: its component can ask for {}, and is granted none; if it needs them, add {}",
+        collector.name,
+        asks.what,
+        grants.join(" or ")
+    )
+}
+
+fn inspected(file: &Path) -> Result<Inspected, String> {
+    let tool = whimbrel_plugin_host::compiler_path(None).map_err(|error| error.to_string())?;
+    let output = Command::new(&tool)
+        .args(["inspect", "--json"])
+        .arg(file)
+        .output()
+        .map_err(|error| format!("cannot start {}: {error}", tool.display()))?;
+    serde_json::from_slice(&output.stdout).map_err(|_| {
+        String::from_utf8_lossy(&output.stderr).trim().trim_start_matches("whimbrel-plugin: ").to_owned()
+    })
+}
+
+/// What is granted, as a person reads it.
+pub(super) fn granted_words(collector: &Collector) -> String {
+    let granted = granted(collector);
+    if granted.is_empty() {
+        return "granted nothing".to_owned();
+    }
+    let words = granted.into_iter().map(|(key, what)| match what.is_empty() {
+        true => key.to_owned(),
+        false => format!("{key}: {}", what.join(", ")),
+    });
+    format!("granted {}", words.collect::<Vec<_>>().join("; "))
+}
+
+/// The keys under `grants` that grant something, and what; nothing stands for all.
+fn granted(collector: &Collector) -> Vec<(&'static str, Vec<String>)> {
+    fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+        items.iter().map(ToString::to_string).collect()
+    }
+    let paths = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+    let Grants { system, http, read, write, tcp, udp, unix, env, secrets } = &collector.grants;
+    let parts = match system {
+        SystemGrant::All => Some(("system", Vec::new())),
+        SystemGrant::Parts(parts) => Some(("system", parts.clone())),
+        SystemGrant::None => None,
+    };
+    let others = [
+        ("http", texts(http)),
+        ("read", paths(read)),
+        ("write", paths(write)),
+        ("tcp", texts(tcp)),
+        ("udp", texts(udp)),
+        ("unix", paths(unix)),
+        ("env", env.clone()),
+        ("secrets", secrets.iter().map(|(name, _)| name.clone()).collect()),
+    ];
+    parts.into_iter().chain(others.into_iter().filter(|(_, items)| !items.is_empty())).collect()
+}

@@ -1,0 +1,142 @@
+//! What a collector may use, has used, and how often it met each limit: one line a limit, for `status` and `/metrics`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use whimbrel_plugin_host::{Collected, DeniedGrowth, FaultKind};
+
+use crate::config;
+
+/// One limit of one collector.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LimitUse {
+    /// What `limit` and `used` count.
+    pub unit: &'static str,
+    /// As configured.
+    pub limit: u64,
+    /// The most so far; `None` where it can't be measured.
+    pub used: Option<u64>,
+    /// How often it was met: the plugin was stopped, denied or cut.
+    pub hits: u64,
+}
+
+/// All limits of one collector, by their key in the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct LimitsUse(BTreeMap<&'static str, LimitUse>);
+
+impl LimitsUse {
+    /// Of a collector that begins.
+    pub(super) fn new(limits: &config::Limits) -> Self {
+        let mut all = Self::default();
+        all.set(limits);
+        all
+    }
+
+    /// Other limits hold from now on; what was counted stays.
+    pub(super) fn set(&mut self, limits: &config::Limits) {
+        let config::Limits { memory, deadline, init, output, tables, resources, log_rate, stack } = limits;
+        let micros = |of: &std::time::Duration| u64::try_from(of.as_micros()).unwrap_or(u64::MAX);
+        for (name, unit, limit, measured) in [
+            ("memory", "bytes", *memory, true),
+            ("deadline", "microseconds", micros(deadline), true),
+            ("init", "microseconds", micros(init), true),
+            ("output", "bytes", *output, true),
+            ("tables", "elements", *tables, true),
+            ("resources", "handles", u64::from(*resources), false),
+            ("log_rate", "lines_per_second", u64::from(*log_rate), false),
+            ("stack", "bytes", *stack, false),
+        ] {
+            let used = measured.then_some(0);
+            let one = self.0.entry(name).or_insert(LimitUse { unit, limit, used, hits: 0 });
+            one.limit = limit;
+        }
+    }
+
+    /// By name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &LimitUse)> {
+        self.0.iter().map(|(name, one)| (*name, one))
+    }
+
+    /// So much was used, at one time or in one collect.
+    pub(super) fn used(&mut self, name: &'static str, amount: u64) {
+        if let Some(used) = self.0.get_mut(name).and_then(|one| one.used.as_mut()) {
+            *used = amount.max(*used);
+        }
+    }
+
+    /// It was met so often.
+    pub(super) fn hit(&mut self, name: &'static str, times: u64) {
+        if let Some(one) = self.0.get_mut(name) {
+            one.hits += times;
+        }
+    }
+
+    /// A collect that returned.
+    pub(super) fn collected(&mut self, collected: &Collected) {
+        self.used("memory", collected.memory);
+        self.used("tables", collected.table_elements);
+        self.used("output", collected.bytes);
+        self.used("deadline", u64::try_from(collected.took.as_micros()).unwrap_or(u64::MAX));
+        self.hit("output", u64::from(collected.refused));
+        self.hit("log_rate", collected.lines_dropped);
+        match collected.denied {
+            Some(DeniedGrowth::Memory { .. }) => self.hit("memory", 1),
+            Some(DeniedGrowth::Table { .. }) => self.hit("tables", 1),
+            None => {}
+        }
+    }
+
+    /// A fault, while it was starting or later.
+    pub(super) fn fault(&mut self, kind: &FaultKind, starting: bool) {
+        let name = match kind {
+            FaultKind::Deadline if starting => "init",
+            FaultKind::Deadline => "deadline",
+            FaultKind::Memory => "memory",
+            FaultKind::Tables => "tables",
+            FaultKind::Resources => "resources",
+            FaultKind::Output => "output",
+            FaultKind::Stack => "stack",
+            _ => return,
+        };
+        self.hit(name, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn limits() -> config::Limits {
+        config::Limits::for_interval(Duration::from_secs(1))
+    }
+
+    #[test]
+    fn the_most_that_was_used_is_kept_and_hits_are_added_up() {
+        let mut all = LimitsUse::new(&limits());
+        for amount in [3, 9, 4] {
+            all.used("memory", amount);
+        }
+        all.used("stack", 7);
+        all.fault(&FaultKind::Deadline, false);
+        all.fault(&FaultKind::Deadline, true);
+        all.fault(&FaultKind::Deadline, true);
+        all.fault(&FaultKind::Panic, false);
+        let get = |name| all.0.get(name).unwrap().clone();
+        assert_eq!(get("memory"), LimitUse { unit: "bytes", limit: 64 << 20, used: Some(9), hits: 0 });
+        assert_eq!((get("deadline").hits, get("deadline").limit), (1, 500_000));
+        assert_eq!((get("init").hits, get("stack").used), (2, None));
+        assert_eq!(all.iter().map(|(_, one)| one.hits).sum::<u64>(), 3);
+    }
+
+    #[test]
+    fn other_limits_keep_what_was_counted() {
+        let mut all = LimitsUse::new(&limits());
+        all.used("output", 5);
+        all.hit("output", 2);
+        all.set(&config::Limits { output: 77, ..limits() });
+        assert_eq!(all.0["output"], LimitUse { unit: "bytes", limit: 77, used: Some(5), hits: 2 });
+    }
+}

@@ -57,7 +57,8 @@ fn main() -> io::Result<()> {
 /// leaves behind is not of it.
 fn walk(base: &Path, folder: &Path, found: &mut Vec<(String, PathBuf)>) -> io::Result<()> {
     println!("cargo::rerun-if-changed={}", folder.display());
-    let mut entries = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
+    let mut entries =
+        fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
     entries.sort();
     for path in entries {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -85,7 +86,8 @@ fn table(files: &[(String, PathBuf)]) -> String {
 
 /// Names of dependencies that a manifest takes from its workspace.
 fn inherited(manifest: &str) -> Vec<String> {
-    let lines = manifest.lines().filter(|line| line.contains("workspace = true") && !line.starts_with("workspace"));
+    let lines =
+        manifest.lines().filter(|line| line.contains("workspace = true") && !line.starts_with("workspace"));
     lines.filter_map(|line| line.split(['.', ' ', '=']).next().map(str::to_owned)).collect()
 }
 
@@ -109,7 +111,10 @@ fn sdk_workspace(root: &str, wanted: &BTreeSet<String>) -> String {
     for line in root.lines() {
         if line.starts_with('[') {
             section = line;
-            if section == "[workspace.package]" || section == "[workspace.dependencies]" || section.starts_with("[workspace.lints") {
+            if section == "[workspace.package]"
+                || section == "[workspace.dependencies]"
+                || section.starts_with("[workspace.lints")
+            {
                 let _ = writeln!(text, "\n{line}");
             }
             continue;

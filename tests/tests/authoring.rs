@@ -46,13 +46,15 @@ fn rust_for_wasm(command: &mut Command) {
         let output = Command::new("rustc").args(what).output().expect("rustc starts");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     };
-    let debian = env::var_os("WHIMBREL_WASM_TOOLCHAIN").map_or_else(|| "/opt/rustc-web".into(), PathBuf::from);
+    let debian =
+        env::var_os("WHIMBREL_WASM_TOOLCHAIN").map_or_else(|| "/opt/rustc-web".into(), PathBuf::from);
     let web = debian.join("usr/bin/rustc");
     if Path::new(&printed(&["--print", "target-libdir", "--target", TARGET])).is_dir() || !web.is_file() {
         return;
     }
     let host = printed(&["--print", "host-tuple"]);
-    let linker = Path::new(&printed(&["--print", "sysroot"])).join("lib/rustlib").join(host).join("bin/rust-lld");
+    let linker =
+        Path::new(&printed(&["--print", "sysroot"])).join("lib/rustlib").join(host).join("bin/rust-lld");
     command.env("RUSTC", web).env("RUSTC_BOOTSTRAP", "1");
     command.env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort");
     command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
@@ -117,7 +119,9 @@ impl Running {
 
     fn said(&self) -> String {
         let mut text = String::new();
-        fs::File::open(&self.said).and_then(|mut file| file.read_to_string(&mut text)).expect("its words are text");
+        fs::File::open(&self.said)
+            .and_then(|mut file| file.read_to_string(&mut text))
+            .expect("its words are text");
         text
     }
 
@@ -159,7 +163,9 @@ fn first_steps(language: &'static Language) {
         return;
     }
     assert!(output.status.success(), "{text}");
-    for part in ["build/queue-depth.wasm: queue-depth 0.1.0, ", "imports   whimbrel:plugin/", "emit@0.1.0 (push)"] {
+    for part in
+        ["build/queue-depth.wasm: queue-depth 0.1.0, ", "imports   whimbrel:plugin/", "emit@0.1.0 (push)"]
+    {
         assert!(text.contains(part), "{part:?} is not in:\n{text}");
     }
     assert!(!text.contains("wasi:"), "it asks for what no template needs:\n{text}");
@@ -241,11 +247,7 @@ fn a_change_shows(author: &Author) {
 
 #[test]
 fn rust() {
-    first_steps(&Language {
-        name: "rust",
-        source: "src/lib.rs",
-        own_tests: &["cargo", "test", "--quiet"],
-    });
+    first_steps(&Language { name: "rust", source: "src/lib.rs", own_tests: &["cargo", "test", "--quiet"] });
 }
 
 #[test]
@@ -288,7 +290,12 @@ fn what_an_author_gets_wrong_is_said_with_the_remedy() {
     failing(&["plugin", "new", "queue", "--lang", "cobol"], 2, &["rust", "python"]);
     failing(&["plugin", "build"], 1, &["plugin.yaml is not there", "whimbrel plugin new"]);
     failing(&["plugin", "test"], 1, &["plugin.yaml is not there"]);
-    for (language, part) in [("c", "pip install ziglang=="), ("js", "npm install"), ("go", "go.dev"), ("python", "pip install -r")] {
+    for (language, part) in [
+        ("c", "pip install ziglang=="),
+        ("js", "npm install"),
+        ("go", "go.dev"),
+        ("python", "pip install -r"),
+    ] {
         let name = format!("in-{language}");
         assert!(home.run(&["plugin", "new", &name, "--lang", language]).status.success());
         failing(&["plugin", "build", "--dir", &name], 1, &["is missing (looked for", part]);

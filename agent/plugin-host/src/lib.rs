@@ -59,4 +59,4 @@ pub use instance::{Collected, Instance, Setup};
 pub use limits::{Counts, DeniedGrowth, Limits};
 pub use plugin::{Compiled, Plugin};
 pub use services::{Batch, Denied, GuestError, Level, LogLine, Services};
-pub use wasi::{Asked, Outside, Reserved, Resolve, asks};
+pub use wasi::{Answers, Asked, Outside, Reserved, Resolve, Stage, asks};

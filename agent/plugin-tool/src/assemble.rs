@@ -65,15 +65,22 @@ impl Ingredients {
     }
 }
 
-fn encode(mut module: Vec<u8>, world: Option<&str>, adapters: &[(String, Vec<u8>)]) -> anyhow::Result<Vec<u8>> {
+fn encode(
+    mut module: Vec<u8>,
+    world: Option<&str>,
+    adapters: &[(String, Vec<u8>)],
+) -> anyhow::Result<Vec<u8>> {
     if let Some(world) = world {
         let (resolve, world) = contract(world)?;
         wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     }
-    let mut encoder =
-        ComponentEncoder::default().validate(true).module(&module).context("it can't be read as a core module")?;
+    let mut encoder = ComponentEncoder::default()
+        .validate(true)
+        .module(&module)
+        .context("it can't be read as a core module")?;
     for (name, adapter) in adapters {
-        encoder = encoder.adapter(name, adapter).with_context(|| format!("the adapter {name} can't be read"))?;
+        encoder =
+            encoder.adapter(name, adapter).with_context(|| format!("the adapter {name} can't be read"))?;
     }
     encoder.encode().context("no component can be made of it")
 }

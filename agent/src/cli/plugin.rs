@@ -6,7 +6,9 @@ mod list;
 mod resume;
 mod trial;
 
+mod answers;
 mod author;
+mod case;
 mod cases;
 mod dev;
 mod golden;

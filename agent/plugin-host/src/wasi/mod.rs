@@ -25,6 +25,7 @@ mod open;
 mod output;
 mod outside;
 mod sockets;
+mod stage;
 mod tls;
 
 use std::{
@@ -46,6 +47,7 @@ use crate::{
 pub use asks::{Asked, asks};
 pub(crate) use link::{SUPPORTED, is_imported, linker};
 pub use outside::{Outside, Reserved, Resolve};
+pub use stage::{Answers, Stage};
 
 /// How many things of the host one instance may hold: streams, sockets, files, requests, polls.
 const MAX_TABLE: usize = 512;

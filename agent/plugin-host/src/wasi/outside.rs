@@ -11,7 +11,10 @@ use std::{
 
 use wasmtime_wasi::runtime::{self, AbortOnDropJoinHandle};
 
-use super::tls;
+use super::{
+    stage::{NoNames, Stage},
+    tls,
+};
 use crate::address;
 
 /// How long a name may take to be resolved.
@@ -56,6 +59,8 @@ pub struct Outside {
     reserved: RwLock<Reserved>,
     /// Read when the first request needs it.
     tls: OnceLock<Arc<rustls::ClientConfig>>,
+    /// In tests of plugins.
+    stage: Option<Stage>,
 }
 
 impl Default for Outside {
@@ -78,7 +83,27 @@ impl Outside {
 
     /// With another one.
     pub fn with_resolver(reserved: Reserved, resolver: impl Resolve + 'static) -> Outside {
-        Outside { resolver: Box::new(resolver), reserved: RwLock::new(reserved), tls: OnceLock::new() }
+        Outside {
+            resolver: Box::new(resolver),
+            reserved: RwLock::new(reserved),
+            tls: OnceLock::new(),
+            stage: None,
+        }
+    }
+
+    /// For tests of plugins: nothing but the stage, no names, and nothing of the agent's to keep.
+    pub fn staged(stage: Stage) -> Outside {
+        Outside { stage: Some(stage), ..Outside::with_resolver(Reserved::default(), NoNames) }
+    }
+
+    /// What stands in for the outside, in tests of plugins.
+    pub(super) fn stage(&self) -> Option<&Stage> {
+        self.stage.as_ref()
+    }
+
+    /// Where a granted folder lies.
+    pub(super) fn place(&self, folder: &Path) -> PathBuf {
+        self.stage.as_ref().map_or_else(|| folder.to_owned(), |stage| stage.place(folder))
     }
 
     /// Keeps plugins from another address: the agent begins to listen there.

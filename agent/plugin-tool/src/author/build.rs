@@ -14,11 +14,7 @@ use serde::Serialize;
 use whimbrel_plugin_host::{Description, asks};
 
 use super::{project::Project, recipe};
-use crate::{
-    assemble::Ingredients,
-    describe::schema,
-    inspect::size,
-};
+use crate::{assemble::Ingredients, describe::schema, inspect::size};
 
 /// Build a plugin's component, build/NAME.wasm.
 ///
@@ -106,10 +102,21 @@ fn shown(path: &Path) -> PathBuf {
 
 fn render(made: &Made) -> String {
     let took = Duration::from_millis(made.took_ms);
-    let mut text = format!("{}: {}, {}, in {:.1} s\n", made.component.display(), made.title, size(made.size), took.as_secs_f64());
-    let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join("\n            ") };
+    let mut text = format!(
+        "{}: {}, {}, in {:.1} s\n",
+        made.component.display(),
+        made.title,
+        size(made.size),
+        took.as_secs_f64()
+    );
+    let list =
+        |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join("\n            ") };
     // Writing to a String cannot fail.
     let _ = writeln!(text, "  imports   {}", list(&made.imports));
-    let _ = writeln!(text, "  grants    {}", if made.grants.is_empty() { "none needed".to_owned() } else { list(&made.grants) });
+    let _ = writeln!(
+        text,
+        "  grants    {}",
+        if made.grants.is_empty() { "none needed".to_owned() } else { list(&made.grants) }
+    );
     text
 }

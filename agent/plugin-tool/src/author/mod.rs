@@ -11,6 +11,7 @@
 
 mod language;
 mod project;
+mod wasi;
 mod tools;
 
 mod new;

@@ -42,7 +42,13 @@ impl NewArgs {
         let mut text = format!("{} is a plugin in {}. Next:\n\n", folder.display(), self.lang);
         let enter = format!("cd {}", folder.display());
         let first = recipe::preparation(self.lang, &folder);
-        let steps = [Some(enter.as_str()), first, Some("whimbrel plugin build"), Some("whimbrel plugin test"), Some("whimbrel plugin dev")];
+        let steps = [
+            Some(enter.as_str()),
+            first,
+            Some("whimbrel plugin build"),
+            Some("whimbrel plugin test"),
+            Some("whimbrel plugin dev"),
+        ];
         for step in steps.into_iter().flatten() {
             text.push_str(&format!("    {step}\n"));
         }

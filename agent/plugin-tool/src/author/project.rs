@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::language::Language;
+use super::{language::Language, wasi::Wasi};
 use crate::assemble::Metadata;
 
 /// The file that makes a folder a plugin's.
@@ -25,6 +25,8 @@ pub(crate) struct Project {
     pub(crate) name: String,
     pub(crate) language: Language,
     pub(crate) metadata: Metadata,
+    /// What it uses beyond the contract, where that must be known before it is built.
+    pub(crate) wasi: Vec<Wasi>,
     /// The JSON Schema of the configuration; `None` where there is none.
     pub(crate) config_schema: Option<PathBuf>,
 }
@@ -44,7 +46,11 @@ pub(crate) enum ProjectError {
     Manifest { path: PathBuf, detail: String },
     #[error("{}: `config_schema: {named}` names no file", path.display())]
     NoSchema { path: PathBuf, named: String },
-    #[error("{name:?} is no name for a plugin: give 1 to 64 lower-case letters, digits and hyphens, beginning with a letter")]
+    #[error("{}: `wasi:` is for JavaScript and Python; in {language}, what is called is imported: leave it out", path.display())]
+    Wasi { path: PathBuf, language: Language },
+    #[error(
+        "{name:?} is no name for a plugin: give 1 to 64 lower-case letters, digits and hyphens, beginning with a letter"
+    )]
     Name { name: String },
 }
 
@@ -62,6 +68,8 @@ struct Manifest {
     homepage: Option<String>,
     revision: Option<String>,
     config_schema: Option<String>,
+    #[serde(default)]
+    wasi: Vec<Wasi>,
 }
 
 impl Project {
@@ -74,7 +82,9 @@ impl Project {
         let path = root.join(MANIFEST);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ProjectError::NoManifest { path }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(ProjectError::NoManifest { path });
+            }
             Err(source) => return Err(ProjectError::Read { path, source }),
         };
         let manifest: Manifest = serde_yaml::from_str(&text)
@@ -85,6 +95,9 @@ impl Project {
             Some(named) if root.join(named).is_file() => Some(root.join(named)),
             Some(named) => return Err(ProjectError::NoSchema { path, named: named.clone() }),
         };
+        if !manifest.wasi.is_empty() && !matches!(manifest.language, Language::Js | Language::Python) {
+            return Err(ProjectError::Wasi { path, language: manifest.language });
+        }
         // A field that the template leaves open says nothing.
         let said = |field: Option<String>| field.filter(|text| !text.trim().is_empty());
         Ok(Project {
@@ -101,6 +114,7 @@ impl Project {
                 homepage: said(manifest.homepage),
                 revision: said(manifest.revision),
             },
+            wasi: manifest.wasi,
             config_schema,
         })
     }
@@ -156,6 +170,8 @@ mod tests {
             ("name: a\nlanguage: cobol\n", "cobol"),
             ("name: a\nlanguage: c\nlicense: MIT\n", "license"),
             ("language: c\n", "name"),
+            ("name: a\nlanguage: c\nwasi: [http]\n", "in c, what is called is imported"),
+            ("name: a\nlanguage: js\nwasi: [sockets]\n", "sockets"),
             ("name: A b\nlanguage: c\n", "no name for a plugin"),
             ("name: a\nlanguage: c\nconfig_schema: x.json\n", "`config_schema: x.json` names no file"),
         ] {
@@ -163,7 +179,10 @@ mod tests {
             assert!(error.contains(part), "{part:?} is not in: {error}");
         }
         let nowhere = Project::open(Path::new("/nowhere")).unwrap_err().to_string();
-        assert!(nowhere.contains("/nowhere/plugin.yaml is not there") && nowhere.contains("plugin new"), "{nowhere}");
+        assert!(
+            nowhere.contains("/nowhere/plugin.yaml is not there") && nowhere.contains("plugin new"),
+            "{nowhere}"
+        );
     }
 
     #[test]

@@ -22,7 +22,9 @@ const SDK_FOLDER: &str = "sdk";
 pub(crate) fn files(language: Language, name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files: Vec<(PathBuf, Vec<u8>)> = Vec::new();
     for folder in [COMMON, language.name()] {
-        let of = TEMPLATES.iter().filter_map(|(path, bytes)| Some((path.strip_prefix(folder)?.strip_prefix('/')?, bytes)));
+        let of = TEMPLATES
+            .iter()
+            .filter_map(|(path, bytes)| Some((path.strip_prefix(folder)?.strip_prefix('/')?, bytes)));
         for (path, bytes) in of {
             // A file of the language's own goes before the common one.
             let path = PathBuf::from(renamed(path.strip_suffix(".in").unwrap_or(path), name));
@@ -47,7 +49,9 @@ fn rewritten(bytes: &[u8], name: &str) -> Vec<u8> {
 fn renamed(text: &str, name: &str) -> String {
     let capital = |word: &str| {
         let mut letters = word.chars();
-        letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
+        letters
+            .next()
+            .map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
     };
     let camel: String = name.split('-').map(capital).collect();
     text.replace("my-plugin", name).replace("my_plugin", &name.replace('-', "_")).replace("MyPlugin", &camel)
@@ -80,8 +84,13 @@ mod tests {
     fn a_new_plugin_bears_its_name_everywhere() {
         for language in [Language::Rust, Language::C, Language::Go, Language::Js, Language::Python] {
             let files = files(language, "queue-depth");
-            for needed in ["plugin.yaml", "README.md", "whimbrel.yaml", "config.schema.json", "tests/default.yaml"] {
-                assert!(files.iter().any(|(path, _)| path == Path::new(needed)), "{language}: {needed} is missing");
+            for needed in
+                ["plugin.yaml", "README.md", "whimbrel.yaml", "config.schema.json", "tests/default.yaml"]
+            {
+                assert!(
+                    files.iter().any(|(path, _)| path == Path::new(needed)),
+                    "{language}: {needed} is missing"
+                );
             }
             for (path, bytes) in &files {
                 let text = String::from_utf8_lossy(bytes);
@@ -91,7 +100,10 @@ mod tests {
             }
             let manifest = files.iter().find(|(path, _)| path == Path::new("plugin.yaml")).unwrap();
             let text = String::from_utf8_lossy(&manifest.1);
-            assert!(text.contains("name: queue-depth") && text.contains(&format!("language: {language}")), "{text}");
+            assert!(
+                text.contains("name: queue-depth") && text.contains(&format!("language: {language}")),
+                "{text}"
+            );
         }
     }
 

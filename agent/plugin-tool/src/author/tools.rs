@@ -53,7 +53,8 @@ impl Needed {
     /// [`ToolError::Missing`].
     pub(crate) fn find(&self, project: &Path) -> Result<Tool, ToolError> {
         if let Some(named) = self.variable.and_then(env::var_os) {
-            let mut words = named.to_string_lossy().split_whitespace().map(OsString::from).collect::<Vec<_>>();
+            let mut words =
+                named.to_string_lossy().split_whitespace().map(OsString::from).collect::<Vec<_>>();
             if !words.is_empty() {
                 let program = PathBuf::from(words.remove(0));
                 return Ok(Tool { program, first: words });
@@ -134,7 +135,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_with_the_command_that_installs_it() {
         let error = NEEDED.find(Path::new("/nowhere")).unwrap_err().to_string();
-        for part in ["a compiler that nobody has is missing", "no-such-compiler cc", "\n    pip install no-such-compiler==1.2.3\n"] {
+        for part in [
+            "a compiler that nobody has is missing",
+            "no-such-compiler cc",
+            "\n    pip install no-such-compiler==1.2.3\n",
+        ] {
             assert!(error.contains(part), "{part:?} is not in: {error}");
         }
     }

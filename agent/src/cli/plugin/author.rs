@@ -59,7 +59,8 @@ pub(super) fn made(stdout: &[u8]) -> anyhow::Result<Made> {
 /// It failed; why stands on stderr.
 pub(super) fn build(folder: &Path) -> anyhow::Result<Made> {
     let mut command = build_command(folder)?;
-    let output = command.stderr(std::process::Stdio::inherit()).output().context("cannot start whimbrel-plugin")?;
+    let output =
+        command.stderr(std::process::Stdio::inherit()).output().context("cannot start whimbrel-plugin")?;
     if !output.status.success() {
         bail!("the plugin in {} was not built", folder.display());
     }

@@ -1,25 +1,30 @@
 //! `whimbrel plugin test`: the component in the agent's own sandbox, on a clock that stands still, against what was
 //! written down.
 //!
-//! A case is a file `tests/NAME.yaml` of the plugin's folder: what stands below a collector in whimbrel.yaml, how often
-//! to collect, and the checkpoint to begin with. What it comes to stands in `tests/golden/NAME.json`: batches as
-//! OTLP/JSON, lines of the log, denials, failures. Times and sizes are told, and held to the limits by the sandbox.
+//! A case is a file `tests/NAME.yaml` of the plugin's folder (`case`). What it comes to stands in
+//! `tests/golden/NAME.json`: batches as OTLP/JSON, lines of the log, requests, denials, failures. Times and sizes are
+//! told, and held to the limits by the sandbox. Nothing of the outside is reached: files are those of a folder, requests
+//! are answered by the case (`answers`).
 
 use std::{
-    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Map, Value, json};
 use whimbrel_otlp::Signal;
-use whimbrel_plugin_host::{Denied, Host, HostOptions, LogLine};
+use whimbrel_plugin_host::{Denied, Host, HostOptions, LogLine, Outside, Stage};
 
-use super::{author, golden::differences, trial::scratch_cache};
+use super::{
+    author,
+    case::{Case, cases},
+    golden::differences,
+    trial::scratch_cache,
+};
 use crate::{
     cli::{
         exit::{Exit, Outcome},
@@ -27,18 +32,13 @@ use crate::{
     },
     clock::{Clock as _, SteppedClock},
     collect::trial::{Recorder, Session},
-    config::{self, Collector, FixedEnvironment, Given, Sources},
+    config,
     pipeline::system_options,
     system::System,
 };
 
 /// `WHIMBREL_GOLDEN=write` writes down what comes out.
 const VARIABLE: &str = "WHIMBREL_GOLDEN";
-/// How a case's text is named in messages.
-const CASE: &str = "the case";
-/// A case collects no more often.
-const MOST_COLLECTS: u64 = 10_000;
-
 /// What `plugin test` takes.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -52,16 +52,8 @@ pub(in crate::cli) struct Args {
     component: Option<PathBuf>,
 }
 
-/// One file of `tests/`.
-struct Case {
-    name: String,
-    collector: Collector,
-    collects: u64,
-    checkpoint: Option<Vec<u8>>,
-}
-
 /// What a case came to.
-struct Result {
+struct Came {
     /// As it is written down.
     seen: Value,
     items: usize,
@@ -79,10 +71,10 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let cases = cases(&tests, &component, &args.cases)?;
     let write = std::env::var_os(VARIABLE).is_some_and(|value| value == "write");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let host = Host::new(HostOptions::new(scratch_cache()?))?;
+    let cache = scratch_cache()?;
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for case in &cases {
-        let result = runtime.block_on(play(case, &component, &host))?;
+        let result = runtime.block_on(play(case, &component, &cache))?;
         let path = tests.join("golden").join(format!("{}.json", case.name));
         let (word, failure) = if write {
             (if write_down(&path, &result.seen)? { "written" } else { "as it was" }, None)
@@ -98,90 +90,36 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     Ok(if failures.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
-fn row(case: &Case, word: &str, result: &Result) -> Vec<String> {
+fn row(case: &Case, word: &str, result: &Came) -> Vec<String> {
     let limits = &case.collector.limits;
     vec![
         case.name.clone(),
         word.to_owned(),
         super::trial::counted(result.items, "item", "items"),
-        format!("at most {:.2} ms of {}", result.slowest.as_secs_f64() * 1000.0, config::show_duration(limits.deadline)),
+        format!(
+            "at most {:.2} ms of {}",
+            result.slowest.as_secs_f64() * 1000.0,
+            config::show_duration(limits.deadline)
+        ),
         format!("{} of {}", words::bytes(Some(result.memory)), words::bytes(Some(limits.memory))),
     ]
 }
 
-/// All cases of the folder, or those that are named.
-fn cases(folder: &Path, component: &Path, wanted: &[String]) -> anyhow::Result<Vec<Case>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("{} can't be read", folder.display()))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.with_context(|| folder.display().to_string())?.path();
-        let name = path.file_stem().and_then(|name| name.to_str()).map(str::to_owned);
-        if let (Some(name), Some("yaml")) = (name, path.extension().and_then(|extension| extension.to_str())) {
-            files.push((name, path));
-        }
-    }
-    files.sort();
-    let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
-    if let Some(unknown) = wanted.iter().find(|name| !names.contains(name)) {
-        bail!("there is no case {unknown:?} in {}; there are {}", folder.display(), names.join(", "));
-    }
-    if files.is_empty() {
-        bail!("{} has no case: write one as NAME.yaml, with what stands below a collector in whimbrel.yaml", folder.display());
-    }
-    files.retain(|(name, _)| wanted.is_empty() || wanted.contains(name));
-    files.into_iter().map(|(name, path)| read(name, &path, component)).collect()
-}
-
-/// A case is a collector of a configuration of its own, and is checked as one.
-fn read(name: String, path: &Path, component: &Path) -> anyhow::Result<Case> {
-    let at = || path.display().to_string();
-    let text = fs::read_to_string(path).with_context(at)?;
-    let given: Option<Map<String, Value>> = serde_yaml::from_str(&text).with_context(at)?;
-    let mut given = given.unwrap_or_default();
-    let collects = match given.remove("collects") {
-        None => 1,
-        Some(value) => match value.as_u64() {
-            Some(count) if (1..=MOST_COLLECTS).contains(&count) => count,
-            _ => bail!("{}: collects: give a number from 1 to {MOST_COLLECTS}", path.display()),
-        },
-    };
-    let checkpoint = match given.remove("checkpoint") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => match text.strip_prefix("base64:") {
-            Some(encoded) => Some(BASE64.decode(encoded).with_context(|| format!("{}: checkpoint", path.display()))?),
-            None => Some(text.into_bytes()),
-        },
-        Some(_) => bail!("{}: checkpoint: give a text, or base64: and the bytes", path.display()),
-    };
-    if given.contains_key("plugin") {
-        bail!("{}: plugin: a case is of the plugin that is built here", path.display());
-    }
-    given.insert("plugin".to_owned(), json!(component));
-    let configuration = json!({ "collectors": { name.as_str(): given } }).to_string();
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mut around = FixedEnvironment::new(std::path::absolute(folder)?);
-    around.variables.insert(OsString::from(CASE), configuration.into());
-    let sources = Sources { given: vec![Given::Variable(CASE.to_owned())], search: Vec::new() };
-    let loaded = config::load(&sources, &around).map_err(|problems| {
-        let said: Vec<String> = problems.iter().map(|problem| format!("{}: {}; {}", problem.key, problem.what, problem.remedy)).collect();
-        anyhow::anyhow!("{}: {}", path.display(), said.join("\n"))
-    })?;
-    let collector = loaded.config.collectors.into_iter().next().context("a case is one collector")?;
-    Ok(Case { name, collector, collects, checkpoint })
-}
-
-async fn play(case: &Case, component: &Path, host: &Host) -> anyhow::Result<Result> {
+async fn play(case: &Case, component: &Path, cache: &Path) -> anyhow::Result<Came> {
+    let stage = Stage { files: case.files.clone(), answers: Box::new(case.answers.clone()) };
+    let host =
+        Host::new(HostOptions { outside: Arc::new(Outside::staged(stage)), ..HostOptions::new(cache) })?;
     let clock = Arc::new(SteppedClock::default());
     let system = Arc::new(System::new(system_options(&config::System::at(Path::new("/")))));
-    let recorder = Arc::new(Recorder::new(system, clock.clone()));
+    let recorder = Arc::new(Recorder::new(&case.collector, system, clock.clone()));
     let bytes = fs::read(component).with_context(|| component.display().to_string())?;
     let plugin = host.load(&component.display().to_string(), &bytes).await?;
-    let mut result = Result { seen: Value::Null, items: 0, slowest: Duration::ZERO, memory: 0 };
+    let mut result = Came { seen: Value::Null, items: 0, slowest: Duration::ZERO, memory: 0 };
     let mut seen = Map::new();
     let mut checkpoint = None;
     let started = Session::start(&plugin, &case.collector, case.checkpoint.clone(), &recorder).await;
     let said = recorder.take();
-    tell(&mut seen, &said.lines, &said.denied);
+    tell(&mut seen, &said.lines, &said.denied, case.answers.take());
     let mut session = match started {
         Ok(session) => session,
         Err(fault) => {
@@ -204,7 +142,7 @@ async fn play(case: &Case, component: &Path, host: &Host) -> anyhow::Result<Resu
         result.slowest = result.slowest.max(collect.took);
         result.memory = result.memory.max(collect.memory);
         one.insert("batches".to_owned(), Value::Array(batches));
-        tell(&mut one, &said.lines, &said.denied);
+        tell(&mut one, &said.lines, &said.denied, case.answers.take());
         checkpoint = said.checkpoint.or(checkpoint);
         if let Err(error) = &ended {
             one.insert("failed".to_owned(), json!(error.to_string()));
@@ -217,7 +155,8 @@ async fn play(case: &Case, component: &Path, host: &Host) -> anyhow::Result<Resu
     session.end().await;
     seen.insert("collects".to_owned(), Value::Array(collects));
     if let Some(bytes) = checkpoint {
-        let text = String::from_utf8(bytes).unwrap_or_else(|error| format!("base64:{}", BASE64.encode(error.as_bytes())));
+        let text = String::from_utf8(bytes)
+            .unwrap_or_else(|error| format!("base64:{}", BASE64.encode(error.as_bytes())));
         seen.insert("checkpoint".to_owned(), json!(text));
     }
     result.seen = Value::Object(seen);
@@ -229,7 +168,10 @@ fn batch(signal: Signal, request: &[u8]) -> anyhow::Result<Value> {
 }
 
 /// What was said beside the data; nothing is left out.
-fn tell(into: &mut Map<String, Value>, lines: &[LogLine], denied: &[Denied]) {
+fn tell(into: &mut Map<String, Value>, lines: &[LogLine], denied: &[Denied], requests: Vec<String>) {
+    if !requests.is_empty() {
+        into.insert("requests".to_owned(), json!(requests));
+    }
     if !lines.is_empty() {
         let line = |line: &LogLine| {
             let fields: String = line.fields.iter().map(|(key, value)| format!(" {key}={value}")).collect();

@@ -148,7 +148,9 @@ fn watcher(folder: &Path) -> anyhow::Result<(notify::RecommendedWatcher, Unbound
         }
     })
     .context("the folder can't be watched")?;
-    watcher.watch(folder, RecursiveMode::Recursive).with_context(|| format!("{} can't be watched", folder.display()))?;
+    watcher
+        .watch(folder, RecursiveMode::Recursive)
+        .with_context(|| format!("{} can't be watched", folder.display()))?;
     Ok((watcher, changes))
 }
 
@@ -156,10 +158,13 @@ fn watcher(folder: &Path) -> anyhow::Result<(notify::RecommendedWatcher, Unbound
 fn source(root: &Path, path: &Path) -> Option<PathBuf> {
     let inside = path.strip_prefix(root).ok()?;
     let name = inside.file_name()?.to_str()?;
-    let made = inside.components().any(|part| {
-        matches!(part, Component::Normal(name) if NOT_SOURCES.iter().any(|known| name == *known))
-    });
-    let passing = name.starts_with(['.', '#']) || name.ends_with(['~', '#']) || name.ends_with(".swp") || name.ends_with(".tmp");
+    let made = inside.components().any(
+        |part| matches!(part, Component::Normal(name) if NOT_SOURCES.iter().any(|known| name == *known)),
+    );
+    let passing = name.starts_with(['.', '#'])
+        || name.ends_with(['~', '#'])
+        || name.ends_with(".swp")
+        || name.ends_with(".tmp");
     // An editor's own probe; a lock file is the build's.
     let of_tools = name == "4913" || name == "Cargo.lock" || name == "package-lock.json" || name == "go.sum";
     (!made && !passing && !of_tools).then(|| inside.to_owned())
@@ -188,7 +193,7 @@ impl Bench {
         let system = Arc::new(System::new(system_options(&config::System::at(Path::new("/")))));
         Ok(Bench {
             host: Host::new(HostOptions::new(scratch_cache()?))?,
-            recorder: Arc::new(Recorder::new(system.clone(), Arc::new(SystemClock))),
+            recorder: Arc::new(Recorder::new(&made_for(""), system.clone(), Arc::new(SystemClock))),
             system,
             configuration,
             agent: args.agent.clone(),
@@ -209,7 +214,9 @@ impl Bench {
         ));
         if let Some(socket) = &self.agent {
             match admin::reload(socket).await {
-                Ok((_, answer)) => print::message(format_args!("the agent: {}", String::from_utf8_lossy(&answer))),
+                Ok((_, answer)) => {
+                    print::message(format_args!("the agent: {}", String::from_utf8_lossy(&answer)))
+                }
                 Err(error) => print::message(format_args!("the agent did not reload: {error}")),
             }
             return None;
@@ -229,7 +236,7 @@ impl Bench {
         let bytes = std::fs::read(&made.component).with_context(|| made.component.display().to_string())?;
         let plugin = self.host.load(&made.component.display().to_string(), &bytes).await?;
         let collector = self.collector(&made.component)?;
-        let recorder = Arc::new(Recorder::new(self.system.clone(), Arc::new(SystemClock)));
+        let recorder = Arc::new(Recorder::new(&collector, self.system.clone(), Arc::new(SystemClock)));
         let started = Session::start(&plugin, &collector, self.checkpoint.clone(), &recorder).await;
         let before = std::mem::replace(&mut self.recorder, recorder);
         let session = match started {
@@ -290,7 +297,11 @@ impl Bench {
         for line in said.lines {
             let fields: String = line.fields.iter().map(|(key, value)| format!("  {key}={value}")).collect();
             let level = format!("{:?}", line.level).to_lowercase();
-            print::message(format_args!("its log, {level}: {}{}", telling::harmless(&line.message), telling::harmless(&fields)));
+            print::message(format_args!(
+                "its log, {level}: {}{}",
+                telling::harmless(&line.message),
+                telling::harmless(&fields)
+            ));
         }
         for denied in said.denied {
             print::message(format_args!("denied: {denied}"));
@@ -307,10 +318,20 @@ mod tests {
     fn sources_are_told_from_what_builds_and_editors_leave() {
         let root = Path::new("/home/me/queue");
         let is_source = |path: &str| source(root, &root.join(path)).is_some();
-        for path in ["src/lib.rs", "whimbrel.yaml", "config.schema.json", "tests/default.yaml", "package.json"] {
+        for path in
+            ["src/lib.rs", "whimbrel.yaml", "config.schema.json", "tests/default.yaml", "package.json"]
+        {
             assert!(is_source(path), "{path}");
         }
-        for path in ["build/queue.wasm", "target/x", "src/__pycache__/a.pyc", "src/.lib.rs.swp", "src/lib.rs~", "src/4913", "Cargo.lock"] {
+        for path in [
+            "build/queue.wasm",
+            "target/x",
+            "src/__pycache__/a.pyc",
+            "src/.lib.rs.swp",
+            "src/lib.rs~",
+            "src/4913",
+            "Cargo.lock",
+        ] {
             assert!(!is_source(path), "{path}");
         }
         assert_eq!(source(root, Path::new("/elsewhere/a.rs")), None);

@@ -28,7 +28,11 @@ fn compare(place: &str, expected: &Value, got: &Value, found: &mut Vec<String>) 
                 }
             }
             for (key, value) in given.iter().filter(|(key, _)| !wanted.contains_key(*key)) {
-                found.push(format!("{}: not expected, is {}", shown(&format!("{place}.{key}")), short(value)));
+                found.push(format!(
+                    "{}: not expected, is {}",
+                    shown(&format!("{place}.{key}")),
+                    short(value)
+                ));
             }
         }
         (Value::Array(wanted), Value::Array(given)) => {
@@ -36,8 +40,12 @@ fn compare(place: &str, expected: &Value, got: &Value, found: &mut Vec<String>) 
                 let place = format!("{place}[{at}]");
                 match (wanted.get(at), given.get(at)) {
                     (Some(value), Some(other)) => compare(&place, value, other, found),
-                    (Some(value), None) => found.push(format!("{}: expected {}, is missing", shown(&place), short(value))),
-                    (None, Some(other)) => found.push(format!("{}: not expected, is {}", shown(&place), short(other))),
+                    (Some(value), None) => {
+                        found.push(format!("{}: expected {}, is missing", shown(&place), short(value)))
+                    }
+                    (None, Some(other)) => {
+                        found.push(format!("{}: not expected, is {}", shown(&place), short(other)))
+                    }
                     (None, None) => {}
                 }
             }

@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn what_runs_and_what_is_shipped_are_told() {
-        let running = json!([{"name": "host", "plugin": "builtin:host", "identity": "host 0.1.0", "state": "running"}]);
+        let running =
+            json!([{"name": "host", "plugin": "builtin:host", "identity": "host 0.1.0", "state": "running"}]);
         assert_eq!(
             rendered(Some(&running)),
             "collector  plugin      state    from\nhost       host 0.1.0  running  builtin:host\n\n\

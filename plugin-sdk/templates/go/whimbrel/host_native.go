@@ -2,7 +2,10 @@
 
 package whimbrel
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // TestHost stands in for the agent in `go test`.
 type TestHost struct {
@@ -10,6 +13,10 @@ type TestHost struct {
 	Time time.Time
 	// Secrets that are granted.
 	Secrets map[string]string
+	// Files that are granted, by path.
+	Files map[string][]byte
+	// Answers that are granted, by URL.
+	Answers map[string]Response
 	// Lines that were logged, message and fields.
 	Lines [][]string
 	// Pushed requests: OTLP, metrics and logs.
@@ -19,11 +26,15 @@ type TestHost struct {
 	Checkpoint []byte
 }
 
-var host calls = &TestHost{}
+var (
+	host         calls     = &TestHost{}
+	outsideFiles fileCalls = &TestHost{}
+	outsideHTTP  webCalls  = &TestHost{}
+)
 
 // Test has plugins run on this host from now on.
 func Test(on *TestHost) {
-	host = on
+	host, outsideFiles, outsideHTTP = on, on, on
 }
 
 // Points tells what an Emit holds: metric name, number of bytes of its points.
@@ -69,4 +80,36 @@ func (h *TestHost) reveal(name string) (string, error) {
 		return secret, nil
 	}
 	return "", &Error{Kind: Denied, Text: "the secret " + name + " is not granted"}
+}
+
+func (h *TestHost) get(url string) (Response, error) {
+	if answer, ok := h.Answers[url]; ok {
+		return answer, nil
+	}
+	return Response{}, unavailable(url, "not granted")
+}
+
+func (h *TestHost) readFile(path string) ([]byte, error) {
+	if content, ok := h.Files[path]; ok {
+		return content, nil
+	}
+	return nil, unavailable(path, "no entry")
+}
+
+func (h *TestHost) readFolder(path string) ([]Entry, error) {
+	folders := map[string]bool{}
+	var entries []Entry
+	for file := range h.Files {
+		inside, ok := strings.CutPrefix(file, strings.TrimSuffix(path, "/")+"/")
+		if !ok {
+			continue
+		}
+		name, _, isFolder := strings.Cut(inside, "/")
+		if isFolder && folders[name] {
+			continue
+		}
+		folders[name] = isFolder
+		entries = append(entries, Entry{Name: name, IsFolder: isFolder})
+	}
+	return entries, nil
 }

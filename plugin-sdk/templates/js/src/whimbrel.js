@@ -12,6 +12,16 @@ export const now = () => nowNs();
 export const monotonic = () => monotonicNs();
 /** Unpredictable bytes, at most 65536; `Math.random` is predictable here. */
 export const randomBytes = (length) => random(length);
+/** UTF-8, as text: QuickJS has no TextDecoder. */
+export function text(bytes) {
+  let escaped = "";
+  for (const byte of bytes) escaped += `%${byte.toString(16).padStart(2, "0")}`;
+  try {
+    return decodeURIComponent(escaped);
+  } catch {
+    return Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
+  }
+}
 /** A secret of the configuration, which `grants: {secrets: [NAME]}` allows. */
 export const secret = (name) => reveal(name);
 
@@ -23,10 +33,11 @@ export const log = { trace: line("trace"), debug: line("debug"), info: line("inf
 
 /** An error of the contract; throw one to say more than that something failed. */
 export class PluginError extends Error {
-  /** tag: config, denied, unavailable, invalid, transient, permanent. */
+  /** tag: config, denied, unavailable, invalid, transient, permanent; too-large, with the limit as a BigInt. */
   constructor(tag, message) {
-    super(message);
+    super(String(message));
     this.tag = tag;
+    this.val = message;
   }
 }
 
@@ -102,7 +113,7 @@ export class Emit {
 
 // What was thrown, as the contract's error; a traceback goes to the agent's log, where there is one worth reading.
 function refused(error) {
-  if (error instanceof PluginError) return { tag: error.tag, val: error.message };
+  if (error instanceof PluginError) return { tag: error.tag, val: error.val };
   const inner = error?.payload ?? error;
   if (inner && typeof inner.tag === "string" && "val" in inner) return inner;
   log.error(`${error}`, { stack: error?.stack ?? "" });

@@ -11,7 +11,11 @@ from wit_world.imports import clock as _clock
 from wit_world.imports import emit as _emit
 from wit_world.imports import log as _log
 from wit_world.imports import secrets as _secrets
-from wit_world.imports import types as t
+
+try:
+    from wit_world.imports import types as t
+except ImportError:  # Where WASI comes along there are more interfaces of this name.
+    from wit_world.imports import whimbrel_plugin_types as t
 
 from whimbrel_identity import NAME, VERSION
 
@@ -34,6 +38,18 @@ def random_bytes(length):
 def secret(name):
     """A secret of the configuration, which `grants: {secrets: [NAME]}` allows."""
     return _secrets.reveal(name)
+
+
+def read_file(path, most=8 << 20):
+    """The bytes of a file: `wasi: [files]` in plugin.yaml, and the grant `read: [FOLDER]`. `open` works as well."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror}; is its folder granted?") from None
+    if len(content) > most:
+        raise Unavailable(f"{path}: it has more than {most} bytes")
+    return content
 
 
 class log:

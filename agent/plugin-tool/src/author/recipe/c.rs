@@ -9,12 +9,10 @@ use anyhow::{Context as _, bail};
 use wit_bindgen_core::Files;
 
 use super::write_if_changed;
-use crate::{
-    assemble::{WORLD, contract},
-    author::{
-        project::Project,
-        tools::{Needed, quietly},
-    },
+use crate::author::{
+    project::Project,
+    tools::{Needed, quietly},
+    wasi::{self, Wasi},
 };
 
 /// The compiler.
@@ -68,7 +66,7 @@ fn tell(said: &str) {
 
 fn write_bindings(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("{} can't be made", folder.display()))?;
-    let (mut resolve, world) = contract(WORLD)?;
+    let (mut resolve, world) = wasi::resolve(&Wasi::ALL)?;
     let mut files = Files::default();
     wit_bindgen_c::Opts::default().build().generate(&mut resolve, world, &mut files)?;
     for (name, bytes) in files.iter() {

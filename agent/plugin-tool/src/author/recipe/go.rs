@@ -4,12 +4,10 @@ use std::fs;
 
 use anyhow::Context as _;
 
-use crate::{
-    assemble::{WORLD, contract},
-    author::{
-        project::Project,
-        tools::{Needed, quietly},
-    },
+use crate::author::{
+    project::Project,
+    tools::{Needed, quietly},
+    wasi::{self, Wasi},
 };
 
 /// The compiler.
@@ -24,11 +22,19 @@ pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
     let go = NEEDED.find(&project.root)?;
     let module = project.build_folder().join("module.wasm");
     let mut command = go.command(&project.root);
-    command.args(["build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o"]).arg(&module).arg("./src");
+    command
+        .args(["build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o"])
+        .arg(&module)
+        .arg("./src");
     command.env("GOOS", "wasip1").env("GOARCH", "wasm");
     quietly(command)?;
     let mut bytes = fs::read(&module).with_context(|| format!("{} can't be read", module.display()))?;
-    let (resolve, world) = contract(WORLD)?;
-    wit_component::embed_component_metadata(&mut bytes, &resolve, world, wit_component::StringEncoding::UTF8)?;
+    let (resolve, world) = wasi::resolve(&Wasi::ALL)?;
+    wit_component::embed_component_metadata(
+        &mut bytes,
+        &resolve,
+        world,
+        wit_component::StringEncoding::UTF8,
+    )?;
     Ok(bytes)
 }

@@ -14,8 +14,7 @@ use std::{fs, path::Path};
 
 use anyhow::Context as _;
 
-use super::{language::Language, project::Project};
-use crate::assemble::CONTRACT;
+use super::{language::Language, project::Project, wasi};
 
 /// Builds the plugin's core module or component.
 ///
@@ -54,11 +53,19 @@ pub(crate) fn preparation(language: Language, folder: &Path) -> Option<&'static 
     }
 }
 
-/// Writes the contract below the build folder, for tools that read WIT.
-fn write_contract(project: &Project) -> anyhow::Result<std::path::PathBuf> {
+/// Writes the world, with WASI under this version, below the build folder, for tools that read WIT.
+fn write_world(project: &Project, version: &str) -> anyhow::Result<std::path::PathBuf> {
     let folder = project.build_folder().join("wit");
-    fs::create_dir_all(&folder).with_context(|| format!("{} can't be made", folder.display()))?;
-    write_if_changed(&folder.join("whimbrel.wit"), CONTRACT.as_bytes())?;
+    // What a build with another world left would be read as well.
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("{} can't be removed", folder.display()))?;
+    }
+    for (name, text) in wasi::files(&project.wasi, version) {
+        let path = folder.join(name);
+        let parent = path.parent().unwrap_or(&folder);
+        fs::create_dir_all(parent).with_context(|| format!("{} can't be made", parent.display()))?;
+        fs::write(&path, text).with_context(|| format!("{} can't be written", path.display()))?;
+    }
     Ok(folder)
 }
 

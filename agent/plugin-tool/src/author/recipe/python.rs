@@ -4,12 +4,13 @@ use std::fs;
 
 use anyhow::{Context as _, bail};
 
-use super::{write_contract, write_if_changed};
+use super::{write_world, write_if_changed};
 use crate::{
     assemble::WORLD,
     author::{
         project::Project,
         tools::{Needed, quietly},
+        wasi::{self, Wasi},
     },
 };
 
@@ -31,7 +32,7 @@ pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
     if !main.is_file() {
         bail!("{} is not there: a plugin in Python begins in it", main.display());
     }
-    let wit = write_contract(project)?;
+    let wit = write_world(project, wasi::VERSION)?;
     let version = project.metadata.version.as_deref().unwrap_or_default();
     let generated = project.build_folder().join("generated");
     fs::create_dir_all(&generated).with_context(|| format!("{} can't be made", generated.display()))?;
@@ -40,7 +41,12 @@ pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
     let component = project.build_folder().join("component.wasm");
     let mut command = tool.command(&project.root);
     command.arg("--quiet").arg("--wit-path").arg(wit).args(["--world", WORLD]);
-    command.args(["componentize", "--stub-wasi", MAIN]).arg("--python-path").arg(&sources).arg("--python-path").arg(&generated);
+    command.args(["componentize", MAIN]);
+    // Files are Python's own, and bring all of WASI along.
+    if !project.wasi.contains(&Wasi::Files) {
+        command.arg("--stub-wasi");
+    }
+    command.arg("--python-path").arg(&sources).arg("--python-path").arg(&generated);
     // What the author has installed beside the tool; without it the tool would take the whole machine's packages.
     let packages = project.root.join("vendor");
     if packages.is_dir() {

@@ -25,7 +25,9 @@ const CARGO: Needed = Needed {
 pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
     let cargo = CARGO.find(&project.root)?;
     if !has_target() {
-        bail!("Rust's standard library for WebAssembly is missing; install it with\n\n    {INSTALL_TARGET}\n");
+        bail!(
+            "Rust's standard library for WebAssembly is missing; install it with\n\n    {INSTALL_TARGET}\n"
+        );
     }
     let mut command = cargo.command(&project.root);
     command.args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"]);

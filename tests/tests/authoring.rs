@@ -4,62 +4,27 @@
 //! is an error. All templates come to the same figures: they share what `plugin test` expects.
 
 use std::{
-    env, fs,
+    fs,
     io::Read as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Output},
     time::{Duration, Instant},
 };
 
-use whimbrel_tests::{agent::Home, stub::Stub, wait};
+use whimbrel_tests::{
+    agent::Home,
+    author::{self, said},
+    stub::Stub,
+    wait,
+};
 
 /// Compiling Python for the first time on a busy machine takes its time.
 const PATIENCE: Duration = Duration::from_secs(400);
-/// CI: every language must be there.
-const ALL: &str = "WHIMBREL_ALL_LANGUAGES";
-/// Where CI installs tools, below the user's cache folder.
-const TOOLS: [&str; 2] = ["whimbrel-ci/plugin-py/bin", "whimbrel-ci/plugin-js/node_modules/.bin"];
-
 /// A language's template: the file that an author changes, and how the author's own tests are run.
 struct Language {
     name: &'static str,
     source: &'static str,
     own_tests: &'static [&'static str],
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn path_with_tools() -> std::ffi::OsString {
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| env::home_dir().map(|home| home.join(".cache"))).unwrap_or_default();
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = TOOLS.iter().map(|folder| cache.join(folder)).chain(env::split_paths(&path));
-    env::join_paths(folders).expect("folders of a PATH make a PATH")
-}
-
-/// Debian's compiler for WebAssembly, where rustup has none: `plugins/build/debian-toolchain.sh`.
-fn rust_for_wasm(command: &mut Command) {
-    const TARGET: &str = "wasm32-unknown-unknown";
-    let printed = |what: &[&str]| {
-        let output = Command::new("rustc").args(what).output().expect("rustc starts");
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    };
-    let debian =
-        env::var_os("WHIMBREL_WASM_TOOLCHAIN").map_or_else(|| "/opt/rustc-web".into(), PathBuf::from);
-    let web = debian.join("usr/bin/rustc");
-    if Path::new(&printed(&["--print", "target-libdir", "--target", TARGET])).is_dir() || !web.is_file() {
-        return;
-    }
-    let host = printed(&["--print", "host-tuple"]);
-    let linker =
-        Path::new(&printed(&["--print", "sysroot"])).join("lib/rustlib").join(host).join("bin/rust-lld");
-    command.env("RUSTC", web).env("RUSTC_BOOTSTRAP", "1");
-    command.env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort");
-    command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
-    let libraries = debian.join("usr/lib").join(format!("{}-linux-gnu", env::consts::ARCH));
-    command.env("LD_LIBRARY_PATH", libraries);
 }
 
 /// A folder with a plugin named `queue-depth`.
@@ -70,20 +35,7 @@ struct Author {
 
 impl Author {
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.home.command(args);
-        command.current_dir(self.folder()).env("PATH", path_with_tools()).stdin(Stdio::null());
-        self.around(&mut command);
-        command
-    }
-
-    fn around(&self, command: &mut Command) {
-        if self.language.name == "rust" {
-            rust_for_wasm(command);
-            // Dependencies and, where need be, the standard library are built once.
-            let test = env::current_exe().expect("a running program knows where it is");
-            let target = test.ancestors().nth(3).expect("cargo puts tests into target/PROFILE/deps");
-            command.env("CARGO_TARGET_DIR", target.join("authoring"));
-        }
+        author::command(&self.home, args, &self.folder(), self.language.name)
     }
 
     fn run(&self, args: &[&str]) -> Output {
@@ -156,10 +108,7 @@ fn first_steps(language: &'static Language) {
 
     let output = author.run(&["plugin", "build"]);
     let text = said(&output);
-    if text.contains("is missing (looked for") || text.contains("for WebAssembly is missing") {
-        assert!(env::var_os(ALL).is_none_or(|value| value != "1"), "{ALL}=1, and yet: {text}");
-        // Where even this can't be written, nobody reads it.
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("skipped: {text}").as_bytes());
+    if author::is_skipped(&text) {
         return;
     }
     assert!(output.status.success(), "{text}");
@@ -177,11 +126,11 @@ fn first_steps(language: &'static Language) {
     assert_eq!(text.matches(" ok ").count(), 3, "{text}");
     let tested = since.elapsed();
     let times = format!("{}: new {made:.1?}, build {built:.1?}, test {tested:.1?}\n{text}", language.name);
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), times.as_bytes());
+    author::tell(&times);
 
     if let Some((program, args)) = language.own_tests.split_first() {
         let mut command = Command::new(program);
-        command.args(args).current_dir(author.folder()).env("PATH", path_with_tools());
+        command.args(args).current_dir(author.folder()).env("PATH", author::path_with_tools());
         let output = command.output().unwrap_or_else(|error| panic!("{program}: {error}"));
         assert!(output.status.success(), "{}", said(&output));
     }
@@ -223,6 +172,27 @@ fn its_figures_reach_a_backend(author: &Author) {
     });
     let output = author.home.run(&["plugin", "list"]);
     assert!(said(&output).contains("queue-depth 0.1.0"), "{}", said(&output));
+    in_the_agent(author, &stub);
+}
+
+/// `plugin dev --agent`: a saved change arrives at the backend, by the running agent.
+fn in_the_agent(author: &Author, stub: &Stub) {
+    let socket = author.home.data().join("control.sock");
+    let dev = Running::start(
+        author.command(&["plugin", "dev", "--agent", &socket.to_string_lossy()]),
+        author.home.path(),
+    );
+    dev.says("the agent");
+    author.edit("minute.elapsed", "minute.arrived");
+    wait::until("the changed figure at the stub", PATIENCE, || {
+        let names = stub.api("/api/metrics").to_string();
+        if names.contains("queue_depth.minute.arrived") {
+            Ok(())
+        } else {
+            Err((dev.said(), author.home.log()))
+        }
+    });
+    author.edit("minute.arrived", "minute.elapsed");
 }
 
 /// `plugin dev`: a saved change runs, a broken one does not end what runs.

@@ -11,8 +11,8 @@
 
 mod language;
 mod project;
-mod wasi;
 mod tools;
+mod wasi;
 
 mod new;
 mod template;

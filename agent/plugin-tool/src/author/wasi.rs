@@ -53,7 +53,8 @@ impl Wasi {
 
 /// The world, in WIT.
 fn world(wasi: &[Wasi]) -> String {
-    let mut text = format!("package whimbrel:author;\n\nworld {WORLD} {{\n  include whimbrel:plugin/{WORLD}@0.1.0;\n");
+    let mut text =
+        format!("package whimbrel:author;\n\nworld {WORLD} {{\n  include whimbrel:plugin/{WORLD}@0.1.0;\n");
     for one in wasi {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  import {}@{VERSION};", one.interface());
@@ -77,6 +78,23 @@ pub(super) fn resolve(wasi: &[Wasi]) -> anyhow::Result<(Resolve, WorldId)> {
     Ok((resolve, world))
 }
 
+/// All of WASI that there is here, and nothing else: for a module that brings the types of the contract along.
+///
+/// # Errors
+/// What this program was built with does not fit together.
+pub(super) fn beside() -> anyhow::Result<(Resolve, WorldId)> {
+    let mut resolve = Resolve::default();
+    for (name, text) in PACKAGES {
+        resolve.push_str(name, text)?;
+    }
+    let imports: String =
+        Wasi::ALL.iter().map(|one| format!("import {}@{VERSION}; ", one.interface())).collect();
+    let package =
+        resolve.push_str("beside.wit", &format!("package whimbrel:beside; world beside {{ {imports}}}"))?;
+    let world = resolve.select_world(&[package], None)?;
+    Ok((resolve, world))
+}
+
 /// The same as files of a folder, with WASI under this version, for tools that read WIT.
 pub(super) fn files(wasi: &[Wasi], version: &str) -> Vec<(String, String)> {
     if wasi.is_empty() {
@@ -84,7 +102,10 @@ pub(super) fn files(wasi: &[Wasi], version: &str) -> Vec<(String, String)> {
     }
     let under = |text: &str| text.replace(&format!("@{VERSION}"), &format!("@{version}"));
     let packages = PACKAGES.iter().map(|(name, text)| (format!("deps/{name}"), under(text)));
-    let own = [("world.wit".to_owned(), under(&world(wasi))), ("deps/whimbrel.wit".to_owned(), CONTRACT.to_owned())];
+    let own = [
+        ("world.wit".to_owned(), under(&world(wasi))),
+        ("deps/whimbrel.wit".to_owned(), CONTRACT.to_owned()),
+    ];
     own.into_iter().chain(packages).collect()
 }
 

@@ -26,7 +26,7 @@ use crate::{
     admin,
     cli::{
         exit::{Exit, Outcome},
-        print, telling, words,
+        print, reload, telling, words,
     },
     clock::SystemClock,
     collect::trial::{Recorder, Session},
@@ -213,11 +213,13 @@ impl Bench {
             made.took_ms as f64 / 1000.0
         ));
         if let Some(socket) = &self.agent {
-            match admin::reload(socket).await {
-                Ok((_, answer)) => {
-                    print::message(format_args!("the agent: {}", String::from_utf8_lossy(&answer)))
-                }
-                Err(error) => print::message(format_args!("the agent did not reload: {error}")),
+            let told = match admin::reload(socket).await {
+                Ok((status, answer)) => reload::told(status, &answer),
+                Err(error) => Err(error.into()),
+            };
+            match told {
+                Ok(words) => print::message(format_args!("the agent: {}", words.trim_end())),
+                Err(error) => print::message(format_args!("the agent did not reload: {error:#}")),
             }
             return None;
         }

@@ -79,6 +79,19 @@ void wb_log(wb_level level, const char *message, ...) __attribute__((sentinel));
 /* A secret of the configuration, which `grants: {secrets: [NAME]}` allows. Free it. */
 bool wb_secret(const char *name, char **secret, wb_error *error);
 
+/* The bytes of a file, at most 8 MiB, with a zero byte behind them; `grants: {read: [FOLDER]}` allows it. Free them. */
+bool wb_read_file(const char *path, char **content, size_t *len, wb_error *error);
+
+/* An answer to a request, whatever its status. Free the body, which has a zero byte behind it. */
+typedef struct wb_response {
+    int status;
+    char *body;
+    size_t len;
+} wb_response;
+
+/* Gets a URL; `grants: {http: ["http://HOST:PORT"]}` allows it. Redirects are answers like others, and not followed. */
+bool wb_http_get(const char *url, wb_response *response, wb_error *error);
+
 /* A point of a metric, now. It is pushed when collect returns, or by wb_push. */
 void wb_point(const wb_metric *metric, const wb_attribute *attributes, size_t count, wb_value value);
 

@@ -4,7 +4,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { at, define } from "../src/status-page.js";
 
-class PluginError extends Error {}
+class PluginError extends Error {
+  constructor(tag, message) {
+    super(message);
+    this.tag = tag;
+  }
+}
 
 function run(answer) {
   const points = [];

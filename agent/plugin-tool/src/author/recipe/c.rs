@@ -9,10 +9,13 @@ use anyhow::{Context as _, bail};
 use wit_bindgen_core::Files;
 
 use super::write_if_changed;
-use crate::author::{
-    project::Project,
-    tools::{Needed, quietly},
-    wasi::{self, Wasi},
+use crate::{
+    assemble::{WORLD, contract},
+    author::{
+        project::Project,
+        tools::{Needed, quietly},
+        wasi,
+    },
 };
 
 /// The compiler.
@@ -54,7 +57,16 @@ pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
     if !said.trim().is_empty() {
         tell(&said);
     }
-    fs::read(&module).with_context(|| format!("{} can't be read", module.display()))
+    let mut bytes = fs::read(&module).with_context(|| format!("{} can't be read", module.display()))?;
+    // What whimbrel_outside.c calls, by its names in the canonical ABI; what is not called is not imported.
+    let (resolve, world) = wasi::beside()?;
+    wit_component::embed_component_metadata(
+        &mut bytes,
+        &resolve,
+        world,
+        wit_component::StringEncoding::UTF8,
+    )?;
+    Ok(bytes)
 }
 
 /// Warnings of a build that went well.
@@ -66,7 +78,7 @@ fn tell(said: &str) {
 
 fn write_bindings(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("{} can't be made", folder.display()))?;
-    let (mut resolve, world) = wasi::resolve(&Wasi::ALL)?;
+    let (mut resolve, world) = contract(WORLD)?;
     let mut files = Files::default();
     wit_bindgen_c::Opts::default().build().generate(&mut resolve, world, &mut files)?;
     for (name, bytes) in files.iter() {

@@ -22,7 +22,9 @@ pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
     let go = NEEDED.find(&project.root)?;
     let module = project.build_folder().join("module.wasm");
     let mut command = go.command(&project.root);
-    command.args(["build", "-buildmode=c-shared", "-trimpath"]).arg(format!("-ldflags={}", link_flags(project)?));
+    command
+        .args(["build", "-buildmode=c-shared", "-trimpath"])
+        .arg(format!("-ldflags={}", link_flags(project)?));
     command.arg("-o").arg(&module).arg("./src");
     command.env("GOOS", "wasip1").env("GOARCH", "wasm");
     quietly(command)?;

@@ -9,7 +9,7 @@ use std::fs;
 use anyhow::{Context as _, bail};
 use wasmparser::{Parser, Payload};
 
-use super::{write_world, write_if_changed};
+use super::{write_if_changed, write_world};
 use crate::{
     assemble::WORLD,
     author::{
@@ -49,7 +49,8 @@ pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
     let identity = format!("export const NAME = {:?};\nexport const VERSION = {version:?};\n", project.name);
     write_if_changed(&project.build_folder().join("identity.js"), identity.as_bytes())?;
     for (wasi, name, text) in [(Wasi::Http, "wasi-http.js", HTTP), (Wasi::Files, "wasi-files.js", FILES)] {
-        let text = if project.wasi.contains(&wasi) { text.replace("VERSION", STAND_IN) } else { missing(wasi) };
+        let text =
+            if project.wasi.contains(&wasi) { text.replace("VERSION", STAND_IN) } else { missing(wasi) };
         write_if_changed(&project.build_folder().join(name), text.as_bytes())?;
     }
     let component = project.build_folder().join("component.wasm");
@@ -83,8 +84,12 @@ fn right_version(component: &mut [u8]) -> anyhow::Result<()> {
     let (from, to) = (format!("@{STAND_IN}"), format!("@{}", wasi::VERSION));
     for range in imports {
         let names = &mut component[range];
-        let places: Vec<usize> =
-            names.windows(from.len()).enumerate().filter(|(_, it)| *it == from.as_bytes()).map(|(at, _)| at).collect();
+        let places: Vec<usize> = names
+            .windows(from.len())
+            .enumerate()
+            .filter(|(_, it)| *it == from.as_bytes())
+            .map(|(at, _)| at)
+            .collect();
         for at in places {
             names[at..at + to.len()].copy_from_slice(to.as_bytes());
         }

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, bail};
 
-use super::{write_world, write_if_changed};
+use super::{write_if_changed, write_world};
 use crate::{
     assemble::WORLD,
     author::{

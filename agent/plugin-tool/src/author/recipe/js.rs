@@ -31,7 +31,7 @@ pub(super) const NEEDED: Needed = Needed {
 const STAND_IN: &str = "0.9.12";
 /// What of WASI the helpers of the template use, under names without a version.
 const HTTP: &str = r#"export { handle } from "wasi:http/outgoing-handler@VERSION";
-export { Fields, OutgoingRequest, FutureIncomingResponse, IncomingResponse, IncomingBody } from "wasi:http/types@VERSION";
+export { Fields, OutgoingRequest } from "wasi:http/types@VERSION";
 "#;
 const FILES: &str = r#"export { getDirectories } from "wasi:filesystem/preopens@VERSION";
 "#;
@@ -66,7 +66,12 @@ pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
 
 /// For a plugin that uses what its plugin.yaml does not name: an error that says so, when it is built.
 fn missing(wasi: Wasi) -> String {
-    format!("throw new Error(\"this needs `wasi: [{}]` in plugin.yaml\");\n", wasi.name())
+    // The names are there, so that it is this error that is met, and not one of a missing name.
+    let names = match wasi {
+        Wasi::Http => "handle, Fields, OutgoingRequest",
+        Wasi::Files => "getDirectories",
+    };
+    format!("export let {names};\nthrow new Error(\"this needs `wasi: [{}]` in plugin.yaml\");\n", wasi.name())
 }
 
 /// Gives the component's own imports of WASI their version.

@@ -14,6 +14,9 @@ use futures_util::future::BoxFuture;
 
 #[cfg(test)]
 pub(crate) mod manual;
+mod stepped;
+
+pub use stepped::SteppedClock;
 
 /// What a stage may know of time and chance.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {

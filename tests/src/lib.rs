@@ -4,6 +4,7 @@
 //! wait asks for a condition, and says what it saw last when the time is up.
 
 pub mod agent;
+pub mod author;
 pub mod disk;
 pub mod guest;
 pub mod http;

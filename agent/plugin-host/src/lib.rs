@@ -69,4 +69,4 @@ pub use limits::{Counts, DeniedGrowth, Limits};
 pub use plugin::{Compiled, Plugin};
 pub use services::{Batch, Denied, GuestError, Level, LogLine, Services};
 pub use trust::{Trust, TrustedKey, Untrusted};
-pub use wasi::{Asked, Outside, Reserved, Resolve, asks};
+pub use wasi::{Answers, Asked, Outside, Reserved, Resolve, Stage, asks};

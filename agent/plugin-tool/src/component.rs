@@ -4,16 +4,11 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use serde::Deserialize;
-use wasm_encoder::{ComponentNameSection, ComponentSection as _, CustomSection};
-use whimbrel_plugin_host::{description::CONFIG_SCHEMA_SECTION, world};
-use wit_component::{ComponentEncoder, StringEncoding};
-use wit_parser::Resolve;
 
-use crate::describe::{describe, schema};
-
-/// The contract, for modules that were not built with bindings that carry it.
-const CONTRACT: &str = include_str!("../../../wit/v0.1/whimbrel.wit");
+use crate::{
+    assemble::{Ingredients, Metadata},
+    describe::schema,
+};
 
 /// Make a plugin of a core WebAssembly module.
 ///
@@ -49,72 +44,39 @@ pub(crate) struct ComponentArgs {
     /// An adapter module for imports that are no part of the contract; may be repeated
     #[arg(long = "adapt", value_name = "NAME=FILE")]
     adapters: Vec<String>,
-}
-
-#[derive(Debug, Default, Clone, Args, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Metadata {
-    /// What the plugin is called
-    #[arg(long, value_name = "TEXT")]
-    name: Option<String>,
-    /// Its version
-    #[arg(long = "plugin-version", value_name = "TEXT")]
-    version: Option<String>,
-    /// What it is for
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-    /// Whom to ask
-    #[arg(long, value_name = "TEXT")]
-    authors: Option<String>,
-    /// An SPDX license expression
-    #[arg(long, value_name = "SPDX")]
-    licenses: Option<String>,
-    /// Where the source is
-    #[arg(long, value_name = "URL")]
-    source: Option<String>,
-    /// Where more is to be read
-    #[arg(long, value_name = "URL")]
-    homepage: Option<String>,
-    /// The source's commit
-    #[arg(long, value_name = "ID")]
-    revision: Option<String>,
+    /// Leave out the names of functions: half the size, and traps without a backtrace
+    #[arg(long)]
+    strip: bool,
 }
 
 impl ComponentArgs {
     /// Reads the module, writes the component.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let path = self.module.display();
-        let mut module = read(&self.module)?;
+        let module = read(&self.module)?;
         if wasmparser::Parser::is_component(&module) {
             bail!("{path} is a component already");
         }
-        if let Some(world) = &self.world {
-            embed(&mut module, world)?;
-        }
-        let mut encoder = ComponentEncoder::default()
-            .validate(true)
-            .module(&module)
-            .with_context(|| format!("{path} can't be read as a core module"))?;
+        let mut adapters = Vec::new();
         for adapter in &self.adapters {
             let Some((name, file)) = adapter.split_once('=') else {
                 bail!("--adapt takes NAME=FILE, not `{adapter}`");
             };
-            encoder = encoder
-                .adapter(name, &read(file.as_ref())?)
-                .with_context(|| format!("the adapter {file} can't be read"))?;
+            adapters.push((name.to_owned(), read(file.as_ref())?));
         }
-        let mut component =
-            encoder.encode().with_context(|| format!("no component can be made of {path}"))?;
-        self.metadata()?.append_to(&mut component);
-        if let Some(file) = &self.config_schema {
-            let bytes = read(file)?;
-            let schema = schema(&bytes).with_context(|| file.display().to_string())?;
-            append(&mut component, CONFIG_SCHEMA_SECTION, serde_json::to_string(&schema)?.as_bytes());
-        }
-        let description = describe(&component).context("the component that was made is not sound")?;
-        world::check(&description).with_context(|| {
-            format!("the agent would refuse the component (a module of plain bindings needs --world): {path}")
-        })?;
+        let config_schema = match &self.config_schema {
+            None => None,
+            Some(file) => Some(schema(&read(file)?).with_context(|| file.display().to_string())?),
+        };
+        let ingredients = Ingredients {
+            made: module,
+            world: self.world.clone(),
+            adapters,
+            metadata: self.metadata()?,
+            config_schema,
+            strip: self.strip,
+        };
+        let (component, _) = ingredients.assemble().with_context(|| path.to_string())?;
         fs::write(&self.output, &component)
             .with_context(|| format!("{} can't be written", self.output.display()))
     }
@@ -126,57 +88,8 @@ impl ComponentArgs {
             Some(path) => serde_json::from_slice(&read(path)?)
                 .with_context(|| format!("{} is not as it should be", path.display()))?,
         };
-        let given = self.given.clone();
-        Ok(Metadata {
-            name: given.name.or(file.name),
-            version: given.version.or(file.version),
-            description: given.description.or(file.description),
-            authors: given.authors.or(file.authors),
-            licenses: given.licenses.or(file.licenses),
-            source: given.source.or(file.source),
-            homepage: given.homepage.or(file.homepage),
-            revision: given.revision.or(file.revision),
-        })
+        Ok(self.given.clone().over(file))
     }
-}
-
-impl Metadata {
-    /// Appends the standard sections. Their order is fixed, so that builds can be compared byte by byte.
-    fn append_to(&self, component: &mut Vec<u8>) {
-        if let Some(name) = &self.name {
-            let mut names = ComponentNameSection::new();
-            names.component(name);
-            names.append_to_component(component);
-        }
-        let sections = [
-            ("version", &self.version),
-            ("description", &self.description),
-            ("authors", &self.authors),
-            ("licenses", &self.licenses),
-            ("source", &self.source),
-            ("homepage", &self.homepage),
-            ("revision", &self.revision),
-        ];
-        for (name, text) in sections {
-            if let Some(text) = text {
-                append(component, name, text.as_bytes());
-            }
-        }
-    }
-}
-
-fn append(component: &mut Vec<u8>, name: &str, data: &[u8]) {
-    CustomSection { name: name.into(), data: data.into() }.append_to_component(component);
-}
-
-/// Tells the encoder which world the module was written against.
-fn embed(module: &mut Vec<u8>, world: &str) -> anyhow::Result<()> {
-    let mut resolve = Resolve::default();
-    let package = resolve.push_str("whimbrel.wit", CONTRACT)?;
-    let world = resolve
-        .select_world(&[package], Some(world))
-        .with_context(|| format!("the contract has no world `{world}`"))?;
-    wit_component::embed_component_metadata(module, &resolve, world, StringEncoding::UTF8)
 }
 
 fn read(path: &std::path::Path) -> anyhow::Result<Vec<u8>> {

@@ -212,7 +212,7 @@ fn configuration(schema: Option<&serde_json::Value>) -> String {
     whimbrel_plugin_host::text::clean(text, 64 << 10)
 }
 
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} bytes"),
         1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),

@@ -4,6 +4,8 @@
 //! that is not in its cache, and `whimbrel plugin inspect` and the like call it. A deployment that ships
 //! compiled plugins can leave it out.
 
+mod assemble;
+mod author;
 mod bundle;
 mod compile;
 mod component;
@@ -14,6 +16,7 @@ mod inspect;
 mod keygen;
 mod push;
 mod registry;
+mod sections;
 mod sign;
 
 use std::{
@@ -23,12 +26,14 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-/// Compile and inspect Whimbrel plugins, and make them of what compilers give.
+/// Begin, build, inspect and compile Whimbrel plugins.
 ///
 /// A plugin is one file: a WebAssembly component. What it can do is what it imports, what it may do is what
 /// the configuration grants, and who it is stands in its metadata: nothing has to be run to know any of it.
 ///
 /// Examples:
+///   whimbrel-plugin new uptime --lang python
+///   whimbrel-plugin build --dir uptime
 ///   whimbrel-plugin inspect uptime.wasm
 ///   whimbrel-plugin component target/wasm32-unknown-unknown/release/uptime.wasm -o uptime.wasm
 ///
@@ -42,6 +47,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    New(author::NewArgs),
+    Build(author::BuildArgs),
     Inspect(inspect::InspectArgs),
     Component(Box<component::ComponentArgs>),
     Compile(compile::CompileArgs),
@@ -53,6 +60,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::New(args) => args.run().map(|()| true),
+        Command::Build(args) => args.run().map(|()| true),
         Command::Inspect(args) => args.run(),
         Command::Component(args) => args.run().map(|()| true),
         Command::Compile(args) => args.run().map(|()| true),

@@ -125,7 +125,7 @@ fn what_cannot_be_made_or_read_is_said_in_words() {
         (&["inspect", "plugin.json"], "plugin.json: it is no WebAssembly component but a text file"),
         (&["inspect", "nothing.wasm"], "nothing.wasm can't be read"),
         (&["component", "out.wasm", "-o", "x"], "out.wasm is a component already"),
-        (&["component", "plugin.json", "-o", "x"], "plugin.json can't be read as a core module"),
+        (&["component", "plugin.json", "-o", "x"], "plugin.json: it can't be read as a core module"),
         (&["component", "core.wasm", "-o", "x"], "core.wasm"),
         (&["component", "empty.wasm", "-o", "x"], "another world"),
         (

@@ -1,7 +1,15 @@
 //! `whimbrel plugin`: who a component is and what it asks for (here), a few collects of it (`trial`), and whether it is
-//! signed (`verify`). Keys, signatures, bundles and pushing are `whimbrel-plugin`'s, which is called for them.
+//! signed (`verify`); for authors, from a first folder to tests (`cases`) and a loop of change and look (`dev`). What
+//! needs a compiler, a key or a registry is `whimbrel-plugin`'s, which is called for it (`author`).
 
+mod answers;
+mod author;
+mod case;
+mod cases;
+mod dev;
+mod golden;
 mod granting;
+mod list;
 mod reference;
 mod resume;
 mod trial;
@@ -20,6 +28,18 @@ use crate::config::PluginRef;
 /// What `plugin` takes.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
+    /// Make a folder with a plugin that builds at once: new NAME --lang rust|c|go|js|python
+    #[command(disable_help_flag = true)]
+    New(Passed),
+    /// Build the plugin of this folder
+    #[command(disable_help_flag = true)]
+    Build(Passed),
+    /// Build the plugin of this folder, run its cases, compare what it emits
+    Test(cases::Args),
+    /// Build and run the plugin of this folder, again whenever it changes
+    Dev(dev::Args),
+    /// What runs in the agent, and what is shipped
+    List(list::Args),
     /// Who made it, what it can do, what it asks for; runs none of it
     Inspect(InspectArgs),
     /// One collect, printed, or a few; nothing is stored or sent
@@ -47,7 +67,7 @@ pub(super) enum Command {
 pub(super) struct Passed {
     /// See --help
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
-    arguments: Vec<OsString>,
+    pub(super) arguments: Vec<OsString>,
 }
 
 /// What `plugin inspect` takes.
@@ -65,28 +85,20 @@ pub(super) struct InspectArgs {
 /// Runs one of them.
 pub(super) fn run(command: &Command) -> Outcome {
     match command {
+        Command::New(passed) => author::pass("new", &passed.arguments),
+        Command::Build(passed) => author::pass("build", &passed.arguments),
+        Command::Test(args) => cases::run(args),
+        Command::Dev(args) => dev::run(args),
+        Command::List(args) => list::run(args),
         Command::Inspect(args) => inspect(args),
         Command::Run(args) => trial::run(args),
         Command::Verify(args) => verify::run(args),
-        Command::Keygen(passed) => pass("keygen", passed),
-        Command::Sign(passed) => pass("sign", passed),
-        Command::Compile(passed) => pass("compile", passed),
-        Command::Push(passed) => pass("push", passed),
+        Command::Keygen(passed) => author::pass("keygen", &passed.arguments),
+        Command::Sign(passed) => author::pass("sign", &passed.arguments),
+        Command::Compile(passed) => author::pass("compile", &passed.arguments),
+        Command::Push(passed) => author::pass("push", &passed.arguments),
         Command::Resume(args) => resume::run(args),
     }
-}
-
-/// Its output and exit code are ours.
-fn pass(command: &str, passed: &Passed) -> Outcome {
-    let tool = whimbrel_plugin_host::compiler_path(None)?;
-    let mut process = Process::new(&tool);
-    let status = process.arg(command).args(&passed.arguments).status();
-    let status = status.with_context(|| format!("cannot start {}", tool.display()))?;
-    Ok(match status.code() {
-        Some(0) => Exit::Done,
-        Some(2) => Exit::Usage,
-        _ => Exit::Failed,
-    })
 }
 
 /// The agent holds no WebAssembly parser: `whimbrel-plugin` does it, and its output and exit code are ours.

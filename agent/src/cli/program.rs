@@ -63,7 +63,7 @@ enum Command {
     /// Show the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(config::Command),
-    /// Look at a plugin, or run it once
+    /// Write a plugin, look at one, or run it once
     #[command(subcommand, arg_required_else_help = true)]
     Plugin(plugin::Command),
     /// Look at the write-ahead log, the durable buffer on disk
@@ -201,6 +201,11 @@ mod tests {
             "whimbrel plugin compile a.wasm --target aarch64-unknown-linux-gnu -o a.bundle",
             "whimbrel plugin push a.wasm oci://registry.example.com/a:1",
             "whimbrel plugin sign --help",
+            "whimbrel plugin new a --lang c",
+            "whimbrel plugin build --help",
+            "whimbrel plugin test default --dir a",
+            "whimbrel plugin dev --count 3",
+            "whimbrel plugin list --json",
             "whimbrel plugin resume host --json",
             "whimbrel status --json",
             "whimbrel reload --socket /run/x.sock --json",

@@ -52,6 +52,12 @@ fn refuse(args: &Args, answer: &Value) -> Outcome {
     Ok(Exit::Configuration)
 }
 
+/// What the agent answered, in words.
+pub(super) fn told(status: StatusCode, body: &[u8]) -> anyhow::Result<String> {
+    let answer: Value = serde_json::from_slice(body).context("the agent's answer is no JSON")?;
+    Ok(if status == StatusCode::BAD_REQUEST { refusal(&answer) } else { applied(&answer) })
+}
+
 /// As `check` says it.
 fn refusal(answer: &Value) -> String {
     let count = match words::list(&answer["problems"]).count() {

@@ -10,7 +10,7 @@ use std::{
 
 use whimbrel_otlp::Signal;
 use whimbrel_plugin_host::{
-    CollectError, Fault, Host, Instance,
+    CollectError, Fault, Host, Instance, Plugin,
     services::{Batch, Denied, Entity, GuestError, LogLine, Services},
 };
 
@@ -88,38 +88,74 @@ pub async fn run(
     plan: Plan,
 ) -> Result<Trial, TrialError> {
     let loaded = plugins.load(host, config).await?;
-    let services = Arc::new(Recorder {
-        secrets: config.grants.secrets.clone(),
-        system,
-        clock: clock.clone(),
-        seen: Mutex::default(),
-    });
-    let mut instance = loaded.instantiate(setup(config, None, services.clone())).await?;
+    let services = Arc::new(Recorder::new(config, system, clock.clone()));
+    let mut session = Session::start(&loaded, config, None, &services).await?;
     let mut collects = Vec::new();
     let mut failed = None;
     while failed.is_none() && collects.len() < plan.collects.max(1) as usize {
         if !collects.is_empty() {
             clock.sleep(plan.pause).await;
         }
-        let mut collect = Collect::default();
-        failed = collect_once(&mut instance, config.limits.deadline, &mut collect).await.err();
-        collect.batches = std::mem::take(&mut services.lock().batches);
+        let (collect, ended) = session.collect().await;
+        failed = ended.err();
         collects.push(collect);
     }
-    if instance.is_alive()
-        && let Err(fault) = instance.shutdown(config.limits.deadline).await
-    {
-        tracing::warn!(%fault, "the plugin's shutdown failed");
-    }
-    let seen = std::mem::take(&mut *services.lock());
+    session.end().await;
+    let seen = services.take();
     Ok(Trial {
         title: loaded.description().title(),
         collects,
-        checkpoint: seen.checkpoint,
+        checkpoint: seen.checkpoint.map(|bytes| bytes.len()),
         lines: seen.lines,
         denied: seen.denied,
         failed,
     })
+}
+
+/// One instance that is tried: collected from as often as one likes.
+#[derive(Debug)]
+pub struct Session {
+    instance: Instance,
+    services: Arc<Recorder>,
+    deadline: Duration,
+}
+
+impl Session {
+    /// Makes an instance of the plugin, with this configuration and checkpoint; what it says goes to `services`.
+    ///
+    /// # Errors
+    /// It did not start.
+    pub async fn start(
+        plugin: &Plugin,
+        config: &config::Collector,
+        checkpoint: Option<Vec<u8>>,
+        services: &Arc<Recorder>,
+    ) -> Result<Session, Fault> {
+        let instance = plugin.instantiate(setup(config, checkpoint, services.clone())).await?;
+        Ok(Session { instance, services: services.clone(), deadline: config.limits.deadline })
+    }
+
+    /// Asks until there is no more; what was pushed before an error is in the first half of the answer.
+    pub async fn collect(&mut self) -> (Collect, Result<(), CollectError>) {
+        let mut collect = Collect::default();
+        let ended = collect_once(&mut self.instance, self.deadline, &mut collect).await;
+        collect.batches = std::mem::take(&mut self.services.lock().batches);
+        (collect, ended)
+    }
+
+    /// Whether it can be asked again.
+    pub fn is_alive(&self) -> bool {
+        self.instance.is_alive()
+    }
+
+    /// Shuts it down, in good order if it is alive.
+    pub async fn end(self) {
+        if self.instance.is_alive()
+            && let Err(fault) = self.instance.shutdown(self.deadline).await
+        {
+            tracing::warn!(%fault, "the plugin's shutdown failed");
+        }
+    }
 }
 
 async fn collect_once(
@@ -140,22 +176,38 @@ async fn collect_once(
 }
 
 /// Keeps what a guest says, and answers as the agent would.
-struct Recorder {
+#[derive(Debug)]
+pub struct Recorder {
     secrets: Vec<(String, config::Secret)>,
     system: Arc<System>,
     clock: Arc<dyn Clock>,
     seen: Mutex<Seen>,
 }
 
-#[derive(Default)]
-struct Seen {
+/// What a guest said since it was last asked for.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Of a collect that is still going on.
     batches: Vec<(Signal, Vec<u8>)>,
-    checkpoint: Option<usize>,
-    lines: Vec<LogLine>,
-    denied: Vec<Denied>,
+    /// The last one pushed.
+    pub checkpoint: Option<Vec<u8>>,
+    /// What it wrote into the agent's log.
+    pub lines: Vec<LogLine>,
+    /// What it asked for and was not granted.
+    pub denied: Vec<Denied>,
 }
 
 impl Recorder {
+    /// An agent that has this host's figures, this clock, and the secrets that the collector is granted.
+    pub fn new(config: &config::Collector, system: Arc<System>, clock: Arc<dyn Clock>) -> Recorder {
+        Recorder { secrets: config.grants.secrets.clone(), system, clock, seen: Mutex::default() }
+    }
+
+    /// What was said, and forgotten here.
+    pub fn take(&self) -> Seen {
+        std::mem::take(&mut *self.lock())
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -165,8 +217,8 @@ impl Recorder {
         whimbrel_otlp::walk(signal, &request).map_err(|e| GuestError::Invalid(e.to_string()))?;
         let mut seen = self.lock();
         seen.batches.push((signal, request));
-        if let Some(checkpoint) = checkpoint {
-            seen.checkpoint = Some(checkpoint.len());
+        if checkpoint.is_some() {
+            seen.checkpoint = checkpoint;
         }
         Ok(())
     }

@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use crate::{
     compile::{core_module, local_folders},
-    module::take_apart,
     shipped::{Plugin, Workspace, cargo, output},
     toolchain::Toolchain,
 };
@@ -54,18 +53,11 @@ impl Tool {
     }
 
     fn component(&self, folder: &Path, module: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let parts = take_apart(module)?;
-        let write = |name: &str, bytes: &[u8]| {
-            let path = folder.join(name);
-            fs::write(&path, bytes).with_context(|| path.display().to_string()).map(|()| path)
-        };
+        let path = folder.join("module.wasm");
+        fs::write(&path, module).with_context(|| path.display().to_string())?;
         let made = folder.join("component.wasm");
         let mut command = Command::new(&self.path);
-        command.arg("component").arg(write("module.wasm", &parts.module)?).arg("-o").arg(&made);
-        command.arg("--metadata").arg(write("metadata.json", &serde_json::to_vec(&parts.metadata)?)?);
-        if let Some(schema) = &parts.config_schema {
-            command.arg("--config-schema").arg(write("schema.json", schema.as_bytes())?);
-        }
+        command.args(["component", "--strip"]).arg(&path).arg("-o").arg(&made);
         output(command)?;
         fs::read(&made).with_context(|| made.display().to_string())
     }

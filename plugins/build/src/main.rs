@@ -12,7 +12,6 @@ mod check;
 mod compile;
 mod component;
 mod lock;
-mod module;
 mod shipped;
 mod sources;
 mod toolchain;

@@ -107,7 +107,7 @@ impl Granted {
     }
 
     fn mount(&mut self, folder: &Path, perms: FsPerms, builder: &mut WasiCtxBuilder) -> io::Result<()> {
-        let path = fs::canonicalize(folder)?;
+        let path = fs::canonicalize(self.outside.place(folder))?;
         let procfs = is_procfs(&fs::File::open(&path)?);
         let root_of_procfs = procfs && fs::metadata(&path)?.ino() == PROC_ROOT_INO;
         let reserved = self.outside.is_reserved(&path).or(root_of_procfs.then_some("all processes"));

@@ -199,6 +199,10 @@ impl Requests {
             return Ok(Box::new(self.connect_unix(uri).await?));
         }
         let origin = Origin::of(uri).ok_or(Error::HttpRequestUriInvalid)?;
+        if let Some(stage) = self.lookups.outside.stage() {
+            self.granted(&origin)?;
+            return Ok(Box::new(stage.answers.connect(&origin)));
+        }
         let stream = self.connect_tcp(&origin).await?;
         // Small requests and answers must not wait for each other; where it can't be said, they do.
         let _ = stream.set_nodelay(true);
@@ -211,12 +215,18 @@ impl Requests {
         Ok(Box::new(stream.map_err(Error::Tls)?))
     }
 
-    pub(super) async fn connect_tcp(&self, origin: &Origin) -> Result<TcpStream, Error> {
+    /// The grants for this origin, one at least.
+    fn granted(&self, origin: &Origin) -> Result<Vec<&Origin>, Error> {
         let granted: Vec<_> = self.origins.iter().filter(|granted| granted.is_of(origin)).collect();
         if granted.is_empty() {
             self.denials.note(Denied::Http(origin.clone()));
             return Err(Error::HttpRequestDenied);
         }
+        Ok(granted)
+    }
+
+    pub(super) async fn connect_tcp(&self, origin: &Origin) -> Result<TcpStream, Error> {
+        let granted = self.granted(origin)?;
         let found = self.addresses(&origin.endpoint.peer).await?;
         let mut last = Error::DestinationIpProhibited;
         for address in found {
@@ -251,6 +261,9 @@ impl Requests {
     }
 
     async fn connect_unix(&self, uri: &Uri) -> Result<UnixStream, Error> {
+        if self.lookups.outside.stage().is_some() {
+            return Err(Error::DestinationUnavailable);
+        }
         let path = uri.authority().and_then(|authority| unhex(authority.as_str()));
         let path = path.ok_or(Error::HttpRequestUriInvalid)?;
         if !self.sockets.contains(&path) {

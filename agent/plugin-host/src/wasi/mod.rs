@@ -31,6 +31,7 @@ mod open;
 mod output;
 mod outside;
 mod sockets;
+mod stage;
 mod tls;
 
 use std::{
@@ -54,6 +55,7 @@ pub use asks::{Asked, asks};
 pub(crate) use certificates::{Certificate, Flaw};
 pub(crate) use link::{SUPPORTED, is_imported, linker};
 pub use outside::{Outside, Reserved, Resolve};
+pub use stage::{Answers, Stage};
 
 /// The most random bytes in one call.
 const MAX_RANDOM: u64 = 65_536;

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     mounts,
+    stage::{NoNames, Stage},
     tls::{self, Tls},
 };
 use crate::address;
@@ -70,6 +71,8 @@ pub struct Outside {
     descriptors: Arc<Semaphore>,
     /// Read when the first request needs it.
     tls: OnceLock<Tls>,
+    /// In tests of plugins.
+    stage: Option<Stage>,
 }
 
 impl Default for Outside {
@@ -99,7 +102,23 @@ impl Outside {
             reserved: RwLock::new(reserved),
             descriptors: Arc::new(Semaphore::new((limit / 2).min(MOST_OPEN))),
             tls: OnceLock::new(),
+            stage: None,
         }
+    }
+
+    /// For tests of plugins: nothing but the stage, no names, and nothing of the agent's to keep.
+    pub fn staged(stage: Stage) -> Outside {
+        Outside { stage: Some(stage), ..Outside::with_resolver(Reserved::default(), NoNames) }
+    }
+
+    /// What stands in for the outside, in tests of plugins.
+    pub(super) fn stage(&self) -> Option<&Stage> {
+        self.stage.as_ref()
+    }
+
+    /// Where a granted folder lies.
+    pub(super) fn place(&self, folder: &Path) -> PathBuf {
+        self.stage.as_ref().map_or_else(|| folder.to_owned(), |stage| stage.place(folder))
     }
 
     /// Keeps plugins from another address: the agent begins to listen there.

@@ -183,7 +183,7 @@ fn granted(parts: &[String]) -> anyhow::Result<Option<SystemGrant>> {
     Ok((!parts.is_empty()).then(|| SystemGrant::Parts(parts.to_vec())))
 }
 
-fn made_for(plugin: PluginRef) -> Collector {
+pub(super) fn made_for(plugin: PluginRef) -> Collector {
     let interval = Duration::from_secs(10);
     Collector {
         name: "trial".to_owned(),
@@ -227,7 +227,7 @@ fn table(trial: &Trial, width: Option<usize>) -> anyhow::Result<String> {
     Ok(out)
 }
 
-fn counted(number: usize, one: &str, many: &str) -> String {
+pub(super) fn counted(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 

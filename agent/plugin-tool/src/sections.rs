@@ -4,47 +4,30 @@
 //! the outside, where they can be read without knowing what is inside.
 
 use anyhow::Context as _;
-use serde::Serialize;
 use wasm_encoder::{Module, RawSection};
 use wasmparser::{Parser, Payload};
+use whimbrel_plugin_host::description::CONFIG_SCHEMA_SECTION;
 
-/// Where the SDK puts the JSON Schema of the configuration.
-const SCHEMA: &str = "whimbrel:config-schema";
+use crate::assemble::Metadata;
 
 /// Names of functions and the like: half the size, and of use to a debugger alone.
 const NOT_SHIPPED: [&str; 3] = ["name", "producers", "target_features"];
 
-/// Who a plugin is, as `whimbrel-plugin component --metadata` reads it.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Metadata {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    authors: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    licenses: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<String>,
-}
-
 /// A core module in parts.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    /// Without metadata and names. What describes its world is still in it.
+    /// Without metadata, and without names if it was stripped. What describes its world is still in it.
     pub(crate) module: Vec<u8>,
     pub(crate) metadata: Metadata,
     /// JSON text.
     pub(crate) config_schema: Option<String>,
 }
 
-/// Takes a module apart.
-pub(crate) fn take_apart(module: &[u8]) -> anyhow::Result<Parts> {
+/// Takes a module apart; stripped, names of functions go too.
+///
+/// # Errors
+/// It is no core module, or its metadata is not UTF-8.
+pub(crate) fn take_apart(module: &[u8], strip: bool) -> anyhow::Result<Parts> {
     let mut metadata = Metadata::default();
     let mut config_schema = None;
     let mut kept = Module::new();
@@ -53,7 +36,7 @@ pub(crate) fn take_apart(module: &[u8]) -> anyhow::Result<Parts> {
         if let Payload::CustomSection(section) = &payload {
             let name = section.name();
             let place = match name {
-                SCHEMA => Some(&mut config_schema),
+                CONFIG_SCHEMA_SECTION => Some(&mut config_schema),
                 "whimbrel:name" => Some(&mut metadata.name),
                 "version" => Some(&mut metadata.version),
                 "description" => Some(&mut metadata.description),
@@ -69,7 +52,7 @@ pub(crate) fn take_apart(module: &[u8]) -> anyhow::Result<Parts> {
                 *place = (!text.is_empty()).then(|| text.to_owned());
                 continue;
             }
-            if NOT_SHIPPED.contains(&name) || name.starts_with(".debug") {
+            if strip && NOT_SHIPPED.contains(&name) || name.starts_with(".debug") {
                 continue;
             }
         }
@@ -121,7 +104,7 @@ mod tests {
         let kept = CustomSection { name: "component-type:x".into(), data: Cow::Borrowed(b"world") };
         module.section(&kept);
 
-        let parts = take_apart(&module.finish()).unwrap();
+        let parts = take_apart(&module.finish(), true).unwrap();
         assert_eq!(parts.metadata.name.as_deref(), Some("host"));
         assert_eq!(parts.metadata.version.as_deref(), Some("0.1.0"));
         assert_eq!(parts.metadata.authors, None, "empty is nothing");
@@ -133,6 +116,6 @@ mod tests {
 
     #[test]
     fn a_damaged_module_is_an_error() {
-        assert!(take_apart(b"\0asm\x01\0\0\0\x05\xff").is_err());
+        assert!(take_apart(b"\0asm\x01\0\0\0\x05\xff", true).is_err());
     }
 }

@@ -1,0 +1,122 @@
+//! `whimbrel plugin build`: from a plugin's sources to its component.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Serialize;
+use whimbrel_plugin_host::{Description, asks};
+
+use super::{project::Project, recipe};
+use crate::{assemble::Ingredients, describe::schema, inspect::size};
+
+/// Build a plugin's component, build/NAME.wasm.
+///
+/// Runs the recipe of the plugin's language, adds who it is (plugin.yaml) and what its configuration looks like
+/// (config.schema.json), and checks the component against the contract: what the agent would refuse is not written.
+/// An error leaves the component of the last good build as it was.
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// The plugin's folder
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    dir: PathBuf,
+    /// Print what was made as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was made.
+#[derive(Debug, Serialize)]
+struct Made {
+    component: PathBuf,
+    title: String,
+    size: u64,
+    sha256: String,
+    imports: Vec<String>,
+    /// What of the grants it would need, as lines of the configuration.
+    grants: Vec<String>,
+    took_ms: u64,
+}
+
+impl BuildArgs {
+    /// Builds, and prints what was made.
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let since = Instant::now();
+        let project = Project::open(&self.dir)?;
+        let description = build(&project)?;
+        let made = Made {
+            component: shown(&project.component()),
+            title: description.title(),
+            size: description.size,
+            sha256: description.sha256.clone(),
+            imports: description.imports.iter().map(ToString::to_string).collect(),
+            grants: asks(&description).iter().map(ToString::to_string).collect(),
+            took_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        let text = if self.json { format!("{}\n", serde_json::to_string(&made)?) } else { render(&made) };
+        match io::stdout().lock().write_all(text.as_bytes()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Makes the component, whole or not at all.
+fn build(project: &Project) -> anyhow::Result<Description> {
+    let folder = project.build_folder();
+    fs::create_dir_all(&folder).with_context(|| format!("{} can't be made", folder.display()))?;
+    let config_schema = match &project.config_schema {
+        None => None,
+        Some(file) => {
+            let bytes = fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
+            Some(schema(&bytes).with_context(|| file.display().to_string())?)
+        }
+    };
+    let ingredients = Ingredients {
+        made: recipe::make(project)?,
+        world: None,
+        adapters: recipe::adapters(project.language)?,
+        metadata: project.metadata.clone(),
+        config_schema,
+        strip: false,
+    };
+    let (component, description) =
+        ingredients.assemble().with_context(|| format!("what was built of {}", project.root.display()))?;
+    let (path, new) = (project.component(), folder.join(format!(".{}.wasm.new", project.name)));
+    fs::write(&new, &component).with_context(|| format!("{} can't be written", new.display()))?;
+    fs::rename(&new, &path).with_context(|| format!("{} can't be written", path.display()))?;
+    Ok(description)
+}
+
+/// From where the author stands, if it is below.
+fn shown(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned)).unwrap_or_else(|| path.to_owned())
+}
+
+fn render(made: &Made) -> String {
+    let took = Duration::from_millis(made.took_ms);
+    let mut text = format!(
+        "{}: {}, {}, in {:.1} s\n",
+        made.component.display(),
+        made.title,
+        size(made.size),
+        took.as_secs_f64()
+    );
+    let list =
+        |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join("\n            ") };
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "  imports   {}", list(&made.imports));
+    let _ = writeln!(
+        text,
+        "  grants    {}",
+        if made.grants.is_empty() { "none needed".to_owned() } else { list(&made.grants) }
+    );
+    text
+}

@@ -1,0 +1,153 @@
+// What a Whimbrel plugin in JavaScript is written with: between a class of yours and the contract.
+
+import { push } from "whimbrel:plugin/emit@0.1.0";
+import { nowNs, monotonicNs, random } from "whimbrel:plugin/clock@0.1.0";
+import { write } from "whimbrel:plugin/log@0.1.0";
+import { reveal } from "whimbrel:plugin/secrets@0.1.0";
+import { NAME, VERSION } from "../build/identity.js";
+
+/** Nanoseconds since 1970, as a BigInt. */
+export const now = () => nowNs();
+/** Nanoseconds that never go back, as a BigInt. */
+export const monotonic = () => monotonicNs();
+/** Unpredictable bytes, at most 65536; `Math.random` is predictable here. */
+export const randomBytes = (length) => random(length);
+/** UTF-8, as text: QuickJS has no TextDecoder. */
+export function text(bytes) {
+  let escaped = "";
+  for (const byte of bytes) escaped += `%${byte.toString(16).padStart(2, "0")}`;
+  try {
+    return decodeURIComponent(escaped);
+  } catch {
+    return Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
+  }
+}
+/** A secret of the configuration, which `grants: {secrets: [NAME]}` allows. */
+export const secret = (name) => reveal(name);
+
+const line = (level) => (message, fields = {}) =>
+  write(level, String(message), Object.entries(fields).map(([key, value]) => [key, String(value)]));
+
+/** Lines of the agent's own log: log.info("started", {port: 80}). */
+export const log = { trace: line("trace"), debug: line("debug"), info: line("info"), warn: line("warn"), error: line("error") };
+
+/** An error of the contract; throw one to say more than that something failed. */
+export class PluginError extends Error {
+  /** tag: config, denied, unavailable, invalid, transient, permanent; too-large, with the limit as a BigInt. */
+  constructor(tag, message) {
+    super(String(message));
+    this.tag = tag;
+    this.val = message;
+  }
+}
+
+// Whole numbers are ints. A double that happens to be whole is an int too: say {tag: "double", val: 1} where it matters.
+function number(value) {
+  if (typeof value === "object") return value;
+  if (typeof value === "bigint") return { tag: "int", val: value };
+  return Number.isInteger(value) ? { tag: "int", val: BigInt(value) } : { tag: "double", val: Number(value) };
+}
+
+function value(of) {
+  switch (typeof of) {
+    case "string": return { tag: "text", val: of };
+    case "boolean": return { tag: "boolean", val: of };
+    case "number": case "bigint": return number(of);
+    default: return of instanceof Uint8Array ? { tag: "bytes", val: of } : { tag: "json", val: JSON.stringify(of) };
+  }
+}
+
+const attributes = (of = {}) => Object.entries(of).map(([key, one]) => ({ key, value: value(one) }));
+const scope = () => ({ name: NAME, version: VERSION, attributes: [] });
+
+/** What collect is given: takes points and records, and pushes them when collect returns. */
+export class Emit {
+  #metrics = new Map();
+  #records = [];
+
+  #point({ name, unit = "", description = "" }, kind, reading, labels, startNs) {
+    let metric = this.#metrics.get(name);
+    if (!metric) {
+      const points = [];
+      const data = kind === "gauge"
+        ? { tag: "gauge", val: points }
+        : { tag: "sum", val: { temporality: "cumulative", monotonic: kind === "counter", points } };
+      metric = { points, record: { name, unit, description, data } };
+      this.#metrics.set(name, metric);
+    }
+    metric.points.push({ attributes: attributes(labels), startNs, timeNs: 0n, value: number(reading) });
+  }
+
+  /** A point of a gauge: metric is {name, unit, description}. */
+  gauge(metric, reading, labels) { this.#point(metric, "gauge", reading, labels, 0n); }
+  /** A point of a counter, which began at startNs. */
+  counter(metric, reading, labels, startNs) { this.#point(metric, "counter", reading, labels, startNs); }
+  /** A point of a sum that also falls. */
+  upDownCounter(metric, reading, labels, startNs = 0n) { this.#point(metric, "up-down", reading, labels, startNs); }
+
+  /** A log record: {severity: 13, severityText: "WARN", body, attributes, timeNs}. */
+  record({ severity = 9, severityText = "", eventName = "", body = "", attributes: labels, timeNs = 0n }) {
+    this.#records.push({
+      timeNs, observedNs: 0n, severity, severityText, eventName, body: value(body), attributes: attributes(labels),
+      flags: 0, traceId: new Uint8Array(), spanId: new Uint8Array(),
+    });
+  }
+
+  /** Makes what was emitted durable, with a checkpoint (Uint8Array) if there is one. At most about 1000 items at once. */
+  push(checkpoint) {
+    const metrics = [...this.#metrics.values()].map((metric) => metric.record);
+    const records = this.#records;
+    this.#metrics = new Map();
+    this.#records = [];
+    const last = records.length > 0 || metrics.length === 0;
+    if (metrics.length > 0) {
+      push({ tag: "metrics", val: [{ resource: [], scope: scope(), metrics }] }, last ? undefined : checkpoint);
+    }
+    if (records.length > 0) {
+      push({ tag: "logs", val: [{ resource: [], scope: scope(), records }] }, checkpoint);
+    } else if (metrics.length === 0 && checkpoint !== undefined) {
+      push({ tag: "logs", val: [] }, checkpoint);
+    }
+  }
+}
+
+// What was thrown, as the contract's error; a traceback goes to the agent's log, where there is one worth reading.
+function refused(error) {
+  if (error instanceof PluginError) return { tag: error.tag, val: error.val };
+  const inner = error?.payload ?? error;
+  if (inner && typeof inner.tag === "string" && "val" in inner) return inner;
+  log.error(`${error}`, { stack: error?.stack ?? "" });
+  return { tag: "transient", val: String(error) };
+}
+
+function guarded(what) {
+  try {
+    return what();
+  } catch (error) {
+    throw refused(error);
+  }
+}
+
+/**
+ * The contract's exports for a class with `constructor({instance, config, checkpoint, intervalMs})`, `collect(emit,
+ * deadlineMs)`, which returns true where there is more, and `shutdown()` if need be.
+ */
+export function collector(Plugin) {
+  let plugin;
+  return {
+    lifecycle: {
+      init: (context) => guarded(() => {
+        plugin = new Plugin({ ...context, config: JSON.parse(context.config) });
+      }),
+      shutdown: () => plugin?.shutdown?.(),
+    },
+    collect: {
+      collect: (deadlineMs) => guarded(() => {
+        const emit = new Emit();
+        const more = plugin.collect(emit, deadlineMs) === true;
+        emit.push();
+        return more;
+      }),
+    },
+  };
+}

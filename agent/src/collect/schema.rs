@@ -48,10 +48,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_builtin_has_a_schema_that_takes_an_empty_configuration() {
+    fn every_builtin_has_a_schema_that_takes_the_least_configuration() {
         for (name, _) in BUILTIN {
             let schema = builtin(name).unwrap();
-            assert_eq!(schema::violations(&schema, &serde_json::json!({})), Ok(vec![]), "{name}");
+            let least = match name {
+                "file-tail" => serde_json::json!({"paths": ["/var/log/*.log"]}),
+                "http-check" => serde_json::json!({"targets": [{"url": "https://example.com"}]}),
+                "prometheus-scrape" => serde_json::json!({"targets": [{"url": "http://127.0.0.1:9100/metrics"}]}),
+                _ => serde_json::json!({}),
+            };
+            assert_eq!(schema::violations(&schema, &least), Ok(vec![]), "{name}");
             assert_ne!(schema::violations(&schema, &serde_json::json!({"frob": 1})), Ok(vec![]), "{name}");
         }
         assert_eq!(builtin("frob"), None);

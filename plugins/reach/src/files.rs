@@ -12,7 +12,7 @@ fn folder(name: &str) -> Result<Descriptor, String> {
 }
 
 fn said(error: ErrorCode) -> String {
-    format!("{error:?}")
+    error.name().to_owned()
 }
 
 /// Its text.

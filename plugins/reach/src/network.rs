@@ -12,7 +12,7 @@ use wasip2::sockets::{
 };
 
 fn said(error: ErrorCode) -> String {
-    format!("{error:?}")
+    error.name().to_owned()
 }
 
 fn address(text: &str) -> Result<(IpAddressFamily, IpSocketAddress), String> {

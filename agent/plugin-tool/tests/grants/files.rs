@@ -83,7 +83,7 @@ async fn no_path_leads_out_of_it() {
         ("environ", "the agent's process"),
         ("root/etc/passwd", "grants: { read: [\"/etc\"] }"),
     ] {
-        world.reading().take(json!([{"read": [folder, path]}])).await.is_refused("NotPermitted", told);
+        world.reading().take(json!([{"read": [folder, path]}])).await.is_refused("not-permitted", told);
     }
 }
 
@@ -93,10 +93,10 @@ async fn a_link_that_the_guest_makes_leads_nowhere_else() {
     let folder = world.text("granted");
     let steps = json!([{"link": [folder, "../other/secret", "mine"]}, {"read": [folder, "mine"]}]);
     let came = world.writing().take(steps).await;
-    assert!(came.steps[1].contains("NotPermitted"), "{came:?}");
+    assert!(came.steps[1].contains("not-permitted"), "{came:?}");
     let absolute = json!([{"link": [folder, world.text("other/secret"), "mine2"]}]);
     let came = world.writing().take(absolute).await;
-    assert!(came.steps[0].contains("NotPermitted"), "{came:?}");
+    assert!(came.steps[0].contains("not-permitted"), "{came:?}");
 }
 
 #[tokio::test]
@@ -106,14 +106,14 @@ async fn only_a_folder_granted_for_writing_is_changed() {
     for path in ["file", "new", "inner/new"] {
         let within = if path == "inner/new" { "granted/inner" } else { "granted" };
         let came = world.reading().take(json!([{"write": [folder, path, "x"]}])).await;
-        came.is_refused("NotPermitted", &world.grant("write", within));
+        came.is_refused("not-permitted", &world.grant("write", within));
     }
     let came = world.reading().take(json!([{"link": [folder, "file", "link"]}])).await;
-    came.is_refused("NotPermitted", &world.grant("write", "granted"));
+    came.is_refused("not-permitted", &world.grant("write", "granted"));
     let steps = json!([{"write": [folder, "new", "text"]}, {"read": [folder, "new"]}]);
     world.writing().take(steps).await.is(&["4 bytes written", "text"]);
     let came = world.writing().take(json!([{"write": [folder, "../other/new", "x"]}])).await;
-    came.is_refused("NotPermitted", &world.grant("write", "other"));
+    came.is_refused("not-permitted", &world.grant("write", "other"));
     assert!(!world.path("other/new").exists());
     assert_eq!(fs::read_to_string(world.path("granted/file")).unwrap(), "open");
 }
@@ -129,7 +129,7 @@ async fn what_is_no_file_keeps_nobody_waiting() {
     for path in ["pipe", "socket"] {
         for reach in [world.reading(), world.writing()] {
             let came = reach.take(json!([{"read": [folder, path]}])).await;
-            assert!(came.steps[0].contains("Unsupported"), "{path}: {came:?}");
+            assert!(came.steps[0].contains("unsupported"), "{path}: {came:?}");
         }
     }
 }
@@ -160,7 +160,7 @@ async fn no_grant_mounts_what_is_the_agents() {
 async fn open_files_have_a_bound() {
     let world = World::new();
     let came = world.reading().take(json!([{"open": [world.text("granted"), "file", 1000]}])).await;
-    came.is(&["63 open, then ErrorCode::Quota"]);
+    came.is(&["63 open, then quota"]);
 }
 
 #[tokio::test]

@@ -36,10 +36,10 @@ async fn a_granted_address_is_connected_to_and_no_other() {
     tcp(&[&address]).take(step.clone()).await.is(&["hello"]);
     let grant = format!("grants: {{ tcp: [\"{address}\"] }}");
     for reach in [Reach::default(), tcp(&["127.0.0.1:1", "127.0.0.2:80"])] {
-        reach.take(step.clone()).await.is_refused("AccessDenied", &grant);
+        reach.take(step.clone()).await.is_refused("access-denied", &grant);
     }
     let udp_only = Reach::granted(Grants { udp: vec![address.parse().unwrap()], ..Grants::default() });
-    udp_only.take(step).await.is_refused("AccessDenied", &grant);
+    udp_only.take(step).await.is_refused("access-denied", &grant);
 }
 
 #[tokio::test]
@@ -52,13 +52,13 @@ async fn a_granted_name_is_looked_up_and_covers_what_it_leads_to() {
     tcp(&[&inside]).names(names).take(steps.clone()).await.is(&["127.0.0.1", "hello"]);
     // The name alone does not cover an address of this machine.
     let came = tcp(&[&format!("db.corp:{port}")]).names(names).take(steps).await;
-    assert!(came.steps[1].contains("AccessDenied"), "{came:?}");
+    assert!(came.steps[1].contains("access-denied"), "{came:?}");
     // An address that another name has is not covered.
     let elsewhere = tcp(&[&inside]).names(&[("db.corp", &[&["127.0.0.9"]])]);
     let came = elsewhere.take(json!([{"tcp": [address, "hello"]}])).await;
-    came.is_refused("AccessDenied", "tcp: [");
+    came.is_refused("access-denied", "tcp: [");
     let came = tcp(&[&inside]).names(names).take(json!([{"lookup": "other.corp"}])).await;
-    came.is_refused("AccessDenied", "grants: { tcp: [\"other.corp:PORT\"] }");
+    came.is_refused("access-denied", "grants: { tcp: [\"other.corp:PORT\"] }");
 }
 
 #[tokio::test]
@@ -66,18 +66,18 @@ async fn no_grant_reaches_what_the_agent_listens_on() {
     let address = echo().await;
     let reserved = Reserved { listeners: vec![address.parse().unwrap()], paths: Vec::new() };
     let came = tcp(&[&address]).reserved(reserved).take(json!([{"tcp": [address, "x"]}])).await;
-    came.is_refused("AccessDenied", "agent's own listener");
+    came.is_refused("access-denied", "agent's own listener");
 }
 
 #[tokio::test]
 async fn nobody_listens() {
     for address in ["127.0.0.1:0", "0.0.0.0:9999"] {
         let came = tcp(&["127.0.0.1:9999"]).take(json!([{"listen": address}])).await;
-        came.is_refused("AccessDenied", "nothing can grant it");
+        came.is_refused("access-denied", "nothing can grant it");
     }
     // Bound to any free port, as for a connection, and then made to listen.
     let came = tcp(&[]).take(json!([{"listen": "0.0.0.0:0"}])).await;
-    came.is_refused("AccessDenied", "nothing can grant it");
+    came.is_refused("access-denied", "nothing can grant it");
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn sockets_have_a_bound_and_who_meets_it_is_told() {
         let limits = Limits { resources, ..Limits::default() };
         let most = resources / 16 + usize::from(resources % 16 > 0);
         let came = Reach { limits, ..tcp(&[]) }.take(json!([{"sockets": 1000}])).await;
-        assert_eq!(came.steps, [format!("{most} sockets, then ErrorCode::NewSocketLimit")], "{came:?}");
+        assert_eq!(came.steps, [format!("{most} sockets, then new-socket-limit")], "{came:?}");
         assert_eq!(came.short, Some(DeniedGrowth::Open { limit: most as u64 }));
     }
 }
@@ -125,5 +125,5 @@ async fn datagrams_go_to_granted_addresses_and_come_from_them() {
     let granted = Reach::granted(Grants { udp: vec![address.parse().unwrap()], ..Grants::default() });
     granted.take(step.clone()).await.is(&["hello"]);
     let came = tcp(&[&address]).take(step).await;
-    came.is_refused("AccessDenied", &format!("grants: {{ udp: [\"{address}\"] }}"));
+    came.is_refused("access-denied", &format!("grants: {{ udp: [\"{address}\"] }}"));
 }

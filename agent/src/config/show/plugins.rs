@@ -14,12 +14,15 @@ pub(super) fn plugins(plugins: &Plugins) -> Shown {
         ])
     });
     let registries = registries.iter().map(|(host, one)| (host.clone(), registry(one)));
-    map([
-        ("trust", Shown::List(keys.collect())),
+    let keys: Vec<Shown> = keys.collect();
+    // An empty list is refused where it is read: it could be meant as "nobody".
+    let mut shown = if keys.is_empty() { Vec::new() } else { vec![("trust", Shown::List(keys))] };
+    shown.extend([
         ("registries", Shown::Map(registries.collect())),
         ("store", map([("max_size", text(show_size(*store_max_size)))])),
         ("fetch_timeout", text(show_duration(*fetch_timeout))),
-    ])
+    ]);
+    map(shown)
 }
 
 fn registry(registry: &Registry) -> Shown {

@@ -143,7 +143,6 @@ func (e *Emit) Push(checkpoint []byte) error {
 // A request of one resource, the agent's own, and one scope.
 func request(scoped message) []byte {
 	var group, whole message
-	group.message(1, nil)
 	group.message(2, scoped)
 	whole.message(1, group)
 	return whole

@@ -32,9 +32,9 @@ export function readFile(path, { most = 8 << 20 } = {}) {
   let size = 0;
   for (let end = false; !end; ) {
     let part;
-    [part, end] = file.read(65536n, BigInt(size));
+    [part, end] = file.read(65536, size);
     size += part.length;
-    if (size > most) throw new PluginError("too-large", BigInt(most));
+    if (size > most) throw new PluginError("too-large", most);
     parts.push(part);
   }
   const whole = new Uint8Array(size);

@@ -53,13 +53,13 @@ function read(url, stream, most) {
   for (;;) {
     let part;
     try {
-      part = stream.blockingRead(65536n);
+      part = stream.blockingRead(65536);
     } catch (error) {
       if (payload(error)?.tag === "closed") break;
       throw new PluginError("unavailable", `${url}: the answer broke off`);
     }
     size += part.length;
-    if (size > most) throw new PluginError("too-large", BigInt(most));
+    if (size > most) throw new PluginError("too-large", most);
     parts.push(part);
   }
   const whole = new Uint8Array(size);

@@ -16,7 +16,7 @@ export const define = ({ now, log, PluginError }) =>
     }
 
     collect(emit) {
-      const elapsed = Number((now() / 1_000_000_000n) % 60n);
+      const elapsed = Math.floor(now() / 1e9) % 60;
       emit.gauge(ELAPSED, elapsed, { label: this.label });
       if (elapsed > this.warnAbove) {
         emit.record({ severity: 13, severityText: "WARN", body: "the minute is getting old", attributes: { elapsed } });

@@ -6,9 +6,10 @@ import { write } from "whimbrel:plugin/log@0.1.0";
 import { reveal } from "whimbrel:plugin/secrets@0.1.0";
 import { NAME, VERSION } from "../build/identity.js";
 
-/** Nanoseconds since 1970, as a BigInt. */
+// Whole numbers of 64 bits cross as Numbers in both directions: exact up to 2^53, which nanoseconds since 1970 are not.
+/** Nanoseconds since 1970, in steps of 256. */
 export const now = () => nowNs();
-/** Nanoseconds that never go back, as a BigInt. */
+/** Nanoseconds that never go back. */
 export const monotonic = () => monotonicNs();
 /** Unpredictable bytes, at most 65536; `Math.random` is predictable here. */
 export const randomBytes = (length) => random(length);
@@ -33,7 +34,7 @@ export const log = { trace: line("trace"), debug: line("debug"), info: line("inf
 
 /** An error of the contract; throw one to say more than that something failed. */
 export class PluginError extends Error {
-  /** tag: config, denied, unavailable, invalid, transient, permanent; too-large, with the limit as a BigInt. */
+  /** tag: config, denied, unavailable, invalid, transient, permanent; too-large, with the limit. */
   constructor(tag, message) {
     super(String(message));
     this.tag = tag;
@@ -44,8 +45,8 @@ export class PluginError extends Error {
 // Whole numbers are ints. A double that happens to be whole is an int too: say {tag: "double", val: 1} where it matters.
 function number(value) {
   if (typeof value === "object") return value;
-  if (typeof value === "bigint") return { tag: "int", val: value };
-  return Number.isInteger(value) ? { tag: "int", val: BigInt(value) } : { tag: "double", val: Number(value) };
+  if (typeof value === "bigint") return { tag: "int", val: Number(value) };
+  return Number.isInteger(value) ? { tag: "int", val: value } : { tag: "double", val: Number(value) };
 }
 
 function value(of) {
@@ -75,20 +76,20 @@ export class Emit {
       metric = { points, record: { name, unit, description, data } };
       this.#metrics.set(name, metric);
     }
-    metric.points.push({ attributes: attributes(labels), startNs, timeNs: 0n, value: number(reading) });
+    metric.points.push({ attributes: attributes(labels), startNs: Number(startNs), timeNs: 0, value: number(reading) });
   }
 
   /** A point of a gauge: metric is {name, unit, description}. */
-  gauge(metric, reading, labels) { this.#point(metric, "gauge", reading, labels, 0n); }
+  gauge(metric, reading, labels) { this.#point(metric, "gauge", reading, labels, 0); }
   /** A point of a counter, which began at startNs. */
   counter(metric, reading, labels, startNs) { this.#point(metric, "counter", reading, labels, startNs); }
   /** A point of a sum that also falls. */
-  upDownCounter(metric, reading, labels, startNs = 0n) { this.#point(metric, "up-down", reading, labels, startNs); }
+  upDownCounter(metric, reading, labels, startNs = 0) { this.#point(metric, "up-down", reading, labels, startNs); }
 
   /** A log record: {severity: 13, severityText: "WARN", body, attributes, timeNs}. */
-  record({ severity = 9, severityText = "", eventName = "", body = "", attributes: labels, timeNs = 0n }) {
+  record({ severity = 9, severityText = "", eventName = "", body = "", attributes: labels, timeNs = 0 }) {
     this.#records.push({
-      timeNs, observedNs: 0n, severity, severityText, eventName, body: value(body), attributes: attributes(labels),
+      timeNs: Number(timeNs), observedNs: 0, severity, severityText, eventName, body: value(body), attributes: attributes(labels),
       flags: 0, traceId: new Uint8Array(), spanId: new Uint8Array(),
     });
   }

@@ -46,7 +46,7 @@ impl Collector for MyPlugin {
         let elapsed = i64::try_from(clock::now_ns() / 1_000_000_000 % 60).unwrap_or_default();
         out.metric(&ELAPSED).point(&self.series, elapsed)?;
         if elapsed as f64 > self.config.warn_above {
-            out.log(&LogRecord {
+            out.log(LogRecord {
                 severity: Severity::WARN,
                 severity_text: "WARN",
                 body: Value::Text("the minute is getting old"),

@@ -173,7 +173,7 @@ fn find() -> Option<PathBuf> {
         env::var_os("WHIMBREL_ALL").is_none(),
         "no {PROGRAM}, and WHIMBREL_ALL forbids to skip: {problem}"
     );
-    eprintln!("skipped: no {PROGRAM} ({problem})");
+    crate::author::tell(&format!("skipped: no {PROGRAM} ({problem})\n"));
     None
 }
 

@@ -63,15 +63,25 @@ pub fn yaml(plugin: &str, more: &str) -> String {
     )
 }
 
-/// Waits until the first collector's status is so; that status.
+/// Waits until the status of `x` is so; that status.
 ///
 /// # Panics
 /// When it is not so in two minutes.
 pub fn seen(home: &Home, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+    seen_of(home, "x", what, condition)
+}
+
+/// The same of another collector.
+///
+/// # Panics
+/// When it is not so in two minutes.
+pub fn seen_of(home: &Home, name: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
     wait::until(what, PATIENCE, || {
         let output = home.run(&["status", "--json"]);
         let status: Value = serde_json::from_slice(&output.stdout).map_err(|_| said(&output))?;
-        let collector = status["collectors"][0].clone();
+        let named = |one: &&Value| one["name"] == name;
+        let collector = status["collectors"].as_array().and_then(|all| all.iter().find(named)).cloned();
+        let collector = collector.unwrap_or_default();
         if condition(&collector) { Ok(collector) } else { Err(format!("{collector}\n{}", home.log())) }
     })
 }

@@ -7,8 +7,11 @@ use whimbrel_tests::{agent::Home, stub::Stub, wait};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Its name, what stands beside `plugin` in its collector, and what its status shows.
+type Seen = (&'static str, &'static str, fn(&Value) -> bool);
+
 /// How each component is run, and what is to be seen of it. A component without its line here fails the test.
-const COMPONENTS: [(&str, &str, fn(&Value) -> bool); 3] = [
+const COMPONENTS: [Seen; 3] = [
     ("heartbeat", "config: {message: \"still here\"}", |c| c["items"].as_u64() > Some(2)),
     ("host", "grants: {system: true}", |c| c["items"].as_u64() > Some(20)),
     ("hostile", "config: {does: [garbage]}", |c| c["refused"]["invalid"].as_u64() > Some(1)),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use whimbrel_tests::{
     agent::{Agent, Home},
     disk::{SmallDisk, is_root},
-    single::{quiet, runs, said, seen, shipped, text, yaml},
+    single::{quiet, runs, said, seen, seen_of, shipped, text, yaml},
 };
 
 /// The contract's version, as its names carry it, and one that this agent does not know: of the same length, so that
@@ -55,7 +55,7 @@ fn what_is_no_component_is_told_by_check_and_by_the_agent_and_its_neighbour_goes
     assert_eq!(checked.status.code(), Some(78), "{}", said(&checked));
     let checked = said(&checked);
     let agent = home.start_and_wait();
-    seen(&home, "the one beside them runs", runs);
+    seen_of(&home, "beside", "the one beside them runs", runs);
     for (name, _, parts) in cases {
         let line = checked
             .lines()
@@ -68,8 +68,8 @@ fn what_is_no_component_is_told_by_check_and_by_the_agent_and_its_neighbour_goes
             assert!(problem.contains(part), "{name}, {part}: {collector}");
         }
     }
-    let before = seen(&home, "it runs", runs)["collects"].as_u64();
-    seen(&home, "and goes on", |one| one["collects"].as_u64() > before);
+    let before = seen_of(&home, "beside", "it runs", runs)["collects"].as_u64();
+    seen_of(&home, "beside", "and goes on", |one| one["collects"].as_u64() > before);
     assert!(agent.terminate().success());
 }
 

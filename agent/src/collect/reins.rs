@@ -28,7 +28,7 @@ pub enum Resumed {
 
 /// What is to take over.
 pub(super) struct Candidate {
-    pub(super) config: config::Collector,
+    pub(super) config: Box<config::Collector>,
     pub(super) told: Told,
 }
 

@@ -104,7 +104,7 @@ impl Collector {
     /// first. `None`: it has stopped, or as many orders wait for a long collect as may: nothing will be done.
     pub fn replace(&self, config: config::Collector) -> Option<oneshot::Receiver<Result<(), String>>> {
         let (tell, told) = oneshot::channel();
-        let candidate = Candidate { config, told: Told::new(tell) };
+        let candidate = Candidate { config: Box::new(config), told: Told::new(tell) };
         self.orders.try_send(Order::Replace(candidate)).is_ok().then_some(told)
     }
 }
@@ -292,7 +292,7 @@ impl Task {
 
     fn interrupted(&mut self, interrupt: Interrupt) -> Ended {
         match interrupt {
-            Interrupt::Replace(candidate) => self.adopt(candidate.config, candidate.told),
+            Interrupt::Replace(candidate) => self.adopt(*candidate.config, candidate.told),
             Interrupt::Stop => Ended::Stop,
             Interrupt::Resume(tell) => {
                 tell_resumed(tell, Resumed::Running);

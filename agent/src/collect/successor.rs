@@ -46,6 +46,7 @@ impl Successor {
     /// Begins to read and compile it.
     pub(super) fn begin(candidate: Candidate, ground: &Ground) -> Self {
         let Candidate { config, told } = candidate;
+        let config = *config;
         let mut loading = JoinSet::new();
         let (wanted, ground) = (config.clone(), ground.clone());
         loading.spawn(async move { run::load(&wanted, &ground).await.map_err(|failed| failed.to_string()) });

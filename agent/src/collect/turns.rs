@@ -74,7 +74,7 @@ impl Task {
                 let last = before.map_or(current.instance, |before| before.current.instance);
                 self.place.shut_down(last).await;
                 return Left::Ended(match waited {
-                    Wait::Exchanged(candidate) => self.adopt(candidate.config, candidate.told),
+                    Wait::Exchanged(candidate) => self.adopt(*candidate.config, candidate.told),
                     Wait::Due | Wait::Stopped => Ended::Stop,
                 });
             }

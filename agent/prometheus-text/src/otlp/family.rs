@@ -59,7 +59,7 @@ enum Part {
     Count,
     Sum,
     /// A bucket's bound, or a quantile.
-    Part(f64),
+    At(f64),
     Broken,
 }
 
@@ -117,7 +117,7 @@ impl<'a> Family<'a> {
         };
         let Some(at) = labels.iter().position(|(name, _)| name == label) else { return Part::Broken };
         match labels.remove(at).1.parse::<f64>() {
-            Ok(number) if !number.is_nan() => Part::Part(number),
+            Ok(number) if !number.is_nan() => Part::At(number),
             _ => Part::Broken,
         }
     }
@@ -221,7 +221,7 @@ impl Series {
                 self.created_ns = self.created_ns.or(sane.then_some(ns as u64));
                 return fresh;
             }
-            Part::Part(at) => {
+            Part::At(at) => {
                 // They come in order, as a rule: the last is looked at first.
                 let fresh = !self.parts.iter().rev().any(|(known, _)| *known == at);
                 if fresh {

@@ -20,7 +20,8 @@ use whimbrel_plugin_host::{Host, HostOptions};
 
 use super::{
     author::{self, Made},
-    reference::scratch_cache, trial::made_for,
+    reference::scratch_cache,
+    trial::made_for,
 };
 use crate::{
     admin,
@@ -193,7 +194,11 @@ impl Bench {
         let system = Arc::new(System::new(system_options(&config::System::at(Path::new("/")))));
         Ok(Bench {
             host: Host::new(HostOptions::new(scratch_cache()?))?,
-            recorder: Arc::new(Recorder::new(&made_for(PluginRef::Path(PathBuf::new())), system.clone(), Arc::new(SystemClock))),
+            recorder: Arc::new(Recorder::new(
+                &made_for(PluginRef::Path(PathBuf::new())),
+                system.clone(),
+                Arc::new(SystemClock),
+            )),
             system,
             configuration,
             agent: args.agent.clone(),
@@ -258,7 +263,9 @@ impl Bench {
 
     /// The configured collector of this component, or one with nothing but defaults.
     fn collector(&self, component: &Path) -> anyhow::Result<Collector> {
-        let Some(file) = &self.configuration else { return Ok(made_for(PluginRef::Path(component.to_owned()))) };
+        let Some(file) = &self.configuration else {
+            return Ok(made_for(PluginRef::Path(component.to_owned())));
+        };
         let sources = Sources { given: vec![Given::Path(file.clone())], search: Vec::new() };
         let loaded = config::load(&sources, &ProcessEnvironment)?;
         let same = |plugin: &PluginRef| {

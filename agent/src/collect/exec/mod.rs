@@ -111,7 +111,7 @@ impl Task {
                     }
                     Interrupt::Replace(candidate) => {
                         self.place.board.write(|s| s.replaced += 1);
-                        return self.adopt(candidate.config, candidate.told);
+                        return self.adopt(*candidate.config, candidate.told);
                     }
                 },
                 () = clock.sleep(pause) => {}

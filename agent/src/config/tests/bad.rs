@@ -328,7 +328,10 @@ const COLLECTORS: &[(&str, &str)] = &[
     ("plugin: 'builtin:zzzzz'", "collectors.x.plugin: `builtin:zzzzz` is not shipped with the agent"),
     ("plugin: 'oci://a/b'", "collectors.x.plugin: `oci://a/b` says no version"),
     ("plugin: 'oci:a/b:c'", "collectors.x.plugin: `oci:a/b:c` is no reference to a registry"),
-    ("plugin: 'https://a/b'", "collectors.x.plugin: `https://a/b` is a URL, and a plugin is a file or in a registry"),
+    (
+        "plugin: 'https://a/b'",
+        "collectors.x.plugin: `https://a/b` is a URL, and a plugin is a file or in a registry",
+    ),
     ("plugin: p, interval: 99ms", "collectors.x.interval: `99ms` is less than 100ms"),
     ("plugin: p, interval: 31d", "collectors.x.interval: `31d` is more than 30d"),
     ("plugin: p, interval: soon", "collectors.x.interval: `soon` is not a duration"),

@@ -78,6 +78,14 @@ health: {listen: "127.0.0.1:13134"}
 control: {socket: run/control.sock}
 system: {root_path: /usr}
 reload: {watch: true}
+secrets: {api_token: {env: TENANT}}
+plugins:
+  trust: [{name: ours, key_file: ours.pub}]
+  registries:
+    registry.example.com: {username: ada, password: {env: TENANT}}
+    "127.0.0.1:5000": {plain_http: true, token: {env: TENANT}}
+  store: {max_size: 20MiB}
+  fetch_timeout: 7s
 "#;
 
 /// One key and no more.
@@ -92,6 +100,7 @@ fn complete() -> Folder {
         "exporters: {archive: {endpoint: 'http://[::1]:4318', max_age: none, retry: {give_up_after: never}}}\n",
     );
     folder.write("token", "t0ken-of-sixteen\n");
+    folder.write("ours.pub", whimbrel_plugin_host::trust::SecretKey::generate().unwrap().public().to_pem());
     folder
 }
 
@@ -209,6 +218,8 @@ fn the_complete_example_has_every_key() {
             "collectors.*" => vec!["exec"],
             "collectors.*.exec" => continue,
             "wal.encryption" => vec!["key_env", "key_command"],
+            // Read where it is named, and tested over a registry with TLS.
+            "plugins.registries.*" => vec!["ca_file"],
             _ => vec![],
         };
         let missing: Vec<_> =

@@ -1,6 +1,7 @@
 """Turns the columns of a CSV file into gauges."""
 
 import csv
+import encodings.utf_8_sig  # What is to be found at run time has to be imported when the component is made.
 
 from whimbrel import ConfigError, Metric, log, read_file
 

@@ -71,7 +71,10 @@ fn missing(wasi: Wasi) -> String {
         Wasi::Http => "handle, Fields, OutgoingRequest",
         Wasi::Files => "getDirectories",
     };
-    format!("export let {names};\nthrow new Error(\"this needs `wasi: [{}]` in plugin.yaml\");\n", wasi.name())
+    format!(
+        "export let {names};\nthrow new Error(\"this needs `wasi: [{}]` in plugin.yaml\");\n",
+        wasi.name()
+    )
 }
 
 /// Gives the component's own imports of WASI their version.

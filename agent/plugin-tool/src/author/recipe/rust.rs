@@ -61,11 +61,12 @@ fn has_target() -> bool {
 /// The last module that cargo says it made: that of the plugin, its dependencies come before it.
 fn module(messages: &str) -> Option<PathBuf> {
     let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let files = artifacts.filter(|message| message["reason"] == "compiler-artifact").flat_map(|message| {
-        let names = message["filenames"].as_array().cloned().unwrap_or_default();
-        names.into_iter().filter_map(|name| name.as_str().map(PathBuf::from)).collect::<Vec<_>>()
-    });
-    files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm")).last()
+    let mut files =
+        artifacts.filter(|message| message["reason"] == "compiler-artifact").flat_map(|message| {
+            let names = message["filenames"].as_array().cloned().unwrap_or_default();
+            names.into_iter().filter_map(|name| name.as_str().map(PathBuf::from)).collect::<Vec<_>>()
+        });
+    files.rfind(|file| file.extension().is_some_and(|extension| extension == "wasm"))
 }
 
 #[cfg(test)]

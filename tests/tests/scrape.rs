@@ -86,7 +86,7 @@ fn exporters_are_scraped_and_counters_go_on_over_a_restart() {
     assert_eq!(resource["server.port"], json!(exporter.address.port()), "{resource}");
     assert_eq!(resource["zone"], "b", "{resource}");
     let work = series(&stub, &home, "work_seconds", |all| !all.is_empty());
-    assert!(work[0].to_string().contains("How long work takes"), "{}", work[0]);
+    assert_eq!((&work[0]["unit"], &work[0]["kind"]), (&json!("s"), &json!("histogram")), "{}", work[0]);
     let temperature = series(&stub, &home, "temperature", |all| !all.is_empty());
     assert_eq!(temperature[0]["attributes"]["room"], "a \"quoted\" one");
     series(&stub, &home, "plain_reading", |all| !all.is_empty());

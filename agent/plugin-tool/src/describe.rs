@@ -1,7 +1,7 @@
 //! Reads what a component says about itself: metadata, imports, exports, the schema of its configuration.
 
 use sha2::{Digest as _, Sha256};
-use wasmparser::{BinaryReaderError, CustomSectionReader, KnownCustom, Parser, Payload};
+use wasmparser::{BinaryReader, BinaryReaderError, CustomSectionReader, KnownCustom, Parser, Payload};
 use whimbrel_plugin_host::{
     Description, Identity, Interface, Refusal,
     description::CONFIG_SCHEMA_SECTION,
@@ -23,6 +23,7 @@ const MAX_SCHEMA: usize = 1 << 20;
 /// It is no component, it is damaged, or it speaks of itself in a way that can't be read.
 pub(crate) fn describe(bytes: &[u8]) -> Result<Description, Refusal> {
     sniff::check(bytes)?;
+    whole(bytes)?;
     let sections = Sections::read(bytes)?;
     let (resolve, world) = match wit_parser::decoding::decode(bytes) {
         Ok(DecodedWasm::Component(resolve, world)) => (resolve, world),
@@ -43,6 +44,20 @@ pub(crate) fn describe(bytes: &[u8]) -> Result<Description, Refusal> {
         sha256: hex(&Sha256::digest(bytes)),
         size: bytes.len() as u64,
     })
+}
+
+/// Whether each section is there to its end: what is cut off within one may decode nevertheless, as less than it was.
+fn whole(bytes: &[u8]) -> Result<(), Refusal> {
+    let damaged = |error: BinaryReaderError| Refusal::Invalid { detail: clean(error.to_string(), MAX_TEXT) };
+    let mut reader = BinaryReader::new(bytes, 0);
+    // Magic number and version.
+    reader.read_bytes(8).map_err(damaged)?;
+    while !reader.eof() {
+        reader.read_u8().map_err(damaged)?;
+        let length = reader.read_var_u32().map_err(damaged)?;
+        reader.read_bytes(length as usize).map_err(damaged)?;
+    }
+    Ok(())
 }
 
 fn interfaces<'a>(

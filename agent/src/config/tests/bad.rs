@@ -369,7 +369,10 @@ const COLLECTORS: &[(&str, &str)] = &[
     ("plugin: p, limits: {init: 11m}", "collectors.x.limits.init: `11m` is more than 10m"),
     ("plugin: p, limits: {output: 2GiB}", "collectors.x.limits.output: `2GiB` is more than 1GiB"),
     ("plugin: p, limits: {log_rate: 100001}", "collectors.x.limits.log_rate: `100001` is more than 100000"),
-    ("plugin: p, limits: {log_lines: 10}", "collectors.x.limits.log_lines"),
+    (
+        "plugin: p, limits: {log_lines: 10}",
+        "collectors.x.limits.log_lines: `log_lines` is not in this version",
+    ),
     ("plugin: p, limits: {tables: -1}", "collectors.x.limits.tables: `-1` is less than 0"),
     ("plugin: p, limits: {resources: 100001}", "collectors.x.limits.resources: `100001` is more than 100000"),
     ("plugin: p, limits: {stack: 9MiB}", "collectors.x.limits.stack: `9MiB` is more than 8MiB"),

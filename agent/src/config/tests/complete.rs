@@ -22,7 +22,16 @@ collectors:
     interval: 1s
     temporality: cumulative
     config: {url: "http://127.0.0.1/status", depth: 3, ratio: 0.5, on: true, none: ~, text: "3", list: [a, {b: c}]}
-    grants: {system: [memory, cpu, cpu]}
+    grants:
+      system: [memory, cpu, cpu]
+      http: ["https://api.example.com"]
+      read: [/usr/share]
+      write: [/usr/local/share]
+      tcp: ["127.0.0.1:6379"]
+      udp: ["127.0.0.1:8125"]
+      unix: [/run/docker.sock]
+      env: [TENANT]
+      secrets: [api_token]
     limits: {memory: 16MiB, deadline: 400ms, init: 5s, output: 1MiB, tables: 20, resources: 30, log_rate: 10, stack: 1000KiB}
   nginx:
     plugin: ./plugins/nginx.wasm
@@ -83,7 +92,7 @@ plugins:
   trust: [{name: ours, key_file: ours.pub}]
   registries:
     registry.example.com: {username: ada, password: {env: TENANT}}
-    "127.0.0.1:5000": {plain_http: true, token: {env: TENANT}}
+    "127.0.0.1:5000": {plain_http: false, token: {env: TENANT}}
   store: {max_size: 20MiB}
   fetch_timeout: 7s
 "#;

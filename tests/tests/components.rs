@@ -30,6 +30,7 @@ fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 fn what_is_no_component_is_told_by_check_and_by_the_agent_and_its_neighbour_goes_on() {
     let home = Home::new("");
     let whole = fs::read(quiet(&home, "whole")).expect("it was built");
+    let heartbeat = fs::read(shipped("heartbeat.wasm")).expect("it is shipped");
     let archive = home.path().join("archive.tar.gz");
     let packed =
         Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(home.path()).arg("whole.wasm").status();
@@ -37,7 +38,7 @@ fn what_is_no_component_is_told_by_check_and_by_the_agent_and_its_neighbour_goes
     let cases: [(&str, Vec<u8>, &[&str]); 4] = [
         ("archive", fs::read(&archive).expect("it was made"), &["a gzip archive", "unpack it first"]),
         ("text", b"metrics:\n  - cpu\n".to_vec(), &["a text file"]),
-        ("truncated", whole[..whole.len() / 2].to_vec(), &["unexpected end"]),
+        ("truncated", heartbeat[..heartbeat.len() / 2].to_vec(), &["unexpected end"]),
         (
             "later",
             replaced(&whole, NOW, LATER),

@@ -82,8 +82,7 @@ pub(crate) fn newest(
         match found {
             Ok(Some(found)) => return Ok(Some(found)),
             Ok(None) => {}
-            // Unlinked meanwhile.
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound && shared.is_gone(segment) => {}
+            Err(cause) if shared.was_unlinked(segment, &cause) => {}
             Err(cause) => {
                 return Err(ReadError::Io { path: segment.path.clone(), offset: 0, cause: Arc::new(cause) });
             }

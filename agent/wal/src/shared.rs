@@ -265,9 +265,12 @@ impl Shared {
         segments.get(at).filter(|segment| segment.header.segment == number).cloned()
     }
 
-    /// Whether a segment was deleted, or is being: everybody has passed it, or its records were given up and counted.
-    pub(crate) fn is_gone(&self, segment: &Segment) -> bool {
-        segment.going.load(Ordering::Acquire) || self.segment(segment.header.segment).is_none()
+    /// Whether a segment could not be read because it was deleted meanwhile: everybody has passed it, or its records were
+    /// given up and counted.
+    pub(crate) fn was_unlinked(&self, segment: &Segment, cause: &io::Error) -> bool {
+        let is_gone =
+            || segment.going.load(Ordering::Acquire) || self.segment(segment.header.segment).is_none();
+        cause.kind() == io::ErrorKind::NotFound && is_gone()
     }
 
     /// Takes names from the body of a state record.

@@ -85,9 +85,7 @@ impl Reading<'_> {
             let Some(segment) = self.shared.segment_with(self.lane.index(), self.next) else { return Ok(()) };
             match self.segment(&segment) {
                 Ok(()) => {}
-                // Unlinked meanwhile: everybody has passed it, or its records were given up and counted.
-                Err((_, cause))
-                    if cause.kind() == io::ErrorKind::NotFound && self.shared.is_gone(&segment) => {}
+                Err((_, cause)) if self.shared.was_unlinked(&segment, &cause) => {}
                 Err((offset, cause)) => {
                     let path = segment.path.clone();
                     return Err(ReadError::Io { path, offset, cause: Arc::new(cause) });
@@ -272,8 +270,7 @@ pub(crate) fn find(
 ) -> io::Result<Option<(RecordId, u64)>> {
     let Some(segment) = shared.segment_with(lane.index(), ordinal) else { return Ok(None) };
     match find_in(shared, consumer, &segment, lane, ordinal) {
-        // Unlinked meanwhile.
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound && shared.is_gone(&segment) => Ok(None),
+        Err(cause) if shared.was_unlinked(&segment, &cause) => Ok(None),
         found => found,
     }
 }

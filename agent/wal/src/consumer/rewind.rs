@@ -56,10 +56,9 @@ impl Core {
         let to = std::array::from_fn(|lane| to[lane].map(|ordinal| ordinal.max(first[lane])));
         let again = consumer.rewind(to, &self.shared)?;
         self.sync_cursors();
-        let shared = self.shared.clone();
-        if let Err(cause) = consumer.sync(&shared) {
-            return Err(CursorError::Io { path: consumer.path(), cause: Arc::new(cause) });
-        }
+        consumer
+            .sync(&self.shared)
+            .map_err(|cause| CursorError::Io { path: consumer.path(), cause: Arc::new(cause) })?;
         consumer.wake();
         Ok(again)
     }
@@ -82,8 +81,7 @@ pub(crate) fn since(shared: &Shared, ns: u64) -> Result<[Option<u64>; LANES], Cu
         }
         match look_through(shared, segment, ns, &mut found) {
             Ok(()) => {}
-            // Unlinked meanwhile.
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound && shared.is_gone(segment) => {}
+            Err(cause) if shared.was_unlinked(segment, &cause) => {}
             Err(cause) => {
                 return Err(CursorError::Io { path: segment.path.clone(), cause: Arc::new(cause) });
             }

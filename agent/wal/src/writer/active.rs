@@ -83,6 +83,15 @@ impl Active {
             Visible { end: self.tail, index_end: self.next_index, lane_end, file_len: self.filled };
     }
 
+    /// Cuts the file off there, if that can be: how many bytes that freed.
+    pub(super) fn cut(&mut self, end: u64) -> u64 {
+        let is_cut = self.filled > end && self.open.file.set_len(end).is_ok();
+        let freed = if is_cut { self.filled - end } else { 0 };
+        self.filled -= freed;
+        lock(&self.segment.visible).file_len = self.filled;
+        freed
+    }
+
     /// Bytes of records, the head left out.
     pub(crate) fn used(&self) -> u64 {
         self.tail - self.head_end

@@ -4,7 +4,6 @@
 use std::{io, sync::Arc, time::Instant};
 
 use super::{
-    active::Active,
     core::{Core, Refusal},
     segments::Previous,
 };
@@ -35,12 +34,12 @@ impl Core {
     /// written is answered so; what was answered before (under `interval`) is kept for the next attempt.
     pub(crate) fn fail_over(&mut self, action: &'static str, cause: io::Error) {
         self.note_error(action, &cause);
-        if let Some(active) = self.active.take() {
+        if let Some(mut active) = self.active.take() {
             let visible = active.segment.visible();
             self.previous = Previous { count: visible.index_end, tag: [0; TAG_LEN] };
             lock(&self.shared.figures).counters.rewritten += 1;
             // What is behind the visible end does not count: the next header says so. Cutting it off only saves space.
-            self.cut(&active, visible.end);
+            self.usage.segments = self.usage.segments.saturating_sub(active.cut(visible.end));
         }
         self.forget_active();
         if self.carry.is_empty() {
@@ -93,14 +92,5 @@ impl Core {
         figures.full |= is_no_room(cause);
         figures.failing = true;
         figures.last_error = Some(format!("{action}: {cause}"));
-    }
-
-    /// Cuts a segment that is not written any more; it costs only space if that fails.
-    pub(super) fn cut(&mut self, active: &Active, end: u64) {
-        let cut = active.filled > end && active.open.file.set_len(end).is_ok();
-        if cut {
-            self.usage.segments = self.usage.segments.saturating_sub(active.filled - end);
-        }
-        lock(&active.segment.visible).file_len = if cut { end } else { active.filled };
     }
 }

@@ -199,10 +199,7 @@ impl Core {
         active.append(&self.buffer).map_err(|cause| ("writing a seal", cause))?;
         self.buffer.clear();
         // Before the sync, which makes that durable too: else a power loss could bring the rest back, over the cap.
-        if active.filled > active.tail && active.open.file.set_len(active.tail).is_ok() {
-            self.usage.segments = self.usage.segments.saturating_sub(active.filled - active.tail);
-            active.filled = active.tail;
-        }
+        self.usage.segments = self.usage.segments.saturating_sub(active.cut(active.tail));
         active.sync(&self.shared).map_err(|cause| ("syncing a sealed segment", cause))?;
         self.publish();
         self.active = None;

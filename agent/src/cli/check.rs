@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let loaded = checked?;
     print::text(summary(&loaded))?;
     for line in &uncovered {
-        print::message(&format!("warning: {line}"));
+        print::message(format!("warning: {line}"));
     }
     Ok(Exit::Done)
 }

@@ -4,6 +4,7 @@ import { handle, Fields, OutgoingRequest, RequestOptions } from "../build/wasi-h
 import { bytes, joined, text } from "./bytes.js";
 import { PluginError, within } from "./whimbrel.js";
 
+const SCHEMES = { http: { tag: "HTTP" }, https: { tag: "HTTPS" } };
 const payload = (error) => error?.payload ?? error;
 
 function failed(url, error) {
@@ -16,15 +17,16 @@ function failed(url, error) {
 
 /**
  * Gets a URL: {status, headers, body, text(), json(reviver)}, whatever the status. The body may have `most` bytes, and
- * nothing may take longer than `timeout` seconds; redirects are answers like others, and not followed.
+ * nothing may take longer than `timeout` seconds; redirects are answers like others, and not followed. Over a Unix socket
+ * it is `http+unix://`, with the socket's path in hexadecimal digits for the host, and `unix` for the grant.
  */
 export function httpGet(url, { headers = {}, timeout = 10, most = 8 << 20 } = {}) {
-  const [, scheme, authority, path] = /^(https?):\/\/([^/?#]+)(\/[^#]*)?$/.exec(url) ?? [];
+  const [, scheme, authority, path] = /^(https?|http\+unix):\/\/([^/?#]+)(\/[^#]*)?$/.exec(url) ?? [];
   if (!authority) throw new PluginError("invalid", `${url}: give http://HOST:PORT/PATH`);
   const fields = new Fields();
   for (const [name, value] of Object.entries(headers)) fields.append(name.toLowerCase(), bytes(String(value)));
   const request = new OutgoingRequest(fields);
-  request.setScheme({ tag: scheme === "https" ? "HTTPS" : "HTTP" });
+  request.setScheme(SCHEMES[scheme] ?? { tag: "other", val: scheme });
   request.setAuthority(authority);
   request.setPathWithQuery(path ?? "/");
   const options = new RequestOptions();

@@ -52,6 +52,10 @@ pub(crate) struct Follow {
     waiting: BTreeMap<Identity, Waiting>,
     /// A scan was made, now or before a restart.
     begun: bool,
+    /// Of the next file that becomes known.
+    next_number: u64,
+    /// Those that were left in this collect: they are wanted again if what was read last of them is refused.
+    left: Vec<Known>,
 }
 
 /// A file that may be a copy.
@@ -76,17 +80,16 @@ enum Likeness {
 }
 
 impl Follow {
-    /// With the files of a checkpoint.
+    /// With the files of a checkpoint. What is open goes on only with the file for which it was opened: since the checkpoint
+    /// its identity may have passed from one that was removed to another.
     pub(crate) fn resume(&mut self, known: Vec<Known>) {
-        let mut open: BTreeMap<Identity, File> = BTreeMap::new();
-        for old in self.known.drain(..) {
-            if let Some(file) = old.now.file {
-                open.insert(old.identity, file);
-            }
-        }
+        let before = self.known.drain(..).chain(self.left.drain(..));
+        let mut open: BTreeMap<(u64, Identity), File> =
+            before.filter_map(|old| Some(((old.number, old.identity), old.now.file?))).collect();
         self.known = known;
         for file in &mut self.known {
-            file.now.file = open.remove(&file.identity);
+            file.now.file = open.remove(&(file.number, file.identity));
+            self.next_number = self.next_number.max(file.number.saturating_add(1));
         }
         self.begun = true;
         self.changed = false;
@@ -175,13 +178,31 @@ impl Follow {
 
     /// The content of a file is another one: it begins again, and what it had is looked for.
     pub(crate) fn replaced(&mut self, n: usize, counts: &mut Counts) {
+        let number = self.number();
         let file = &mut self.known[n];
-        let mut lost = file.lost();
+        let mut lost = file.lost(number);
         lost.now.all_read = file.now.all_read;
         file.begin_again();
         self.known.insert(n, lost);
         counts.truncated += 1;
         self.changed = true;
+    }
+
+    /// A file is read to its end, and nobody writes to it any more.
+    pub(crate) fn leave(&mut self, n: usize) {
+        self.left.push(self.known.remove(n));
+        self.changed = true;
+    }
+
+    /// All that was pushed is durable.
+    pub(crate) fn settled(&mut self) {
+        self.left.clear();
+    }
+
+    fn number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number = self.next_number.saturating_add(1);
+        number
     }
 
     /// Those that no pattern finds any more.
@@ -333,7 +354,7 @@ impl Follow {
     fn first_seen(&mut self, found: &Found, settings: &Settings, now_ns: u64) -> Option<Known> {
         let identity = found.metadata.identity;
         if !self.begun {
-            let mut file = Known::new(identity, &found.path);
+            let mut file = Known::new(self.number(), identity, &found.path);
             if settings.start_at == StartAt::End && found.metadata.size > 0 {
                 self.make_room();
                 let opened = open(found)?;
@@ -365,8 +386,8 @@ impl Follow {
         if now_ns.saturating_sub(since) < limit {
             return None;
         }
-        let mut file = Known::new(identity, &found.path);
         let copy = waiting.copy.take().filter(|copy| copy.head_len() >= SIGNIFICANT && size >= copy.offset);
+        let mut file = Known::new(self.number(), identity, &found.path);
         if let Some(copy) = copy {
             info!("{} is a copy of {}: what they share is not told again", found.path, copy.place);
             (file.offset, file.taken, file.head, file.tail) = (copy.offset, copy.taken, copy.head, copy.tail);
@@ -390,7 +411,7 @@ impl Follow {
                 None => likeness = Likeness::Small,
                 Some(bytes) if Print::of(bytes) != original.head => {}
                 Some(_) if found.metadata.size < original.offset => return Likeness::Head,
-                Some(_) if has_content(&file, original) => return Likeness::Copy(original.lost()),
+                Some(_) if has_content(&file, original) => return Likeness::Copy(original.lost(original.number)),
                 Some(_) => {}
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! checkpoint: version (1), then files in the order in which they were first seen, until the end
-//! file:  stage (1) | identity (2 x 8, little-endian) | offset (varint) | taken (varint)
+//! file:  stage (1) | number (varint) | identity (2 x 8, little-endian) | offset (varint) | taken (varint)
 //!        | head (8) | tail (8) | path (text) | place (text)
 //! text:  bytes shared with the text before (varint) | length of the rest (varint) | the rest
 //! ```
@@ -35,6 +35,8 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) stage: Stage,
+    /// Which of all that were ever known: unlike an identity, never given to another.
+    pub(crate) number: u64,
     pub(crate) identity: Identity,
     /// Under which it was first seen; what its lines carry.
     pub(crate) path: String,
@@ -87,9 +89,10 @@ impl Now {
 
 impl Known {
     /// A file that is read from its beginning.
-    pub(crate) fn new(identity: Identity, path: &str) -> Self {
+    pub(crate) fn new(number: u64, identity: Identity, path: &str) -> Self {
         Self {
             stage: Stage::Followed,
+            number,
             identity,
             path: path.to_owned(),
             place: path.to_owned(),
@@ -102,9 +105,10 @@ impl Known {
     }
 
     /// What was read of it, without where it is.
-    pub(crate) fn lost(&self) -> Self {
+    pub(crate) fn lost(&self, number: u64) -> Self {
         Self {
             stage: Stage::Lost,
+            number,
             identity: Identity::default(),
             path: self.path.clone(),
             place: self.place.clone(),
@@ -119,7 +123,7 @@ impl Known {
     /// It is no longer where it was.
     pub(crate) fn become_lost(&mut self) {
         let all_read = self.now.all_read;
-        *self = self.lost();
+        *self = self.lost(self.number);
         self.now.all_read = all_read;
     }
 
@@ -162,6 +166,7 @@ pub(crate) fn encode(files: &[Known]) -> Vec<u8> {
             Stage::Left => 1,
             Stage::Lost => 2,
         });
+        put_varint(&mut out, file.number);
         out.extend_from_slice(&file.identity.0[0].to_le_bytes());
         out.extend_from_slice(&file.identity.0[1].to_le_bytes());
         put_varint(&mut out, file.offset);
@@ -190,8 +195,9 @@ pub(crate) fn decode(checkpoint: &[u8]) -> Option<Vec<Known>> {
             2 => Stage::Lost,
             _ => return None,
         };
+        let number = varint(&mut rest)?;
         let identity = Identity([u64::from_le_bytes(take(&mut rest)?), u64::from_le_bytes(take(&mut rest)?)]);
-        let mut file = Known::new(identity, "");
+        let mut file = Known::new(number, identity, "");
         file.stage = stage;
         file.offset = varint(&mut rest)?;
         file.taken = varint(&mut rest)?;
@@ -257,14 +263,14 @@ mod tests {
     use super::*;
 
     fn files() -> Vec<Known> {
-        let mut one = Known::new(Identity([1, !1]), "/var/log/app.log");
+        let mut one = Known::new(7, Identity([1, !1]), "/var/log/app.log");
         one.advance(b"one\ntwo\n", 0, 8);
         one.place = "/var/log/app.log.1".to_owned();
         one.stage = Stage::Left;
-        let mut two = Known::new(Identity([u64::MAX, 0]), "/var/log/\u{e4}.log");
+        let mut two = Known::new(u64::MAX, Identity([u64::MAX, 0]), "/var/log/\u{e4}.log");
         two.offset = u64::MAX;
         two.taken = 300;
-        vec![one.lost(), one, two]
+        vec![one.lost(300), one, two]
     }
 
     fn same(one: &Known, other: &Known) -> bool {
@@ -304,7 +310,7 @@ mod tests {
     fn head_and_tail_are_those_of_the_bytes_whatever_the_steps() {
         let bytes: Vec<u8> = (0..5000_u32).map(|n| (n * 7 % 251) as u8).collect();
         for step in [1, 7, 255, 256, 257, 1023, 1024, 1025, 4999] {
-            let mut file = Known::new(Identity::default(), "/x");
+            let mut file = Known::new(0, Identity::default(), "/x");
             let mut at = 0;
             while at < bytes.len() {
                 let end = bytes.len().min(at + step);

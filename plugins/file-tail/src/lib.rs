@@ -132,6 +132,8 @@ impl Collector for FileTail {
 
     fn collect(&mut self, out: &mut Emit) -> Result<More, Error> {
         let now_ns = clock::monotonic_ns();
+        // What was refused would have been rewound.
+        self.follow.settled();
         let scan_due = self.scanned_ns.is_none_or(|at| now_ns.saturating_sub(at) >= self.interval_ns);
         if !self.more || scan_due {
             self.follow.scan(&self.settings, &mut self.counts, now_ns);
@@ -185,8 +187,7 @@ impl FileTail {
                     n += 1;
                 }
                 Did::Left => {
-                    self.follow.known.remove(n);
-                    self.follow.changed = true;
+                    self.follow.leave(n);
                 }
                 Did::Replaced => {
                     self.follow.replaced(n, &mut self.counts);

@@ -1,7 +1,7 @@
 //! Rotation in all its ways, over files in memory and the SDK's host: each line comes once, in order.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use whimbrel_collector_file_tail::FileTail;
 use whimbrel_sdk::{
@@ -322,7 +322,7 @@ impl Random {
 /// and moved to another disk. Each line comes once, and in order.
 #[test]
 fn whatever_happens_each_line_comes_once_and_in_order() {
-    for seed in 0..300 {
+    for seed in seeds() {
         let mut random = Random(seed);
         let files = Files::granting("/var/log");
         files.write(LOG, "");
@@ -398,6 +398,13 @@ fn whatever_happens_each_line_comes_once_and_in_order() {
             run.lines()
         );
     }
+}
+
+/// Those of the environment, `WHIMBREL_MODEL_FROM` and `WHIMBREL_MODEL_SEEDS`, or 300.
+fn seeds() -> Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let from: u64 = number("WHIMBREL_MODEL_FROM").unwrap_or(0);
+    from..from + number("WHIMBREL_MODEL_SEEDS").unwrap_or(300)
 }
 
 /// Whether the first line of what is there has come.

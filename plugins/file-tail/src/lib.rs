@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use whimbrel_sdk::{
     Attributes, Collector, Context, Emit, Error, More, clock, collector,
-    files::{Error as FileError, split},
+    files::{Error as FileError, File, split},
     warn,
 };
 
@@ -256,36 +256,58 @@ impl FileTail {
     }
 
     fn read_on(&mut self, n: usize, end: End, turn: &mut Turn, out: &mut Emit) -> Result<Did, Error> {
-        let own = self.follow.known[n].now.attributes.take();
-        let own = own.unwrap_or_else(|| attributes(&self.settings, &self.follow.known[n].path));
         // Opened by the caller.
         let Some(file) = self.follow.known[n].now.file.take() else { return Ok(Did::Done) };
-        let begun = self.reader.begin(&file, &self.follow.known[n]);
-        let did = loop {
-            match begun {
-                Ok(true) => {}
-                Ok(false) => break Ok(Did::Replaced),
-                Err(ref error) => break Err(error.clone()),
+        let own = self.follow.known[n].now.attributes.take();
+        let own = own.unwrap_or_else(|| attributes(&self.settings, &self.follow.known[n].path));
+        let did = self.read_from(&file, n, &own, end, turn, out);
+        // Whatever came of it: one that was removed can't be opened again.
+        let known = &mut self.follow.known[n];
+        known.now.file = Some(file);
+        known.now.attributes = Some(own);
+        match did? {
+            Ok(did) => Ok(did),
+            Err(problem) => {
+                self.problem(n, &problem);
+                Ok(Did::Done)
             }
+        }
+    }
+
+    fn read_from(
+        &mut self,
+        file: &File,
+        n: usize,
+        own: &Attributes,
+        end: End,
+        turn: &mut Turn,
+        out: &mut Emit,
+    ) -> Result<Result<Did, FileError>, Error> {
+        match self.reader.begin(file, &self.follow.known[n]) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Ok(Did::Replaced)),
+            Err(problem) => return Ok(Err(problem)),
+        }
+        loop {
             let Self { reader, settings, counts, follow, .. } = self;
             let known = &mut follow.known[n];
             let show = |piece: Piece<'_>| {
                 counts.bytes += piece.used as u64;
                 if let Some(bytes) = piece.text {
-                    emit(bytes, &piece, &settings.parser, &own, counts, out)?;
+                    emit(bytes, &piece, &settings.parser, own, counts, out)?;
                     counts.records += 1;
                     turn.records += 1;
                 }
                 Ok(!turn.is_batch(out))
             };
-            match reader.run(&file, known, &settings.shape, end, show)? {
+            match reader.run(file, known, &settings.shape, end, show)? {
                 Ok(Stopped::End) => {
                     known.now.all_read = true;
                     known.now.failed = false;
                     known.now.pending = reader.has_rest() && end == End::Open;
-                    break Ok(if end == End::Over { Did::Left } else { Did::Done });
+                    return Ok(Ok(if end == End::Over { Did::Left } else { Did::Done }));
                 }
-                Ok(Stopped::Changed) => break Ok(Did::Replaced),
+                Ok(Stopped::Changed) => return Ok(Ok(Did::Replaced)),
                 Ok(Stopped::Asked) => {
                     out.checkpoint(encode(&follow.known))?;
                     out.flush()?;
@@ -293,20 +315,10 @@ impl FileTail {
                     turn.records = 0;
                     turn.pushed = out.size();
                     if turn.is_over(out) {
-                        break Ok(Did::Full);
+                        return Ok(Ok(Did::Full));
                     }
                 }
-                Err(error) => break Err(error),
-            }
-        };
-        let known = &mut self.follow.known[n];
-        known.now.file = Some(file);
-        known.now.attributes = Some(own);
-        match did {
-            Ok(did) => Ok(did),
-            Err(problem) => {
-                self.problem(n, &problem);
-                Ok(Did::Done)
+                Err(problem) => return Ok(Err(problem)),
             }
         }
     }

@@ -1,7 +1,9 @@
 //! Rotation in all its ways, over files in memory and the SDK's host: each line comes once, in order.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
 
-use std::{ops::Range, time::Duration};
+mod model;
+
+use std::time::Duration;
 
 use whimbrel_collector_file_tail::FileTail;
 use whimbrel_sdk::{
@@ -200,6 +202,54 @@ fn a_refused_push_is_read_again() {
     assert_eq!(texts(&mut run), ["2", "3"]);
 }
 
+/// The WAL takes nothing for one collect.
+fn refused(run: &mut Running<FileTail>) {
+    run.refuse_push(Error::Unavailable("the WAL is full".to_owned()));
+    assert!(run.collect().unwrap_err().is_retryable());
+    run.advance(SECOND);
+}
+
+#[test]
+fn a_removed_file_is_read_to_its_end_though_a_push_is_refused() {
+    // One push at the end of a collect, and several within it.
+    for count in [2, 5000] {
+        let files = Files::granting("/var/log");
+        files.write(LOG, "begun\n");
+        let mut run = plain(&files);
+        assert_eq!(texts(&mut run), ["begun"]);
+        let lines: Vec<String> = (0..count).map(|n| format!("{n}")).collect();
+        files.append(LOG, lines.join("\n") + "\npart");
+        files.remove(LOG);
+        refused(&mut run);
+        let came = texts(&mut run);
+        assert!(came == lines, "{} of {count} came", came.len());
+        // And its last line, which is the last that is read of it.
+        run.refuse_push(Error::Unavailable("the WAL is full".to_owned()));
+        while run.collect().is_ok() {
+            run.advance(SECOND);
+        }
+        let came: Vec<String> = (0..40).flat_map(|_| texts(&mut run)).collect();
+        assert_eq!(came, ["part"], "{count}");
+    }
+}
+
+#[test]
+fn a_copy_under_the_identity_of_a_removed_file_is_not_told_twice_though_a_push_is_refused() {
+    let files = Files::granting("/var/log");
+    files.write("/var/log/app.log.1", "old\n");
+    files.write(LOG, "1\n2\n");
+    let config = r#"{"paths": ["/var/log/app.log*"], "start_at": "beginning", "metrics": false}"#;
+    let mut run = start(&files, config);
+    assert_eq!(texts(&mut run), ["1", "2", "old"]);
+    let mut run = run.restart().unwrap();
+    files.remove("/var/log/app.log.1");
+    files.append(LOG, "3\n");
+    files.write("/var/log/app.log.1", files.content(LOG).unwrap());
+    files.truncate(LOG, 0);
+    refused(&mut run);
+    assert_eq!(texts(&mut run), ["3"]);
+}
+
 #[test]
 fn lines_wait_for_those_that_belong_to_them() {
     let files = Files::granting("/var/log");
@@ -303,125 +353,4 @@ fn fields_of_a_line_become_those_of_the_record() {
     let record = &records(&run, 0)[0];
     assert_eq!((record.severity.number(), record.time_ns), (17, 1_767_225_600_000_000_000));
     assert_eq!(record.attributes.text("thread"), Some("main"));
-}
-
-/// splitmix64
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-}
-
-/// A writer that numbers its lines, and rotates by renaming or by a copy and a cut; a reader that is killed, refused,
-/// and moved to another disk. Each line comes once, and in order.
-#[test]
-fn whatever_happens_each_line_comes_once_and_in_order() {
-    for seed in seeds() {
-        let mut random = Random(seed);
-        let files = Files::granting("/var/log");
-        files.write(LOG, "");
-        let pattern = if seed % 2 == 0 { "/var/log/app.log" } else { "/var/log/app.log*" };
-        let config = format!(
-            r#"{{"paths": ["{pattern}"], "start_at": "beginning", "metrics": false, "max_per_collect": 65536}}"#
-        );
-        let mut run = start(&files, &config);
-        run.collect().unwrap();
-        let (mut written, mut history) = (0, String::new());
-        for _ in 0..60 {
-            let step = random.below(16);
-            history.push_str(&format!(" {step}"));
-            match step {
-                0..=6 => {
-                    for _ in 0..random.below(40) {
-                        written += 1;
-                        let fill = "x".repeat(random.below(200) as usize);
-                        let line = format!("{written} {fill}\n");
-                        // A line in two writes, and a look between them.
-                        let half = random.below(line.len() as u64) as usize;
-                        files.append(LOG, &line[..half]);
-                        if random.below(20) == 0 {
-                            settle(&mut run);
-                        }
-                        files.append(LOG, &line[half..]);
-                    }
-                }
-                7..=10 => settle(&mut run),
-                11 => {
-                    rotate(&files);
-                    files.rename(LOG, "/var/log/app.log.1");
-                    files.write(LOG, "");
-                    // No two rotations between two looks: what comes between is not seen.
-                    settle(&mut run);
-                }
-                12 => {
-                    // Where no pattern finds the copy, nothing but what was read of the original tells what it is.
-                    if seed % 2 == 0 && !files.content(LOG).unwrap().is_empty() && !is_begun(&files, &run) {
-                        settle(&mut run);
-                    }
-                    rotate(&files);
-                    files.write("/var/log/app.log.1", files.content(LOG).unwrap());
-                    files.truncate(LOG, 0);
-                    settle(&mut run);
-                }
-                13 => {
-                    run.refuse_push(Error::Unavailable("full".to_owned()));
-                    if run.collect().is_err() {
-                        run.advance(SECOND);
-                    }
-                }
-                14 => run = run.restart().unwrap(),
-                _ => {
-                    files.renumber();
-                    run = run.restart().unwrap();
-                    settle(&mut run);
-                }
-            }
-        }
-        for _ in 0..50 {
-            settle(&mut run);
-        }
-        let numbers: Vec<u64> =
-            records(&run, 0).iter().map(|it| text(it).split(' ').next().unwrap().parse().unwrap()).collect();
-        let expected: Vec<u64> = (1..=written).collect();
-        let wrong = numbers.iter().zip(&expected).position(|(one, other)| one != other);
-        assert!(
-            numbers == expected,
-            "seed {seed}, {written} lines, {} came, differs at {wrong:?}: {:?}\n{history}\n{:?}",
-            numbers.len(),
-            wrong.map(|at| &numbers[at.saturating_sub(2)..numbers.len().min(at + 3)]),
-            run.lines()
-        );
-    }
-}
-
-/// Those of the environment, `WHIMBREL_MODEL_FROM` and `WHIMBREL_MODEL_SEEDS`, or 300.
-fn seeds() -> Range<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let from: u64 = number("WHIMBREL_MODEL_FROM").unwrap_or(0);
-    from..from + number("WHIMBREL_MODEL_SEEDS").unwrap_or(300)
-}
-
-/// Whether the first line of what is there has come.
-fn is_begun(files: &Files, run: &Running<FileTail>) -> bool {
-    let content = String::from_utf8(files.content(LOG).unwrap()).unwrap();
-    let first = content.lines().next();
-    records(run, 0).iter().any(|it| Some(text(it)) == first)
-}
-
-/// Older ones move on; the oldest is removed.
-fn rotate(files: &Files) {
-    files.rename("/var/log/app.log.1", "/var/log/app.log.2");
-}
-
-fn settle(run: &mut Running<FileTail>) {
-    while run.collect().is_err() {
-        run.advance(SECOND);
-    }
-    run.advance(SECOND);
 }

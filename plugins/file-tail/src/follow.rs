@@ -99,6 +99,7 @@ impl Follow {
     pub(crate) fn scan(&mut self, settings: &Settings, counts: &mut Counts, now_ns: u64) {
         let found = self.scanner.scan(settings);
         let mut unknown = self.recognise(found, now_ns);
+        self.watch(now_ns);
         self.cut(counts);
         self.gone(counts, now_ns);
         self.recover(&mut unknown, counts, now_ns);
@@ -164,11 +165,20 @@ impl Follow {
         same
     }
 
+    /// Those that no pattern finds any more, and that are open: they may be cut, too.
+    fn watch(&mut self, now_ns: u64) {
+        for known in self.known.iter_mut().filter(|known| !known.now.seen) {
+            if let Some(Ok(now)) = known.now.file.as_ref().map(File::metadata) {
+                known.now.look((now.size, now.modified_ns), now_ns);
+            }
+        }
+    }
+
     /// Those that were cut in place.
     fn cut(&mut self, counts: &mut Counts) {
         let mut n = 0;
         while n < self.known.len() {
-            if self.known[n].now.seen && self.known[n].now.size < self.known[n].offset {
+            if self.known[n].is_there() && self.known[n].now.size < self.known[n].offset {
                 self.replaced(n, counts);
                 n += 1;
             }
@@ -405,10 +415,14 @@ impl Follow {
         let Ok(head) = file.read_at(0, HEAD as usize) else { return Likeness::None };
         let mut likeness = Likeness::None;
         for original in self.known.iter().filter(|file| may_be_copy(found, file)) {
+            // What has moved on was copied before, if at all, and wholly.
+            let may_grow = original.stage == Stage::Followed && is_longer(found, &original.place);
             match head.get(..original.head_len()) {
                 // Nothing was read of it that could be compared.
-                _ if original.offset == 0 => likeness = Likeness::Small,
-                None => likeness = Likeness::Small,
+                _ if original.offset == 0 && may_grow => likeness = Likeness::Small,
+                None if may_grow => likeness = Likeness::Small,
+                None => {}
+                _ if original.offset == 0 => {}
                 Some(bytes) if Print::of(bytes) != original.head => {}
                 Some(_) if found.metadata.size < original.offset => return Likeness::Head,
                 Some(_) if has_content(&file, original) => return Likeness::Copy(original.lost(original.number)),
@@ -478,16 +492,21 @@ fn prints(file: &File, known: &Known) -> Option<(Print, Print)> {
     whole.then(|| (Print::of(&head), Print::of(&tail)))
 }
 
-/// Whether by its name, and by what is there, a file may be a copy of one that is followed: `app.log.1` of `app.log`. What
-/// a copy is called is longer, so that what is new under the name of the first one is no copy of an older one.
+/// Whether by its name, and by what is there, a file may be a copy of one that is known: `app.log.1` of `app.log`. Both may
+/// have been renamed since it was made.
 fn may_be_copy(found: &Found, file: &Known) -> bool {
     let ((folder, name), (other, original)) = (split(&found.path), split(&file.place));
-    file.stage == Stage::Followed
-        && file.now.seen
+    file.is_there()
         && (file.offset > 0 || file.now.size > 0)
         && other == folder
-        && name.len() > original.len()
+        && (is_longer(found, &file.place) || is_longer(found, &file.path))
         && name.starts_with(stem(original))
+}
+
+/// Whether what is found may be called after that: the name of a copy is longer, so that what is new under the name of the
+/// first one is no copy of an older one.
+fn is_longer(found: &Found, original: &str) -> bool {
+    split(&found.path).1.len() > split(original).1.len()
 }
 
 /// What the names of a file and of its rotated ones begin with.

@@ -137,6 +137,11 @@ impl Known {
         self.now.pending = false;
     }
 
+    /// Whether its content can be seen: this scan has seen it, or it is open.
+    pub(crate) fn is_there(&self) -> bool {
+        self.stage != Stage::Lost && (self.now.seen || self.now.file.is_some())
+    }
+
     /// How many bytes the head is of.
     pub(crate) fn head_len(&self) -> usize {
         self.offset.min(HEAD) as usize

@@ -415,18 +415,23 @@ impl Follow {
         let Ok(head) = file.read_at(0, HEAD as usize) else { return Likeness::None };
         let mut likeness = Likeness::None;
         for original in self.known.iter().filter(|file| may_be_copy(found, file)) {
-            // What has moved on was copied before, if at all, and wholly.
-            let may_grow = original.stage == Stage::Followed && is_longer(found, &original.place);
-            match head.get(..original.head_len()) {
-                // Nothing was read of it that could be compared.
-                _ if original.offset == 0 && may_grow => likeness = Likeness::Small,
-                None if may_grow => likeness = Likeness::Small,
-                None => {}
-                _ if original.offset == 0 => {}
-                Some(bytes) if Print::of(bytes) != original.head => {}
-                Some(_) if found.metadata.size < original.offset => return Likeness::Head,
-                Some(_) if has_content(&file, original) => return Likeness::Copy(original.lost(original.number)),
-                Some(_) => {}
+            let first = head.get(..original.head_len()).filter(|_| original.offset > 0);
+            let Some(first) = first else {
+                // Too little is there, or was read, for prints. What has moved on was copied before, if at all, and wholly.
+                let is_here = original.stage == Stage::Followed && is_longer(found, &original.place);
+                if is_here && begins_alike(&head, original) {
+                    likeness = Likeness::Small;
+                }
+                continue;
+            };
+            if Print::of(first) != original.head {
+                continue;
+            }
+            if found.metadata.size < original.offset {
+                return Likeness::Head;
+            }
+            if has_content(&file, original) {
+                return Likeness::Copy(original.lost(original.number));
             }
         }
         likeness
@@ -482,6 +487,14 @@ impl Follow {
 fn open(found: &Found) -> Option<File> {
     let file = files::open(&found.path).ok()?;
     (file.metadata().ok()?.identity == found.metadata.identity).then_some(file)
+}
+
+/// Whether one of them is the beginning of the other, as far as can be seen.
+fn begins_alike(head: &[u8], original: &Known) -> bool {
+    let opened = if original.now.file.is_none() { files::open(&original.place).ok() } else { None };
+    let Some(file) = original.now.file.as_ref().or(opened.as_ref()) else { return true };
+    let Ok(bytes) = file.read_at(0, HEAD as usize) else { return true };
+    bytes.iter().zip(head).all(|(one, other)| one == other)
 }
 
 /// What a file is known by at an offset.

@@ -52,6 +52,7 @@ mod tests {
         for (name, _) in BUILTIN {
             let schema = builtin(name).unwrap();
             let least = match name {
+                "file-tail" => serde_json::json!({"paths": ["/var/log/app.log"]}),
                 "http-check" => serde_json::json!({"targets": [{"url": "https://example.com"}]}),
                 "prometheus-scrape" => {
                     serde_json::json!({"targets": [{"url": "http://127.0.0.1:9100/metrics"}]})

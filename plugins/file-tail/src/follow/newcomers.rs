@@ -48,8 +48,12 @@ pub(super) enum Likeness {
 
 impl Follow {
     /// Those that are new.
-    pub(super) fn add(&mut self, unknown: Vec<Found>, settings: &Settings, now_ns: u64) {
+    pub(super) fn add(&mut self, mut unknown: Vec<Found>, settings: &Settings, now_ns: u64) {
         self.ignored = 0;
+        if self.known.len() + unknown.len() <= settings.max_files {
+            // Of several that were rotated unseen, the older lines come first. Where not all have room, patterns say which.
+            unknown.sort_by_key(|found| found.metadata.modified_ns);
+        }
         let there: BTreeSet<_> = unknown.iter().map(|found| found.metadata.identity).collect();
         self.waiting.retain(|identity, _| there.contains(identity));
         for found in unknown {

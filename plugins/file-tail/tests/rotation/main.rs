@@ -97,6 +97,19 @@ fn a_file_that_was_renamed_while_nobody_looked_is_found_in_its_folder() {
 }
 
 #[test]
+fn files_that_are_found_at_once_come_in_the_order_of_their_last_changes() {
+    let files = Files::granting("/var/log");
+    let config = r#"{"paths": ["/var/log/app.log*"], "start_at": "beginning", "metrics": false}"#;
+    let mut run = start(&files, config);
+    for n in 1..=3 {
+        files.rename("/var/log/app.log.1", "/var/log/app.log.2");
+        files.rename(LOG, "/var/log/app.log.1");
+        files.write(LOG, format!("{n}\n"));
+    }
+    assert_eq!(texts(&mut run), ["1", "2", "3"]);
+}
+
+#[test]
 fn a_removed_file_that_is_open_is_read_to_its_end() {
     let files = Files::granting("/var/log");
     files.write(LOG, "1\n");
@@ -240,7 +253,7 @@ fn a_copy_under_the_identity_of_a_removed_file_is_not_told_twice_though_a_push_i
     files.write(LOG, "1\n2\n");
     let config = r#"{"paths": ["/var/log/app.log*"], "start_at": "beginning", "metrics": false}"#;
     let mut run = start(&files, config);
-    assert_eq!(texts(&mut run), ["1", "2", "old"]);
+    assert_eq!(texts(&mut run), ["old", "1", "2"]);
     let mut run = run.restart().unwrap();
     files.remove("/var/log/app.log.1");
     files.append(LOG, "3\n");

@@ -3,7 +3,8 @@
 //!
 //! `cargo bench -p whimbrel-plugin --bench plugin_host`. A plain program: each figure with its limit beside
 //! it. Medians of many rounds, and processor time where a stretch is long enough, because the machine does
-//! other things too.
+//! other things too. `WHIMBREL_BENCH_COMPONENTS` may name components of other languages, parted by colons; they need
+//! no configuration.
 
 #![allow(missing_docs, clippy::print_stdout)]
 
@@ -23,6 +24,8 @@ use whimbrel_plugin_host::{
     services::Entity,
 };
 
+/// Made with the SDK for Rust.
+const HEARTBEAT: &[u8] = include_bytes!("../../../plugins/components/heartbeat.wasm");
 const POINTS: usize = 1000;
 const ATTRIBUTES: usize = 4;
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -113,16 +116,44 @@ async fn main() {
     report_ns("  a point", nanoseconds(took) / POINTS as f64, "part of 1.3 us up to the WAL");
 
     let idle = host.load("idle", &idle).await.expect("a plugin");
-    let instances = 1000;
+    idle_instances("an idle instance, by hand, resident", &idle, "").await;
+    of_file(&host, "heartbeat.wasm (Rust)", HEARTBEAT).await;
+    for path in std::env::var("WHIMBREL_BENCH_COMPONENTS").iter().flat_map(|paths| paths.split(':')) {
+        let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        of_file(&host, path.rsplit('/').next().unwrap_or(path), &bytes).await;
+    }
+}
+
+/// The way from a component in the cache to its first collect, and what an instance holds afterwards.
+async fn of_file(host: &Host, name: &str, bytes: &[u8]) {
+    host.load(name, bytes).await.expect("a plugin");
+    let (mut loading, mut rounds) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        let since = Instant::now();
+        let plugin = host.load(name, bytes).await.expect("a plugin");
+        loading.push(since.elapsed());
+        let mut instance = start(&plugin).await;
+        collect(&mut instance).await;
+        rounds.push(since.elapsed());
+    }
+    report(&format!("{name}: from the cache to the first collect"), median(&mut rounds), "1 ms");
+    report("  of this, loading", median(&mut loading), "");
+    let plugin = host.load(name, bytes).await.expect("a plugin");
+    idle_instances("  an idle instance, resident", &plugin, "64 KiB for Rust").await;
+}
+
+async fn idle_instances(what: &str, plugin: &Plugin, limit: &str) {
+    const INSTANCES: u64 = 200;
     let before = resident();
     let mut all = Vec::new();
-    for _ in 0..instances {
-        let mut instance = start(&idle).await;
+    for _ in 0..INSTANCES {
+        let mut instance = start(plugin).await;
         collect(&mut instance).await;
         all.push(instance);
     }
-    let each = resident().saturating_sub(before) / instances;
-    println!("{:<58} {:>8} KiB   limit 64 KiB (with the SDK)", "an idle instance, resident", each);
+    let each = resident().saturating_sub(before) / INSTANCES;
+    let limit = if limit.is_empty() { String::new() } else { format!("   limit {limit}") };
+    println!("{what:<58} {each:>8} KiB{limit}");
 }
 
 async fn start(plugin: &Plugin) -> Instance {

@@ -59,6 +59,11 @@ fn spool_depth_in_go() {
 }
 
 #[test]
+fn status_page_in_javascript() {
+    example("js-status-page", "status-page", "js", &["http"]);
+}
+
+#[test]
 fn csv_gauges_in_python() {
     example("python-csv-gauges", "csv-gauges", "python", &["read"]);
 }

@@ -79,10 +79,12 @@ pub enum Misfit {
     /// It was made for another version of the contract.
     #[error(
         "it was made for version {wants} of the plugin contract, and this host speaks {has}: {} \
-         (it asks for: {}; this host offers: {})",
+         (it exports: {}; it asks for: {}; this host calls: {}; it offers: {})",
         if wants > has { "install a later Whimbrel, or build it with the SDK of this version" }
         else { "build it with the SDK of this version" },
+        list(exports),
         list(asks),
+        list(&names(&expected())),
         list(offers)
     )]
     Contract {
@@ -90,7 +92,9 @@ pub enum Misfit {
         wants: Version,
         /// The version of this host.
         has: Version,
-        /// All that it imports.
+        /// All that it exports.
+        exports: Vec<String>,
+        /// What it imports, or what of this there is not.
         asks: Vec<String>,
         /// All that this host offers.
         offers: Vec<String>,
@@ -111,6 +115,10 @@ pub enum Misfit {
         /// All that this host offers.
         offers: Vec<String>,
     },
+}
+
+fn names(interfaces: &[Interface]) -> Vec<String> {
+    interfaces.iter().map(Interface::to_string).collect()
 }
 
 fn list(names: &[String]) -> String {
@@ -141,20 +149,19 @@ fn interfaces(of: &[(&str, &[&str])]) -> Vec<Interface> {
 /// # Errors
 /// Says what does not fit, with both sides by name.
 pub fn check(description: &Description) -> Result<Version, Misfit> {
-    let offers = || offered().iter().map(Interface::to_string).collect::<Vec<_>>();
+    let offers = || names(&offered());
     let other_world = || Misfit::OtherWorld {
-        needed: expected().iter().map(Interface::to_string).collect::<Vec<_>>().join(" and "),
-        exports: description.exports.iter().map(Interface::to_string).collect(),
+        needed: names(&expected()).join(" and "),
+        exports: names(&description.exports),
+    };
+    let contract = |wants, asks| {
+        let exports = names(&description.exports);
+        Misfit::Contract { wants, has: CONTRACT, exports, asks, offers: offers() }
     };
     let versions = description.imports.iter().chain(&description.exports).filter_map(ours);
     let latest = versions.map(|(_, version)| version).max().ok_or_else(other_world)?;
     if !latest.runs_on(CONTRACT) {
-        return Err(Misfit::Contract {
-            wants: latest,
-            has: CONTRACT,
-            asks: description.imports.iter().map(Interface::to_string).collect(),
-            offers: offers(),
-        });
+        return Err(contract(latest, names(&description.imports)));
     }
     let complete = COLLECTOR.iter().all(|(name, functions)| {
         description.exports.iter().any(|export| {
@@ -170,7 +177,7 @@ pub fn check(description: &Description) -> Result<Version, Misfit> {
         return Ok(latest);
     }
     if latest > CONTRACT && missing.iter().all(|name| name.starts_with(PACKAGE)) {
-        return Err(Misfit::Contract { wants: latest, has: CONTRACT, asks: missing, offers: offers() });
+        return Err(contract(latest, missing));
     }
     Err(Misfit::Missing { missing, offers: offers() })
 }
@@ -249,7 +256,15 @@ mod tests {
     fn a_later_contract_is_named_with_both_lists() {
         let asks = interface("whimbrel:plugin/spans@0.2.0", &["open"]);
         let text = check(&description(vec![asks], later("0.2.0"))).unwrap_err().to_string();
-        for part in ["0.2.0", "0.1.0", "spans@0.2.0 (open)", "emit@0.1.0 (push)", "later Whimbrel"] {
+        for part in [
+            "0.2.0",
+            "0.1.0",
+            "spans@0.2.0 (open)",
+            "emit@0.1.0 (push)",
+            "collect@0.2.0 (collect)",
+            "collect@0.1.0 (collect)",
+            "later Whimbrel",
+        ] {
             assert!(text.contains(part), "{part} is not in: {text}");
         }
     }

@@ -33,27 +33,25 @@ pub(super) fn run(args: &Args) -> Outcome {
         let problems = loaded.check_files();
         if problems.is_empty() { Ok(loaded) } else { Err(problems) }
     });
-    let components::Found { misfits, warnings: uncovered, problems } =
+    let components::Found { warnings: uncovered, problems } =
         checked.as_ref().map(components::inspect).unwrap_or_default();
     let checked = checked.and_then(|loaded| if problems.is_empty() { Ok(loaded) } else { Err(problems) });
     if args.json {
-        print::json(&report(&checked, &misfits, &uncovered))?;
-        return Ok(if checked.is_ok() && misfits.is_empty() { Exit::Done } else { Exit::Configuration });
+        print::json(&report(&checked, &uncovered))?;
+        return Ok(if checked.is_ok() { Exit::Done } else { Exit::Configuration });
     }
     let loaded = checked?;
     print::text(summary(&loaded))?;
-    for line in uncovered.iter().map(|line| format!("warning: {line}")).chain(misfits.iter().cloned()) {
-        print::message(&line);
+    for line in &uncovered {
+        print::message(format!("warning: {line}"));
     }
-    Ok(if misfits.is_empty() { Exit::Done } else { Exit::Configuration })
+    Ok(Exit::Done)
 }
 
 /// What `--json` prints.
 #[derive(serde::Serialize)]
 struct Report<'r> {
     ok: bool,
-    /// Components that the agent would not run.
-    misfits: &'r [String],
     /// What components can ask for and are not granted.
     uncovered: &'r [String],
     problems: serde_json::Value,
@@ -66,16 +64,11 @@ struct Report<'r> {
     configuration: Option<Shown>,
 }
 
-fn report<'r>(
-    checked: &'r Result<Loaded, Problems>,
-    misfits: &'r [String],
-    uncovered: &'r [String],
-) -> Report<'r> {
+fn report<'r>(checked: &'r Result<Loaded, Problems>, uncovered: &'r [String]) -> Report<'r> {
     let none = Problems::default().to_json();
     match checked {
         Ok(loaded) => Report {
-            ok: misfits.is_empty(),
-            misfits,
+            ok: true,
             uncovered,
             problems: none,
             warnings: loaded.warnings.to_json(),
@@ -86,7 +79,6 @@ fn report<'r>(
         },
         Err(problems) => Report {
             ok: false,
-            misfits,
             uncovered,
             problems: problems.to_json(),
             warnings: none,

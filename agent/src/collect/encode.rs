@@ -19,7 +19,7 @@ const JSON_DEPTH: usize = 16;
 ///
 /// # Errors
 /// `invalid`, with what is wrong with typed data; the bytes of an `otlp` batch are walked by the store.
-pub(super) fn request(batch: guest::Batch, now_ns: u64) -> Result<(Signal, Vec<u8>), guest::GuestError> {
+pub fn request(batch: guest::Batch, now_ns: u64) -> Result<(Signal, Vec<u8>), guest::GuestError> {
     match batch {
         guest::Batch::Metrics(groups) => metrics(&groups, now_ns).map(|bytes| (Signal::Metrics, bytes)),
         guest::Batch::Logs(groups) => logs(&groups, now_ns).map(|bytes| (Signal::Logs, bytes)),

@@ -27,6 +27,7 @@ mod supervise;
 pub mod trial;
 mod turns;
 
+pub use encode::request as encode;
 pub use exec::programs_are_confined_by;
 pub use lateness::Late;
 pub use limits::{LimitUse, LimitsUse};

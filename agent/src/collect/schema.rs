@@ -7,7 +7,8 @@ use crate::config;
 
 /// The schemas of the components that are shipped inside the agent, by name: for `whimbrel check`, which may run where
 /// nothing can read a component.
-const BUILTIN: [(&str, &str); 4] = [
+const BUILTIN: [(&str, &str); 5] = [
+    ("file-tail", include_str!("../../../plugins/file-tail/config.schema.json")),
     ("heartbeat", include_str!("../../../plugins/heartbeat/config.schema.json")),
     ("host", include_str!("../../../plugins/host/config.schema.json")),
     ("http-check", include_str!("../../../plugins/http-check/config.schema.json")),
@@ -51,6 +52,7 @@ mod tests {
         for (name, _) in BUILTIN {
             let schema = builtin(name).unwrap();
             let least = match name {
+                "file-tail" => serde_json::json!({"paths": ["/var/log/app.log"]}),
                 "http-check" => serde_json::json!({"targets": [{"url": "https://example.com"}]}),
                 "prometheus-scrape" => {
                     serde_json::json!({"targets": [{"url": "http://127.0.0.1:9100/metrics"}]})

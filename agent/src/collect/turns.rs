@@ -82,6 +82,10 @@ impl Task {
             self.place.board.begins(&due);
             loop {
                 let Some(answer) = self.collect_due(&mut current.instance).await else {
+                    // It is in the middle of something; the one before is not, and ends in good order.
+                    if let Some(older) = before {
+                        self.place.shut_down(older.current.instance).await;
+                    }
                     return Left::Ended(Ended::Stop);
                 };
                 match (before.take(), answer) {

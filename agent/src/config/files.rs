@@ -18,7 +18,7 @@ impl Loaded {
         let mut check = |keys: &[&str], what: &str, path: &Path| {
             if let Err(error) = open(path) {
                 let what = format!("the {what} {} can't be read: {error}", path.display());
-                problems.push(self.at(keys, what));
+                problems.push(self.at(keys, what, "correct the path, or let this user read the file"));
             }
         };
         for collector in &self.config.collectors {
@@ -80,13 +80,19 @@ impl Loaded {
         Problem::new(&self.texts, found.at, &key, what, remedy)
     }
 
+    /// That the collector's component is none that this agent would run.
+    pub fn refused_component(&self, collector: &str, what: String) -> Problem {
+        let remedy =
+            "name one that this agent can run; `whimbrel plugin inspect FILE` shows what a component is";
+        self.at(&["collectors", collector, "plugin"], what, remedy)
+    }
+
     /// A problem at the value of a key, or at what stands in for it.
-    fn at(&self, keys: &[&str], what: String) -> Problem {
+    fn at(&self, keys: &[&str], what: String, remedy: &str) -> Problem {
         let mut node = Some(&self.root);
         for key in keys {
             node = node.and_then(|node| node.get(key));
         }
-        let remedy = "correct the path, or let this user read the file";
         let at = node.unwrap_or(&self.root).at;
         let problem = Problem::new(&self.texts, at, &keys.join("."), what, remedy);
         match node {

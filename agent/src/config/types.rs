@@ -15,7 +15,7 @@ use whimbrel_plugin_host::{Endpoint, Origin, Trust};
 use super::{Encryption, Plugins, Registered, exec::Exec, receivers::Receiver};
 
 /// The collectors that are shipped inside the agent, as `builtin:NAME`.
-pub const BUILTIN_PLUGINS: &[&str] = &["heartbeat", "host", "http-check", "prometheus-scrape"];
+pub const BUILTIN_PLUGINS: &[&str] = &["file-tail", "heartbeat", "host", "http-check", "prometheus-scrape"];
 
 /// The parts of the `system` interface that can be granted.
 pub const SYSTEM_PARTS: &[&str] = &[

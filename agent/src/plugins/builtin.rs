@@ -5,7 +5,8 @@ use std::{borrow::Cow, fs, io, os::unix::fs::MetadataExt as _, path::Path};
 use crate::config::{PluginRef, signature_file};
 
 /// Name and component, as `builtin:NAME` names them. Built from `plugins/` by `plugins/build`.
-pub const BUILTIN: [(&str, &[u8]); 4] = [
+pub const BUILTIN: [(&str, &[u8]); 5] = [
+    ("file-tail", include_bytes!("../../../plugins/components/file-tail.wasm")),
     ("heartbeat", include_bytes!("../../../plugins/components/heartbeat.wasm")),
     ("host", include_bytes!("../../../plugins/components/host.wasm")),
     ("http-check", include_bytes!("../../../plugins/components/http-check.wasm")),

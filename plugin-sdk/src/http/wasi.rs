@@ -29,7 +29,11 @@ pub(crate) struct Pending {
 enum State {
     Head(FutureIncomingResponse),
     /// In this order they are given back: a stream before what it is of.
-    Body(InputStream, IncomingBody, IncomingResponse),
+    Body(
+        InputStream,
+        #[allow(dead_code, reason = "held")] IncomingBody,
+        #[allow(dead_code, reason = "held")] IncomingResponse,
+    ),
 }
 
 impl Pending {

@@ -58,6 +58,14 @@ impl Collector for Scrape {
         let urls = config.check()?.into_iter().enumerate();
         let targets = urls.map(|(index, url)| Prepared::new(&config, index, &url, &context.instance));
         let mut targets = targets.collect::<Result<Vec<_>, _>>()?;
+        for (index, target) in targets.iter().enumerate() {
+            if let Some(first) = targets[..index].iter().position(|first| first.is_alike(target)) {
+                return Err(Error::config(format!(
+                    "targets[{index}]: nothing would tell its metrics from those of targets[{first}]: \
+                     give one of them a label of its own, such as labels: {{probe: b}}"
+                )));
+            }
+        }
         if let Some(checkpoint) = &context.checkpoint {
             match memory::read(checkpoint) {
                 None => {

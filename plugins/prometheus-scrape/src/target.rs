@@ -16,6 +16,9 @@ use crate::{Config, Scrape};
 const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
     text/plain;version=1.0.0;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
 
+/// The path that needs no mention.
+const USUAL_PATH: &str = "/metrics";
+
 /// At most so many points in a request: the contract asks for about 1000.
 const MOST_POINTS: usize = 1000;
 
@@ -33,7 +36,7 @@ pub(crate) struct Prepared {
     dropped: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum Resource {
     Text(String),
     Port(u16),
@@ -128,6 +131,11 @@ impl Prepared {
         converted.map_err(|error| error.to_string())
     }
 
+    /// Whether nothing would tell the metrics of one from those of the other.
+    pub(crate) fn is_alike(&self, other: &Prepared) -> bool {
+        self.resource == other.resource
+    }
+
     /// In the agent's log, when a problem begins, changes, or ends.
     pub(crate) fn say(&mut self, result: &Result<Converted, String>) {
         let problem = result.as_ref().err();
@@ -152,7 +160,8 @@ impl Prepared {
     }
 }
 
-/// Job, instance and address, and the labels of the configuration, which win.
+/// Job, instance and address, an unusual path, and the labels of the configuration, which win. The query is left out:
+/// it may be a secret.
 fn resource(config: &Config, index: usize, url: &Url, instance: &str) -> Vec<(String, Resource)> {
     let target = &config.targets[index];
     let job = target.job.as_deref().or(config.job.as_deref()).unwrap_or(instance);
@@ -169,6 +178,11 @@ fn resource(config: &Config, index: usize, url: &Url, instance: &str) -> Vec<(St
         _ => all.push(("service.instance.id", text(url.authority()))),
     }
     all.push(("url.scheme", text(url.scheme())));
+    let target_of = url.target();
+    let path = target_of.split('?').next().unwrap_or_default();
+    if path != USUAL_PATH {
+        all.push(("url.path", text(path)));
+    }
     let own = all.into_iter().filter(|(key, _)| !target.labels.contains_key(*key));
     let own = own.map(|(key, value)| (key.to_owned(), value));
     own.chain(target.labels.iter().map(|(key, value)| (key.clone(), text(value)))).collect()

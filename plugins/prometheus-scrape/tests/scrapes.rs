@@ -70,6 +70,23 @@ fn a_text_becomes_metrics_of_the_targets_resource() {
 }
 
 #[test]
+fn targets_of_one_exporter_are_told_apart_by_path_or_label() {
+    let config = r#"{"targets": [{"url": "http://a:1/metrics"}, {"url": "http://a:1/more"},
+        {"url": "http://a:1/more?of=x", "labels": {"of": "x"}}]}"#;
+    let mut host = Host::new().config(config);
+    for target in ["http://a:1/metrics", "http://a:1/more", "http://a:1/more?of=x"] {
+        host = host.http(target, text("load 1\n"));
+    }
+    let found = points(&mut start(host));
+    let loads = found.iter().filter(|point| point.metric.name == "load");
+    let mut told: Vec<_> = loads
+        .map(|point| (point.source.resource.text("url.path"), point.source.resource.text("of")))
+        .collect();
+    told.sort_unstable();
+    assert_eq!(told, [(None, None), (Some("/more"), None), (Some("/more"), Some("x"))]);
+}
+
+#[test]
 fn it_asks_as_prometheus_does() {
     let config = r#"{"targets": [
         {"url": "http://node:9100/metrics", "timeout": "2500ms"},
@@ -251,6 +268,10 @@ fn mistakes_are_named() {
         (
             r#"{"targets": [{"url": "http://a/"}, {"url": "http://a"}]}"#,
             "targets[1].url: http://a/ stands twice",
+        ),
+        (
+            r#"{"targets": [{"url": "http://a/probe?of=x"}, {"url": "http://a/probe?of=y"}]}"#,
+            "targets[1]: nothing would tell its metrics from those of targets[0]",
         ),
         (r#"{"targets": [{"url": "http://a/"}], "metrics": {"include": ["["]}}"#, "`[` is no pattern"),
         (r#"{"targets": [{"url": "http://a/"}], "max_body": 5}"#, "max_body: invalid type"),

@@ -1,8 +1,11 @@
 //! `wasi:http`.
 
-use wasip2::http::{
-    outgoing_handler,
-    types::{ErrorCode, Fields, FutureIncomingResponse, IncomingResponse, OutgoingRequest, Scheme},
+use wasip2::{
+    http::{
+        outgoing_handler,
+        types::{ErrorCode, Fields, FutureIncomingResponse, IncomingResponse, OutgoingRequest, Scheme},
+    },
+    io::streams::StreamError,
 };
 
 /// The status, the number of bytes, and the beginning of the body.
@@ -67,15 +70,14 @@ fn body(answer: &IncomingResponse) -> Result<(u64, Vec<u8>), String> {
                 let room = 80_usize.saturating_sub(beginning.len()).min(bytes.len());
                 beginning.extend_from_slice(&bytes[..room]);
             }
-            Err(wasip2::io::streams::StreamError::Closed) => return Ok((count, beginning)),
+            Err(StreamError::Closed) => return Ok((count, beginning)),
             Err(error) => {
-                let code = match &error {
-                    wasip2::io::streams::StreamError::LastOperationFailed(error) => {
-                        wasip2::http::types::http_error_code(error)
-                    }
-                    wasip2::io::streams::StreamError::Closed => None,
+                // The host's library gives no code for what goes wrong within a body, but words.
+                let words = match &error {
+                    StreamError::LastOperationFailed(error) => error.to_debug_string(),
+                    StreamError::Closed => String::new(),
                 };
-                return Err(format!("after {count} bytes: {code:?}"));
+                return Err(format!("after {count} bytes: {words}"));
             }
         }
     }

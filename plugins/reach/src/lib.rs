@@ -1,11 +1,12 @@
 //! A plugin that reaches for what its configuration says, through WASI, and writes in the agent's log what came of it.
 //!
 //! It is what the tests of grants are made with: each step is one use of the network, of files or of the process, as
-//! friendly or as hostile as its values. It is not among the `builtin:` collectors.
+//! friendly or as hostile as its values. Benches have it push points. It is not among the `builtin:` collectors.
 
 mod files;
 mod http;
 mod network;
+mod points;
 mod process;
 
 use serde::Deserialize;
@@ -63,24 +64,45 @@ pub enum Step {
     Complain(String),
     /// Ends the process.
     Exit(u8),
+    /// Pushes so many points of so many attributes, as the SDK encodes them.
+    Points(usize, usize),
+    /// The same as a typed batch.
+    Typed(usize, usize),
 }
 
 /// The collector.
 #[derive(Debug)]
 pub struct Reach {
     steps: Vec<Step>,
+    /// For the last step that pushes points.
+    series: points::Series,
 }
 
 impl Collector for Reach {
     type Config = Config;
 
     fn new(context: Context<Config>) -> Result<Self, Error> {
-        Ok(Self { steps: context.config.steps })
+        let steps = context.config.steps;
+        let series = steps.iter().rev().find_map(|step| match step {
+            Step::Points(points, attributes) | Step::Typed(points, attributes) => {
+                Some(points::Series::new(*points, *attributes))
+            }
+            _ => None,
+        });
+        Ok(Self { steps, series: series.unwrap_or_default() })
     }
 
-    fn collect(&mut self, _out: &mut Emit) -> Result<More, Error> {
+    fn collect(&mut self, out: &mut Emit) -> Result<More, Error> {
         for step in &self.steps {
-            match step.take() {
+            let came = match step {
+                Step::Points(..) => {
+                    self.series.emit(out)?;
+                    continue;
+                }
+                Step::Typed(..) => self.series.push_typed().map(|()| "pushed".to_owned()),
+                other => other.take(),
+            };
+            match came {
                 Ok(came) => info!("{came}"),
                 Err(refused) => info!("refused: {refused}"),
             }
@@ -112,6 +134,8 @@ impl Step {
             Step::Print(text) => process::print(text),
             Step::Complain(text) => process::complain(text),
             Step::Exit(code) => process::exit(*code),
+            // These want more than themselves.
+            Step::Points(..) | Step::Typed(..) => Err("points are pushed".to_owned()),
         }
     }
 }

@@ -41,7 +41,10 @@ pub(crate) fn complain(text: &str) -> Result<String, String> {
 }
 
 fn write(stream: &OutputStream, text: &str) -> Result<String, String> {
-    stream.blocking_write_and_flush(text.as_bytes()).map_err(|error| format!("{error:?}"))?;
+    // More at once is a trap, by the interface's own words.
+    for piece in text.as_bytes().chunks(4096) {
+        stream.blocking_write_and_flush(piece).map_err(|error| format!("{error:?}"))?;
+    }
     Ok("written".to_owned())
 }
 

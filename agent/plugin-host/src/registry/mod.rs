@@ -17,4 +17,4 @@ pub use manifest::{
     BUNDLE_CONFIG_MEDIA_TYPE, BUNDLE_MEDIA_TYPE, CONFIG_MEDIA_TYPE, LayerMediaType, MANIFEST_MEDIA_TYPE,
     Manifest, ManifestError, WASM_MEDIA_TYPE,
 };
-pub use reference::{Digest, Reference, ReferenceError};
+pub use reference::{Digest, Reference, ReferenceError, is_loopback};

@@ -95,10 +95,16 @@ impl Reference {
 
     /// Whether the registry is on this machine, by its literal address or `localhost`.
     pub fn is_loopback(&self) -> bool {
-        let host = self.host();
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        is_loopback(&self.registry)
     }
+}
+
+/// Whether `HOST` or `HOST:PORT` is this machine, by its literal address or `localhost`: what is sent there leaves it
+/// never.
+pub fn is_loopback(authority: &str) -> bool {
+    let host = host(authority);
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Of `host`, `host:port`, `[::1]` or `[::1]:port`.

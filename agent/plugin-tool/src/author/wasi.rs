@@ -17,6 +17,8 @@ const PACKAGES: [(&str, &str); 4] = [
     ("filesystem.wit", include_str!("../../wit/wasi-0.2/filesystem.wit")),
     ("http.wit", include_str!("../../wit/wasi-0.2/http.wit")),
 ];
+/// The namespace they are in.
+pub(super) const NAME: &str = "wasi";
 /// Their version.
 pub(super) const VERSION: &str = "0.2.12";
 
@@ -95,13 +97,13 @@ pub(super) fn beside() -> anyhow::Result<(Resolve, WorldId)> {
     Ok((resolve, world))
 }
 
-/// The same as files of a folder, with WASI under this version, for tools that read WIT.
-pub(super) fn files(wasi: &[Wasi], version: &str) -> Vec<(String, String)> {
+/// The same as files of a folder, with WASI under this name, for tools that read WIT.
+pub(super) fn files(wasi: &[Wasi], name: &str) -> Vec<(String, String)> {
     if wasi.is_empty() {
         return vec![("whimbrel.wit".to_owned(), CONTRACT.to_owned())];
     }
-    let under = |text: &str| text.replace(&format!("@{VERSION}"), &format!("@{version}"));
-    let packages = PACKAGES.iter().map(|(name, text)| (format!("deps/{name}"), under(text)));
+    let under = |text: &str| text.replace(&format!("{NAME}:"), &format!("{name}:"));
+    let packages = PACKAGES.iter().map(|(file, text)| (format!("deps/{file}"), under(text)));
     let own = [
         ("world.wit".to_owned(), under(&world(wasi))),
         ("deps/whimbrel.wit".to_owned(), CONTRACT.to_owned()),

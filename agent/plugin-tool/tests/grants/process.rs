@@ -39,7 +39,7 @@ async fn a_flood_of_output_is_cut_and_counted() {
     assert!(came.lines.len() <= 10, "{}", came.lines.len());
     assert!(came.lines_dropped >= 990, "{}", came.lines_dropped);
     let long = Reach::default().take(json!([{"print": "y".repeat(20_000)}])).await;
-    assert_eq!(long.lines.iter().filter(|(_, line)| line.starts_with('y')).count(), 3, "in pieces");
+    assert_eq!(long.lines.iter().filter(|(_, line)| line.starts_with('y')).count(), 3, "in pieces: {long:?}");
 }
 
 #[tokio::test]

@@ -37,17 +37,15 @@ struct Asks {
 /// What there is to say of the components and their configurations.
 #[derive(Default)]
 pub(super) struct Found {
-    /// What the agent would refuse.
-    pub(super) misfits: Vec<String>,
     /// What could be asked for and is not granted, and the like.
     pub(super) warnings: Vec<String>,
-    /// What the components' schemas refuse about their configurations.
+    /// What the agent would refuse: components, and what their schemas say of their configurations.
     pub(super) problems: Problems,
 }
 
 /// Looks at all of them.
 pub(super) fn inspect(loaded: &Loaded) -> Found {
-    let Found { mut misfits, warnings: mut uncovered, mut problems } = Found::default();
+    let Found { warnings: mut uncovered, mut problems } = Found::default();
     for collector in &loaded.config.collectors {
         let mut apply = |config_schema: Option<serde_json::Value>| {
             let refused = config_schema.map(|schema| schema::violations(&schema, &collector.config));
@@ -72,7 +70,7 @@ pub(super) fn inspect(loaded: &Loaded) -> Found {
                 if let Some(said) =
                     super::super::plugin::verify::untrusted(&collector.plugin, &collector.trust)
                 {
-                    misfits.push(format!("collectors.{}.plugin: {said}", collector.name));
+                    problems.push(loaded.refused_component(&collector.name, said));
                     continue;
                 }
                 apply(config_schema);
@@ -83,11 +81,11 @@ pub(super) fn inspect(loaded: &Loaded) -> Found {
                 uncovered.extend(missing.map(|asks| lacks(collector, asks)));
             }
             Ok(Inspected { misfit: Some(said), .. }) | Err(said) => {
-                misfits.push(format!("collectors.{}.plugin: {said}", collector.name));
+                problems.push(loaded.refused_component(&collector.name, said));
             }
         }
     }
-    Found { misfits, warnings: uncovered, problems }
+    Found { warnings: uncovered, problems }
 }
 
 fn lacks(collector: &Collector, asks: &Asks) -> String {

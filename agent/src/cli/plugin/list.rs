@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(
             rendered(Some(&running)),
             "collector  plugin      state    from\nhost       host 0.1.0  running  builtin:host\n\n\
-             shipped: builtin:heartbeat, builtin:host, builtin:http-check, builtin:prometheus-scrape\n"
+             shipped: builtin:file-tail, builtin:heartbeat, builtin:host, builtin:http-check, builtin:prometheus-scrape\n"
         );
         assert!(rendered(None).starts_with("no agent is running\nshipped: "));
         assert!(rendered(Some(&json!([]))).starts_with("the agent runs no collector\n"));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use whimbrel_plugin_host::registry::is_loopback;
+
 use super::{
     checker::{Checker, Place, Section},
     endpoint::{check_grpc_endpoint, parse_endpoint},
@@ -205,8 +207,8 @@ impl Checker<'_> {
                 "write `https://`",
             );
         }
-        let host = exporter.endpoint["http://".len()..].split(['/', ':']).next().unwrap_or_default();
-        let here = host == "localhost" || host.starts_with("127.") || host.starts_with('[');
+        let authority = exporter.endpoint["http://".len()..].split('/').next().unwrap_or_default();
+        let here = is_loopback(authority);
         if let Some(headers) = section.get("headers").filter(|_| !here && !exporter.headers.is_empty()) {
             let what = "headers go over the network in clear text, since the endpoint is `http://`";
             self.warn(headers.node.at, &headers.key, what, "write `https://`");

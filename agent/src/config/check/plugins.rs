@@ -123,20 +123,20 @@ impl Checker<'_> {
         let mut registries = BTreeMap::new();
         for entry in section.entries {
             let place = section.place(entry);
-            if Reference::parse(&format!("oci://{}/name:tag", entry.key)).is_err() {
+            let Ok(any) = Reference::parse(&format!("oci://{}/name:tag", entry.key)) else {
                 let what = format!("{} is not the host of a registry", quote_key(&entry.key));
                 let remedy = "write the host, and the port where it has one: \"registry.example.com:5000\"";
                 self.problem(entry.key_at, &place.key, what, remedy);
                 continue;
-            }
-            if let Some(registry) = self.registry(&place) {
+            };
+            if let Some(registry) = self.registry(&place, any.is_loopback()) {
                 registries.insert(entry.key.clone(), registry);
             }
         }
         registries
     }
 
-    fn registry(&mut self, place: &Place<'_>) -> Option<Registry> {
+    fn registry(&mut self, place: &Place<'_>, here: bool) -> Option<Registry> {
         let section = self.section(place, &REGISTRY)?;
         let plain_http = section.get("plain_http").and_then(|place| self.boolean(&place));
         let ca = section.get("ca_file").and_then(|place| {
@@ -145,9 +145,9 @@ impl Checker<'_> {
             Some((path, text))
         });
         let login = self.login(&section);
-        if plain_http == Some(true) && login.is_some() {
+        if plain_http == Some(true) && login.is_some() && !here {
             let what = "what logs in goes over the network in clear text, since `plain_http` is set";
-            self.warn(section.at, &section.key, what, "use https, unless the registry is on this machine");
+            self.warn(section.at, &section.key, what, "use https");
         }
         Some(Registry { plain_http, ca, login })
     }

@@ -567,6 +567,10 @@ fn what_is_allowed_and_likely_not_meant_is_warned_of() {
             "headers go over the network in clear text",
         ),
         (
+            "exporters: {x: {endpoint: 'http://[2001:db8::1]:4318', headers: {a: b}}}",
+            "headers go over the network in clear text",
+        ),
+        (
             "exporters: {x: {endpoint: 'http://h', tls: {ca_file: c}}}",
             "`tls` has no effect on an `http://` endpoint",
         ),

@@ -119,4 +119,9 @@ fn no_message_shows_what_logs_in() {
     let loaded = loaded.unwrap();
     let warned = loaded.warnings.to_string();
     assert!(warned.contains("in clear text") && !warned.contains("hunter2"), "{warned}");
+    for here in ["localhost:5000", "127.0.0.1:5000", "[::1]:5000"] {
+        let text = format!("plugins: {{registries: {{\"{here}\": {{token: hunter2, plain_http: true}}}}}}");
+        let warnings = folder(&text).load().unwrap().warnings;
+        assert!(warnings.is_empty(), "nothing leaves this machine: {warnings}");
+    }
 }

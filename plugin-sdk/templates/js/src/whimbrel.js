@@ -5,24 +5,31 @@ import { nowNs, monotonicNs, random } from "whimbrel:plugin/clock@0.1.0";
 import { write } from "whimbrel:plugin/log@0.1.0";
 import { reveal } from "whimbrel:plugin/secrets@0.1.0";
 import { NAME, VERSION } from "../build/identity.js";
+import { request } from "./otlp.js";
+
+export { text, bytes, joined, exact } from "./bytes.js";
 
 // Whole numbers of 64 bits cross as Numbers in both directions: exact up to 2^53, which nanoseconds since 1970 are not.
+// The contract's own functions take no BigInts, and end the instance if they get one; what is below takes them.
 /** Nanoseconds since 1970, in steps of 256. */
 export const now = () => nowNs();
 /** Nanoseconds that never go back. */
 export const monotonic = () => monotonicNs();
 /** Unpredictable bytes, at most 65536; `Math.random` is predictable here. */
 export const randomBytes = (length) => random(length);
-/** UTF-8, as text: QuickJS has no TextDecoder. */
-export function text(bytes) {
-  let escaped = "";
-  for (const byte of bytes) escaped += `%${byte.toString(16).padStart(2, "0")}`;
+
+/**
+ * What use(resource) gives, with a resource of the host's, which is given back then. Whoever keeps resources must give
+ * them back, too: the garbage collector does so in any order, and what came from another has to go before it.
+ */
+export function within(resource, use) {
   try {
-    return decodeURIComponent(escaped);
-  } catch {
-    return Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
+    return use(resource);
+  } finally {
+    resource[Symbol.dispose]();
   }
 }
+
 /** A secret of the configuration, which `grants: {secrets: [NAME]}` allows. */
 export const secret = (name) => reveal(name);
 
@@ -42,18 +49,47 @@ export class PluginError extends Error {
   }
 }
 
+const LEAST = -(2n ** 63n);
+const MOST = 2n ** 63n - 1n;
+
 // Whole numbers are ints. A double that happens to be whole is an int too: say {tag: "double", val: 1} where it matters.
-function number(value) {
-  if (typeof value === "object") return value;
-  if (typeof value === "bigint") return { tag: "int", val: Number(value) };
-  return Number.isInteger(value) ? { tag: "int", val: value } : { tag: "double", val: Number(value) };
+// An int is a Number as far as Numbers are exact, and a BigInt beyond.
+function number(of) {
+  const tag = of?.tag ?? (typeof of === "bigint" || Number.isInteger(of) ? "int" : "double");
+  const val = of?.val ?? of;
+  if (tag === "double") return { tag, val: Number(val) };
+  if (typeof val !== "bigint" && !Number.isInteger(val)) throw new PluginError("invalid", `${val} is no whole number`);
+  if (val < LEAST || val > MOST) {
+    // A Number is a double to begin with; from a BigInt the last digits are expected.
+    if (typeof val === "number") return { tag: "double", val };
+    throw new PluginError("invalid", `${val} has more than 64 bits`);
+  }
+  return { tag, val: Number.isSafeInteger(Number(val)) ? Number(val) : BigInt(val) };
+}
+
+// Numbers beyond 2^53 that were told.
+const rounded = new Set();
+
+function reading(metric, of) {
+  const it = number(of);
+  if (typeof it.val === "bigint" && typeof (of?.val ?? of) === "number" && !rounded.has(metric)) {
+    rounded.add(metric);
+    log.warn("beyond 2^53 a Number misses whole numbers: count with a BigInt", { metric, value: it.val });
+  }
+  return it;
+}
+
+// An attribute's, or a body's: what no Number holds goes as JSON, which the agent reads digit by digit.
+function plain(of) {
+  const it = number(of);
+  return typeof it.val === "bigint" ? { tag: "json", val: String(it.val) } : it;
 }
 
 function value(of) {
   switch (typeof of) {
     case "string": return { tag: "text", val: of };
     case "boolean": return { tag: "boolean", val: of };
-    case "number": case "bigint": return number(of);
+    case "number": case "bigint": return plain(of);
     default: return of instanceof Uint8Array ? { tag: "bytes", val: of } : { tag: "json", val: JSON.stringify(of) };
   }
 }
@@ -66,7 +102,7 @@ export class Emit {
   #metrics = new Map();
   #records = [];
 
-  #point({ name, unit = "", description = "" }, kind, reading, labels, startNs) {
+  #point({ name, unit = "", description = "" }, kind, of, labels, startNs) {
     let metric = this.#metrics.get(name);
     if (!metric) {
       const points = [];
@@ -76,7 +112,9 @@ export class Emit {
       metric = { points, record: { name, unit, description, data } };
       this.#metrics.set(name, metric);
     }
-    metric.points.push({ attributes: attributes(labels), startNs: Number(startNs), timeNs: 0, value: number(reading) });
+    const it = reading(name, of);
+    if (typeof it.val === "bigint") metric.exact = true;
+    metric.points.push({ attributes: attributes(labels), startNs: Number(startNs), timeNs: 0, value: it });
   }
 
   /** A point of a gauge: metric is {name, unit, description}. */
@@ -96,19 +134,23 @@ export class Emit {
 
   /** Makes what was emitted durable, with a checkpoint (Uint8Array) if there is one. At most about 1000 items at once. */
   push(checkpoint) {
-    const metrics = [...this.#metrics.values()].map((metric) => metric.record);
+    const all = [...this.#metrics.values()];
+    const metrics = all.filter((metric) => !metric.exact).map((metric) => metric.record);
+    const exact = all.filter((metric) => metric.exact);
     const records = this.#records;
     this.#metrics = new Map();
     this.#records = [];
-    const last = records.length > 0 || metrics.length === 0;
-    if (metrics.length > 0) {
-      push({ tag: "metrics", val: [{ resource: [], scope: scope(), metrics }] }, last ? undefined : checkpoint);
+    const batches = [];
+    if (metrics.length > 0) batches.push({ tag: "metrics", val: [{ resource: [], scope: scope(), metrics }] });
+    if (exact.length > 0) {
+      const timeNs = now();
+      for (const { points } of exact) for (const point of points) point.timeNs = timeNs;
+      batches.push({ tag: "otlp", val: ["metrics", request(scope(), exact.map((metric) => metric.record))] });
     }
-    if (records.length > 0) {
-      push({ tag: "logs", val: [{ resource: [], scope: scope(), records }] }, checkpoint);
-    } else if (metrics.length === 0 && checkpoint !== undefined) {
-      push({ tag: "logs", val: [] }, checkpoint);
-    }
+    if (records.length > 0) batches.push({ tag: "logs", val: [{ resource: [], scope: scope(), records }] });
+    if (batches.length === 0 && checkpoint !== undefined) batches.push({ tag: "logs", val: [] });
+    // The checkpoint goes with the last: until then nothing is done.
+    batches.forEach((batch, at) => push(batch, at === batches.length - 1 ? checkpoint : undefined));
   }
 }
 

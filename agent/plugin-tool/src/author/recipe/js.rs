@@ -1,8 +1,8 @@
 //! JavaScript: QuickJS, snapshotted with the plugin's sources by componentize-qjs.
 //!
-//! When componentize-qjs takes the snapshot, it links WASI 0.2 for itself, and the streams of that are not those of the
-//! plugin's `wasi:http`: it refuses ("mismatched resource types", version 0.4.5). So the plugin's world has WASI under a
-//! version that nobody has, and the component's imports get the right one afterwards.
+//! QuickJS brings imports of WASI 0.2 along that no plugin needs, and `--stub-wasi` puts traps in their place: in the
+//! place of all that is named `wasi:`, the plugin's own imports with it (version 0.4.5). So the plugin's world has WASI
+//! under another name, and the component's imports get the right one afterwards.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ use crate::{
     assemble::WORLD,
     author::{
         project::Project,
-        tools::{Needed, quietly},
+        tools::{Needed, ToolError, quietly},
         wasi::{self, Wasi},
     },
 };
@@ -27,13 +27,14 @@ pub(super) const NEEDED: Needed = Needed {
     install: "npm install",
 };
 
-/// The version under which the snapshot is taken: as long as the right one, so that it can be written over it.
-const STAND_IN: &str = "0.9.12";
-/// What of WASI the helpers of the template use, under names without a version.
-const HTTP: &str = r#"export { handle } from "wasi:http/outgoing-handler@VERSION";
-export { Fields, OutgoingRequest } from "wasi:http/types@VERSION";
+/// What WASI is called while the component is made: as long as the right name, so that it can be written over it.
+const STAND_IN: &str = "wazi";
+/// What of WASI there is for plugins, in files whose names stay as they are.
+const HTTP: &str = r#"export * from "WASI:http/outgoing-handler@VERSION";
+export * from "WASI:http/types@VERSION";
 "#;
-const FILES: &str = r#"export { getDirectories } from "wasi:filesystem/preopens@VERSION";
+const FILES: &str = r#"export * from "WASI:filesystem/preopens@VERSION";
+export * from "WASI:filesystem/types@VERSION";
 "#;
 /// Where a plugin in JavaScript begins.
 const MAIN: &str = "src/plugin.js";
@@ -49,8 +50,11 @@ pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
     let identity = format!("export const NAME = {:?};\nexport const VERSION = {version:?};\n", project.name);
     write_if_changed(&project.build_folder().join("identity.js"), identity.as_bytes())?;
     for (wasi, name, text) in [(Wasi::Http, "wasi-http.js", HTTP), (Wasi::Files, "wasi-files.js", FILES)] {
-        let text =
-            if project.wasi.contains(&wasi) { text.replace("VERSION", STAND_IN) } else { missing(wasi) };
+        let text = if project.wasi.contains(&wasi) {
+            text.replace("WASI", STAND_IN).replace("VERSION", wasi::VERSION)
+        } else {
+            missing(wasi)
+        };
         write_if_changed(&project.build_folder().join(name), text.as_bytes())?;
     }
     let component = project.build_folder().join("component.wasm");
@@ -58,17 +62,29 @@ pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
     command.arg("--wit").arg(wit).args(["--world", WORLD]).arg("--js").arg(&main);
     command.arg("--module-root").arg(&project.root);
     command.args(["--stub-wasi", "--sync", "--opt-size"]).arg("--output").arg(&component);
-    quietly(command)?;
+    quietly(command).map_err(explained)?;
     let mut bytes = fs::read(&component).with_context(|| format!("{} can't be read", component.display()))?;
-    right_version(&mut bytes).context("what componentize-qjs made is no component")?;
+    right_name(&mut bytes).context("what componentize-qjs made is no component")?;
     Ok(bytes)
+}
+
+/// Adds what helps where a module of WASI is not found: it has another name here.
+fn explained(error: ToolError) -> anyhow::Error {
+    let direct = error.to_string().contains(&format!("Error resolving module '{}:", wasi::NAME));
+    let error = anyhow::Error::from(error);
+    if !direct {
+        return error;
+    }
+    error.context(
+        "WASI is imported from build/wasi-http.js or build/wasi-files.js, with `wasi: [http, files]` in plugin.yaml",
+    )
 }
 
 /// For a plugin that uses what its plugin.yaml does not name: an error that says so, when it is built.
 fn missing(wasi: Wasi) -> String {
     // The names are there, so that it is this error that is met, and not one of a missing name.
     let names = match wasi {
-        Wasi::Http => "handle, Fields, OutgoingRequest",
+        Wasi::Http => "handle, Fields, OutgoingRequest, RequestOptions",
         Wasi::Files => "getDirectories",
     };
     format!(
@@ -77,8 +93,8 @@ fn missing(wasi: Wasi) -> String {
     )
 }
 
-/// Gives the component's own imports of WASI their version.
-fn right_version(component: &mut [u8]) -> anyhow::Result<()> {
+/// Gives the component's own imports of WASI their name.
+fn right_name(component: &mut [u8]) -> anyhow::Result<()> {
     let mut imports = Vec::new();
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(component) {
@@ -89,7 +105,7 @@ fn right_version(component: &mut [u8]) -> anyhow::Result<()> {
             _ => {}
         }
     }
-    let (from, to) = (format!("@{STAND_IN}"), format!("@{}", wasi::VERSION));
+    let (from, to) = (format!("{STAND_IN}:"), format!("{}:", wasi::NAME));
     for range in imports {
         let names = &mut component[range];
         let places: Vec<usize> = names
@@ -110,17 +126,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn imports_get_their_version_and_nothing_else_changes() {
-        assert_eq!(STAND_IN.len(), wasi::VERSION.len());
-        let text = |version: &str| {
+    fn imports_get_their_name_and_nothing_else_changes() {
+        assert_eq!(STAND_IN.len(), wasi::NAME.len());
+        let text = |wasi: &str| {
             format!(
-                r#"(component (import "wasi:io/error@{version}" (instance))
-                    (component (import "wasi:io/poll@{STAND_IN}" (instance)))
-                    (import "wasi:io/streams@{version}" (instance)) (core module (import "a" "@{STAND_IN}" (func))))"#
+                r#"(component (import "{wasi}:io/error@0.2.12" (instance))
+                    (component (import "{STAND_IN}:io/poll@0.2.12" (instance)))
+                    (import "{wasi}:io/streams@0.2.12" (instance)) (core module (import "{STAND_IN}:a" "" (func))))"#
             )
         };
         let mut component = wat::parse_str(text(STAND_IN)).unwrap();
-        right_version(&mut component).unwrap();
-        assert_eq!(component, wat::parse_str(text(wasi::VERSION)).unwrap());
+        right_name(&mut component).unwrap();
+        assert_eq!(component, wat::parse_str(text(wasi::NAME)).unwrap());
     }
 }

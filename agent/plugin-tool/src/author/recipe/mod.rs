@@ -53,14 +53,14 @@ pub(crate) fn preparation(language: Language, folder: &Path) -> Option<&'static 
     }
 }
 
-/// Writes the world, with WASI under this version, below the build folder, for tools that read WIT.
-fn write_world(project: &Project, version: &str) -> anyhow::Result<std::path::PathBuf> {
+/// Writes the world, with WASI under this name, below the build folder, for tools that read WIT.
+fn write_world(project: &Project, wasi: &str) -> anyhow::Result<std::path::PathBuf> {
     let folder = project.build_folder().join("wit");
     // What a build with another world left would be read as well.
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("{} can't be removed", folder.display()))?;
     }
-    for (name, text) in wasi::files(&project.wasi, version) {
+    for (name, text) in wasi::files(&project.wasi, wasi) {
         let path = folder.join(name);
         let parent = path.parent().unwrap_or(&folder);
         fs::create_dir_all(parent).with_context(|| format!("{} can't be made", parent.display()))?;

@@ -32,7 +32,7 @@ pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
     if !main.is_file() {
         bail!("{} is not there: a plugin in Python begins in it", main.display());
     }
-    let wit = write_world(project, wasi::VERSION)?;
+    let wit = write_world(project, wasi::NAME)?;
     let version = project.metadata.version.as_deref().unwrap_or_default();
     let generated = project.build_folder().join("generated");
     fs::create_dir_all(&generated).with_context(|| format!("{} can't be made", generated.display()))?;

@@ -306,3 +306,26 @@ fn value(any: &[u8]) -> Value {
         _ => Value::Bytes(field.content.to_vec()),
     }
 }
+
+/// The unit in which people read a metric. The unit `1` stands for shares and for much else; those that are shares, and
+/// read in per cent, are named `utilization` or `ratio`, as the semantic conventions have it ("Instrument naming").
+#[must_use]
+pub fn unit_for_people<'a>(name: &str, unit: &'a str) -> &'a str {
+    let share = name.ends_with("utilization") || name.ends_with("ratio");
+    if unit == "1" && !share { "" } else { unit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unit_for_people;
+
+    #[test]
+    fn only_shares_are_read_in_per_cent() {
+        for share in ["system.cpu.utilization", "process.memory.utilization", "cache.hit.ratio", "hit_ratio"]
+        {
+            assert_eq!(unit_for_people(share, "1"), "1", "{share}");
+        }
+        assert_eq!(unit_for_people("httpcheck.up", "1"), "");
+        assert_eq!(unit_for_people("system.memory.usage", "By"), "By");
+    }
+}

@@ -6,6 +6,7 @@
 mod point;
 
 use serde_json::Value;
+use whimbrel_otlp::read;
 
 use super::{print, words};
 
@@ -81,11 +82,12 @@ fn metrics(group: &Value, lines: &mut Vec<String>) {
     for scope in words::list(&group["scopeMetrics"]) {
         for metric in words::list(&scope["metrics"]) {
             let (kind, points) = point::of(metric);
-            let unit = metric["unit"].as_str().unwrap_or("");
+            let name = metric["name"].as_str().unwrap_or("");
+            let unit = read::unit_for_people(name, metric["unit"].as_str().unwrap_or(""));
             for (at, one) in points.enumerate() {
                 let head = |text: String| if at == 0 { text } else { String::new() };
                 let (people, exact) = point::value(one, unit);
-                let own = within(metric["name"].as_str().unwrap_or(""), &one["attributes"]);
+                let own = within(name, &one["attributes"]);
                 rows.push(vec![
                     head(harmless(&words::plain(&metric["name"]))),
                     people,

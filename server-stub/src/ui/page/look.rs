@@ -9,6 +9,7 @@ use std::{
 
 use maud::{Markup, html};
 use serde_json::Value;
+use whimbrel_otlp::read::unit_for_people;
 
 use super::{
     Demo, Look,
@@ -302,7 +303,7 @@ impl Painter {
         let known = metrics["metrics"].as_array().into_iter().flatten().find(|m| m["name"] == name);
         let ucum = known.map_or("", |m| m["unit"].as_str().unwrap_or(""));
         let rate = known.is_some_and(|m| m["kind"] == "counter");
-        let unit = match (Unit::of(ucum), rate) {
+        let unit = match (Unit::of(unit_for_people(name, ucum)), rate) {
             (Unit::Bytes, true) => Unit::BytesPerSecond,
             // Seconds a second: a share.
             (Unit::Seconds, true) => Unit::Share,

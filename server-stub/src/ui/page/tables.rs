@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use http::Uri;
 use maud::{Markup, html};
 use serde_json::Value;
+use whimbrel_otlp::read::unit_for_people;
 
 use super::{Look, text};
 use crate::store::trail::HostRow;
@@ -82,7 +83,7 @@ pub(super) fn metrics(metrics: &Value, look: &Look, now_ns: i64) -> Markup {
                         td { (text::cut(unit)) }
                         td.n data-is="series" { (text::count(metric["series"].as_u64().unwrap_or(0))) }
                         td.n {
-                            (text::value(&metric["last"]["value"], unit))
+                            (text::value(&metric["last"]["value"], unit_for_people(name, unit)))
                             @if metric["series"].as_u64() > Some(1) { " " br; span.dim { (text::values(&metric["last"]["attributes"])) } }
                         }
                         td.n { @if let Some(arrived) = metric["last"]["arrived_ns"].as_i64() { (text::ago(arrived, now_ns)) } }

@@ -11,6 +11,7 @@ use std::{
 
 use whimbrel_tests::{
     agent::{Agent, Home},
+    single::{plugin, shipped, text},
     stub::Stub,
     wait,
 };
@@ -198,4 +199,15 @@ fn without_the_grant_nothing_is_read_and_the_log_says_what_would_allow_it() {
     });
     assert!(numbers(&stub).is_empty());
     assert!(agent.terminate().success());
+}
+
+#[test]
+fn plugin_test_finds_what_was_written_down() {
+    let home = Home::new("");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/file-tail");
+    let said =
+        plugin(&home, &["test", "--dir", text(&folder), "--component", text(&shipped("file-tail.wasm"))]);
+    for case in ["denied", "end", "json", "multiline", "plain", "refused", "regex"] {
+        assert!(said.lines().any(|line| line.starts_with(case) && line.contains(" ok ")), "{case}: {said}");
+    }
 }

@@ -1,7 +1,9 @@
 //! One case of `whimbrel plugin test`: `tests/NAME.yaml`, read and checked.
 //!
 //! It is what stands below a collector in whimbrel.yaml, and checked as that, with a few keys beside it: how often to
-//! collect, the checkpoint to begin with, secrets, and what stands in for the outside (`files`, `http`).
+//! collect, the checkpoint to begin with, whether the one it ends with is written down (`keep_checkpoint`: not where it
+//! holds what differs from machine to machine, such as identities of files), secrets, and what stands in for the outside
+//! (`files`, `http`).
 
 use std::{
     ffi::OsString,
@@ -29,6 +31,8 @@ pub(super) struct Case {
     pub(super) collector: Collector,
     pub(super) collects: u64,
     pub(super) checkpoint: Option<Vec<u8>>,
+    /// Whether what it ends with is written down.
+    pub(super) keep_checkpoint: bool,
     /// Stands in for the root of the files.
     pub(super) files: PathBuf,
     pub(super) answers: Answers,
@@ -70,6 +74,7 @@ fn read(name: String, path: &Path, component: &Path) -> anyhow::Result<Case> {
     let folder = std::path::absolute(path.parent().unwrap_or(Path::new("/")))?;
     let collects = collects(given.remove("collects")).with_context(at)?;
     let checkpoint = checkpoint(given.remove("checkpoint")).with_context(at)?;
+    let keep_checkpoint = switch("keep_checkpoint", given.remove("keep_checkpoint")).with_context(at)?;
     let files = files(given.remove("files"), &folder).with_context(at)?;
     let answers = Answers::read(given.remove("http"), &folder).with_context(at)?;
     let secrets = given.remove("secrets").unwrap_or_else(|| json!({}));
@@ -93,7 +98,7 @@ fn read(name: String, path: &Path, component: &Path) -> anyhow::Result<Case> {
     })?;
     let collector = loaded.config.collectors.into_iter().next().context("a case is one collector")?;
     on_stage(&collector.grants).with_context(at)?;
-    Ok(Case { name, collector, collects, checkpoint, files, answers })
+    Ok(Case { name, collector, collects, checkpoint, keep_checkpoint, files, answers })
 }
 
 /// What is granted and has nothing that stands in for it would be the real one.
@@ -131,6 +136,15 @@ fn checkpoint(value: Option<Value>) -> anyhow::Result<Option<Vec<u8>>> {
     }
 }
 
+/// On, unless it says otherwise.
+fn switch(key: &str, value: Option<Value>) -> anyhow::Result<bool> {
+    match value {
+        None => Ok(true),
+        Some(Value::Bool(on)) => Ok(on),
+        Some(_) => bail!("{key}: give true or false"),
+    }
+}
+
 fn files(value: Option<Value>, folder: &Path) -> anyhow::Result<PathBuf> {
     match value {
         // Where there is none, granted folders are missing, as they may be on a host.
@@ -162,6 +176,7 @@ mod tests {
         .unwrap();
         assert_eq!((case.name.as_str(), case.collects), ("one", 3));
         assert_eq!(case.checkpoint, Some(vec![0, 255]));
+        assert!(case.keep_checkpoint);
         assert_eq!(case.collector.interval.as_secs(), 7);
         assert_eq!(case.collector.config, json!({"a": 1}));
         assert_eq!(case.collector.grants.secrets[0].0, "token");
@@ -176,6 +191,7 @@ mod tests {
             ("intervall: 1s\n", "interval"),
             ("files: nowhere\n", "files: name a folder"),
             ("checkpoint: 1\n", "checkpoint: give a text"),
+            ("keep_checkpoint: 1\n", "keep_checkpoint: give true or false"),
             ("grants: {tcp: [\"127.0.0.1:80\"]}\n", "grants.tcp: in a case nothing stands in for it"),
             ("http: {\"a b\": x}\n", "http: \"a b\""),
             ("http: {\"http://a/\": gone.json}\n", "gone.json"),

@@ -154,7 +154,7 @@ async fn play(case: &Case, component: &Path, cache: &Path) -> anyhow::Result<Cam
     }
     session.end().await;
     seen.insert("collects".to_owned(), Value::Array(collects));
-    if let Some(bytes) = checkpoint {
+    if let Some(bytes) = checkpoint.filter(|_| case.keep_checkpoint) {
         let text = String::from_utf8(bytes)
             .unwrap_or_else(|error| format!("base64:{}", BASE64.encode(error.as_bytes())));
         seen.insert("checkpoint".to_owned(), json!(text));

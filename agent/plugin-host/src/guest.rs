@@ -208,7 +208,8 @@ impl Guest {
 
     /// `clock.monotonic-ns`.
     pub(crate) fn monotonic_ns(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        let passed = self.origin.elapsed().saturating_add(self.services.skipped());
+        u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// `clock.random`.

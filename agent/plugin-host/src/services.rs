@@ -8,6 +8,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     pin::Pin,
+    time::Duration,
 };
 
 use crate::address::Origin;
@@ -54,6 +55,12 @@ pub trait Services: Send + Sync {
 
     /// The clock that the guest is to see, in nanoseconds since the Unix epoch.
     fn now_ns(&self) -> u64;
+
+    /// Time that has passed for the guest and not for this machine, where somebody moves [`now_ns`](Self::now_ns): its
+    /// monotonic clock runs ahead by so much.
+    fn skipped(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// What a guest pushes in one call.

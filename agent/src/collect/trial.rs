@@ -182,6 +182,7 @@ pub struct Recorder {
     system: Arc<System>,
     clock: Arc<dyn Clock>,
     seen: Mutex<Seen>,
+    skipped: Mutex<Duration>,
 }
 
 /// What a guest said since it was last asked for.
@@ -200,7 +201,13 @@ pub struct Seen {
 impl Recorder {
     /// An agent that has this host's figures, this clock, and the secrets that the collector is granted.
     pub fn new(config: &config::Collector, system: Arc<System>, clock: Arc<dyn Clock>) -> Recorder {
-        Recorder { secrets: config.grants.secrets.clone(), system, clock, seen: Mutex::default() }
+        let secrets = config.grants.secrets.clone();
+        Recorder { secrets, system, clock, seen: Mutex::default(), skipped: Mutex::default() }
+    }
+
+    /// Has the guest's monotonic clock jump: for a clock that is stepped by hand.
+    pub fn skip(&self, time: Duration) {
+        *self.skipped.lock().unwrap_or_else(PoisonError::into_inner) += time;
     }
 
     /// What was said, and forgotten here.
@@ -254,5 +261,9 @@ impl Services for Recorder {
 
     fn now_ns(&self) -> u64 {
         clock::unix_ns(&*self.clock)
+    }
+
+    fn skipped(&self) -> Duration {
+        *self.skipped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -132,6 +132,7 @@ async fn play(case: &Case, component: &Path, cache: &Path) -> anyhow::Result<Cam
     for round in 0..case.collects {
         if round > 0 {
             clock.sleep(case.collector.interval).await;
+            recorder.skip(case.collector.interval);
         }
         let (collect, ended) = session.collect().await;
         let said = recorder.take();

@@ -207,7 +207,7 @@ fn plugin_test_finds_what_was_written_down() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/file-tail");
     let said =
         plugin(&home, &["test", "--dir", text(&folder), "--component", text(&shipped("file-tail.wasm"))]);
-    for case in ["denied", "end", "json", "multiline", "plain", "refused", "regex"] {
+    for case in ["denied", "end", "flushed", "json", "multiline", "plain", "refused", "regex"] {
         assert!(said.lines().any(|line| line.starts_with(case) && line.contains(" ok ")), "{case}: {said}");
     }
 }

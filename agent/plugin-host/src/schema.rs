@@ -52,6 +52,19 @@ pub fn violations(schema: &Value, config: &Value) -> Result<Vec<Violation>, TooC
     Ok(found)
 }
 
+/// What is wrong with a schema itself: `type: objct`, a `required` that is no list. For whoever makes a component; what
+/// an agent is given is applied as far as it goes.
+///
+/// # Errors
+/// [`TooCostly`]: it is nested too deeply to be looked at.
+pub fn flaws(schema: &Value) -> Result<Vec<Violation>, TooCostly> {
+    let meta = serde_json::from_str(META).expect("a test reads it");
+    violations(&meta, schema)
+}
+
+/// What a schema is, as a schema.
+const META: &str = include_str!("schema/meta.json");
+
 struct Check<'s> {
     root: &'s Value,
     steps: u32,

@@ -151,3 +151,26 @@ fn a_shipped_schema_refuses_what_its_plugin_does() {
         ]
     );
 }
+
+#[test]
+fn what_is_wrong_with_a_schema_is_found_at_its_place() {
+    let flaws = |schema: Value| -> Vec<String> {
+        let found = super::flaws(&schema).unwrap();
+        found.iter().map(|one| format!("{}: {}", one.path.join("."), one.what)).collect()
+    };
+    for (schema, path) in [
+        (json!({"type": "objct"}), "type: is none of"),
+        (json!({"type": ["string", "nul"]}), "type.1: is none of"),
+        (json!({"properties": {"a": {"items": {"type": "text"}}}}), "properties.a.items.type: is none of"),
+        (json!({"required": "a"}), "required: is not a list"),
+        (json!({"$defs": {"a": {"enum": "b"}}}), "$defs.a.enum: is not a list"),
+        (json!({"anyOf": [{"minimum": "1"}]}), "anyOf.0.minimum: is not a number"),
+        (json!([]), ": is not"),
+    ] {
+        let found = flaws(schema.clone());
+        assert!(found.len() == 1 && found[0].starts_with(path), "{schema}: {found:?}");
+    }
+    assert_eq!(flaws(serde_json::from_str(META).unwrap()), Vec::<String>::new(), "it is one itself");
+    let other = json!({"type": "object", "x-order": 3, "default": {}, "contains": true, "items": [{}, true]});
+    assert_eq!(flaws(other), Vec::<String>::new());
+}

@@ -4,6 +4,8 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand, error::ErrorKind};
 
+use whimbrel_plugin_host::text::whole;
+
 use super::{
     check, config, confine, demo,
     exit::{Exit, Failure, Outcome},
@@ -134,7 +136,7 @@ fn end(outcome: Outcome) -> Exit {
     if let Some(error) = error {
         match error.downcast_ref::<Problems>() {
             Some(problems) => print::message(heading(problems)),
-            None => print::message(format_args!("whimbrel: {error:#}")),
+            None => print::message(format_args!("whimbrel: {}", whole(error.as_ref()))),
         }
     }
     exit

@@ -22,7 +22,8 @@ pub(crate) fn speaker(zeroth: Option<&OsStr>, command: &str) -> String {
 /// Wrong usage as it is told. To a single letter all that holds it is similar: `c` is no tip for `cobol`.
 pub(crate) fn sensible(mut error: Error) -> Error {
     let is_letter = |value: &ContextValue| matches!(value, ContextValue::String(text) if text.len() == 1);
-    if error.kind() == ErrorKind::InvalidValue && error.get(ContextKind::SuggestedValue).is_some_and(is_letter)
+    if error.kind() == ErrorKind::InvalidValue
+        && error.get(ContextKind::SuggestedValue).is_some_and(is_letter)
     {
         error.remove(ContextKind::SuggestedValue);
     }

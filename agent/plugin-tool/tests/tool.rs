@@ -262,7 +262,10 @@ fn usage_and_errors_name_the_command_that_was_typed() {
         assert!(text.contains(&usage) && text.contains(&format!("\n  whimbrel plugin {command} ")), "{text}");
     }
     let text = stderr(&by_agent(dir.path(), &["build"]));
-    assert!(text.starts_with("whimbrel plugin build: ") && text.contains("plugin.yaml is not there"), "{text}");
+    assert!(
+        text.starts_with("whimbrel plugin build: ") && text.contains("plugin.yaml is not there"),
+        "{text}"
+    );
     let text = String::from_utf8(by_agent(dir.path(), &["new", "x"]).stderr).unwrap();
     assert!(text.contains("Usage: whimbrel plugin new --lang <LANGUAGE> <NAME>"), "{text}");
 }
@@ -278,9 +281,11 @@ fn tips_are_near_and_languages_go_by_their_names() {
     let text = told("cobol");
     assert!(text.contains("possible values: rust, c, go, js, python") && !text.contains("tip:"), "{text}");
     assert!(told("pyton").contains("tip: a similar value exists: 'python'"));
-    for (language, said) in
-        [("js", "JavaScript; componentize-qjs 0."), ("javascript", "JavaScript"), ("go", "Go; Go 1.24 or later")]
-    {
+    for (language, said) in [
+        ("js", "JavaScript; componentize-qjs 0."),
+        ("javascript", "JavaScript"),
+        ("go", "Go; Go 1.24 or later"),
+    ] {
         let text = stdout(&run(dir.path(), &["new", "x", "--lang", language, "--dir", language]));
         assert!(text.contains(&format!("{language} is a plugin in {said}")), "{text}");
     }
@@ -314,6 +319,9 @@ fn a_bundle_is_shown_with_its_own_bytes_and_the_components() {
     assert!(text.contains("  made of       a component (") && text.contains(&sum("out.wasm")), "{text}");
     let json = stdout(&run(dir.path(), &["inspect", "--json", "out.bundle"]));
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((report["file"]["sha256"] == sum("out.bundle"), report["sha256"] == sum("out.wasm")), (true, true));
+    assert_eq!(
+        (report["file"]["sha256"] == sum("out.bundle"), report["sha256"] == sum("out.wasm")),
+        (true, true)
+    );
     assert_eq!(report["file"]["size"], fs::metadata(dir.path().join("out.bundle")).unwrap().len());
 }

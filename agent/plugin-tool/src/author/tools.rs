@@ -286,11 +286,11 @@ mod tests {
         let old = saying("compiler 1.2");
         let told = later.preparation(old.path()).unwrap();
         assert_eq!(told.step, "# get a compiler that nobody has from https://compiler.example");
-        let check = |folder: &tempfile::TempDir| {
-            later.check_age(&later.find(folder.path()).unwrap(), folder.path())
-        };
+        let check =
+            |folder: &tempfile::TempDir| later.check_age(&later.find(folder.path()).unwrap(), folder.path());
         let error = check(&old).unwrap_err().to_string();
-        for part in ["no-such-compiler is version 1.2, and", "is needed; get it from\n\n    https://compiler"] {
+        for part in ["no-such-compiler is version 1.2, and", "is needed; get it from\n\n    https://compiler"]
+        {
             assert!(error.contains(part), "{part:?} is not in: {error}");
         }
         check(&right).unwrap();

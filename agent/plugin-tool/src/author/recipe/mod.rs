@@ -102,10 +102,22 @@ mod tests {
             let content = String::from_utf8_lossy(bytes);
             assert!(content.contains(text), "{file}: {text:?} is not in:\n{content}");
         };
-        named(Language::Js, "package.json", &format!("\"componentize-qjs\": \"{}\"", js::NEEDED.version.wanted));
-        named(Language::Python, "requirements.txt", &format!("componentize-py=={}", python::NEEDED.version.wanted));
+        named(
+            Language::Js,
+            "package.json",
+            &format!("\"componentize-qjs\": \"{}\"", js::NEEDED.version.wanted),
+        );
+        named(
+            Language::Python,
+            "requirements.txt",
+            &format!("componentize-py=={}", python::NEEDED.version.wanted),
+        );
         named(Language::Go, "go.mod", &format!("\ngo {}\n", go::NEEDED.version.wanted));
-        named(Language::Rust, "sdk/Cargo.toml", &format!("rust-version = \"{}\"", rust::CARGO.version.wanted));
+        named(
+            Language::Rust,
+            "sdk/Cargo.toml",
+            &format!("rust-version = \"{}\"", rust::CARGO.version.wanted),
+        );
         named(Language::C, "README.md", c::NEEDED.install);
         let all: [&Needed; 5] = [&rust::CARGO, &c::NEEDED, &go::NEEDED, &js::NEEDED, &python::NEEDED];
         for needed in all {

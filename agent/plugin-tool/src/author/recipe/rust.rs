@@ -50,9 +50,9 @@ pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
 
 /// Rust itself, or the target, if it is missing.
 pub(super) fn preparation(folder: &Path) -> Option<Preparation> {
-    CARGO.preparation(folder).or_else(|| {
-        (!has_target()).then(|| Preparation { step: INSTALL_TARGET.to_owned(), note: None })
-    })
+    CARGO
+        .preparation(folder)
+        .or_else(|| (!has_target()).then(|| Preparation { step: INSTALL_TARGET.to_owned(), note: None }))
 }
 
 fn has_target() -> bool {

@@ -282,7 +282,7 @@ fn a_bundle_runs_without_a_compiler_where_its_key_may_ship_native_code() {
     let inspected = plugin(&home, &["inspect", text(&bundle)]);
     assert!(inspected.contains("compiled for"), "{inspected}");
     // The same bytes that were signed.
-    let signed = made.split("sha256 ").nth(1).expect("the statement tells it").trim();
+    let signed = made.split("SHA-256 ").nth(1).expect("the statement tells it").trim();
     assert!(inspected.contains(&format!("  sha256        {signed}\n")), "{made}{inspected}");
 
     let trust = "plugins: {trust: [{name: native, key_file: native.key.pub, may_ship_native: true}, \

@@ -79,10 +79,11 @@ Misbehaviour (POST on --ui; GET /control lists all, GET /control/stats those in 
   curl -X POST 'http://127.0.0.1:8080/control/down?for=20s'
   curl -X POST 'http://127.0.0.1:8080/control/reset'
 
-A request that bears the Idempotency-Key (over gRPC, metadata of that name) of one that was stored is answered
+A request that bears the Idempotency-Key (over gRPC, metadata of that name) of one that was stored is answered \
 like that one and not stored again.
 
-Signals: TERM and INT stop it; requests under way have 5 s. The log goes to stderr, by RUST_LOG (warn).
+Signals: TERM and INT stop it; requests under way have 5 s.
+The log goes to stderr, by RUST_LOG (warn).
 Exit codes: 0 stopped by a signal, 1 failed, 2 wrong use, 4 the data folder is in use.";
 
 fn main() -> ExitCode {

@@ -118,6 +118,15 @@ fn first_steps(language: &'static Language) {
         assert!(text.contains(part), "{part:?} is not in:\n{text}");
     }
     assert!(!text.contains("wasi:"), "it asks for what no template needs:\n{text}");
+    let inspected = said(&author.run(&["plugin", "inspect", "build/queue-depth.wasm"]));
+    if ["js", "python"].contains(&language.name) {
+        let why = "(the interpreter imports it; grant what the plugin needs)";
+        assert!(text.contains("  may use   system: ") && text.contains(why), "{text}");
+        assert!(inspected.contains("  may ask for   figures") && inspected.contains(why), "{inspected}");
+    } else {
+        assert!(text.contains("  grants    none needed\n"), "{text}");
+        assert!(inspected.contains("  asks for      nothing that needs a grant\n"), "{inspected}");
+    }
     let built = since.elapsed();
 
     let output = author.run(&["plugin", "test"]);
@@ -207,6 +216,7 @@ fn a_change_shows(author: &Author) {
     let path = author.folder().join(author.language.source);
     let good = fs::read_to_string(&path).expect("the source can be read");
     fs::write(&path, format!("{good}\n}} this is nothing {{\n")).expect("the source can be written");
+    dev.says("whimbrel plugin build: ");
     dev.says("the build failed; what was built before goes on");
     let after = dev.said().len();
     dev.says_after(after, "queue_depth.minute.passed");
@@ -260,10 +270,16 @@ fn what_an_author_gets_wrong_is_said_with_the_remedy() {
     failing(&["plugin", "new", "queue", "--lang", "cobol"], 2, &["rust", "python"]);
     failing(&["plugin", "build"], 1, &["plugin.yaml is not there", "whimbrel plugin new"]);
     failing(&["plugin", "test"], 1, &["plugin.yaml is not there"]);
+    // With nothing to watch it ends, and says the same.
+    failing(
+        &["plugin", "dev", "--count", "1"],
+        1,
+        &["whimbrel plugin build: ", "plugin.yaml is not there", "whimbrel plugin new"],
+    );
     for (language, part) in [
-        ("c", "pip install ziglang=="),
+        ("c", "python3 -m venv .venv && .venv/bin/pip install ziglang=="),
         ("js", "npm install"),
-        ("go", "go.dev"),
+        ("go", "get it from\n\n    https://go.dev/dl\n"),
         ("python", "pip install -r"),
     ] {
         let name = format!("in-{language}");
@@ -272,4 +288,19 @@ fn what_an_author_gets_wrong_is_said_with_the_remedy() {
         assert!(!home.path().join(&name).join(format!("build/{name}.wasm")).exists());
     }
     failing(&["plugin", "new", "in-c", "--lang", "c"], 1, &["in-c can't be made", "something in it already"]);
+}
+
+#[test]
+fn dev_tells_why_a_build_fails_and_waits_for_a_change() {
+    let home = Home::new("");
+    assert!(home.run(&["plugin", "new", "queue-depth", "--lang", "c"]).status.success());
+    let mut command = home.command(&["plugin", "dev", "--dir", "queue-depth"]);
+    command.env("PATH", "/nowhere");
+    let dev = Running::start(command, home.path());
+    dev.says("is missing (looked for zig cc");
+    dev.says("the build failed; it is tried again when something changes");
+    assert!(!dev.said().contains("goes on"), "nothing was built before: {}", dev.said());
+    let after = dev.said().len();
+    fs::write(home.path().join("queue-depth/src/more.c"), "").expect("a source can be written");
+    dev.says_after(after, "is missing (looked for zig cc");
 }

@@ -156,6 +156,31 @@ fn docker_s_own_login_is_used() {
 }
 
 #[test]
+fn what_is_no_file_is_inspected_by_its_name_and_with_the_digest_to_pin() {
+    let home = Home::new("");
+    let inspected = plugin(&home, &["inspect", "builtin:host"]);
+    assert!(inspected.contains("  plugin        builtin:host ("), "{inspected}");
+    for command in ["inspect", "run", "verify"] {
+        let told = refused(&home, &[command, "https://a.example/x.wasm"]);
+        assert!(told.contains("is a URL, and a plugin is a file or in a registry: fetch it"), "{told}");
+    }
+    let told = refused(&home, &["run", text(&home.path().join("whimbrel.yaml"))]);
+    assert_eq!(told.matches("it is no WebAssembly component").count(), 1, "{told}");
+    let told = refused(&home, &["inspect", "oci://127.0.0.1:1/x:1"]);
+    assert_eq!(told.matches("can't be reached").count(), 1, "{told}");
+
+    let Some(registry) = Registry::start() else { return };
+    let tag = registry.reference("x:1");
+    let pinned = plugin(&home, &["push", text(&quiet(&home, "first")), &tag]);
+    let inspected = plugin(&home, &["inspect", &tag]);
+    assert!(inspected.contains(&format!("  plugin        {tag} (")), "{inspected}");
+    assert!(inspected.contains(&format!("  pinned        {pinned}")), "{pinned}{inspected}");
+    let json = plugin(&home, &["inspect", pinned.trim(), "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&report["plugin"], &report["pinned"]), (&pinned.trim().into(), &pinned.trim().into()));
+}
+
+#[test]
 fn with_trust_only_signed_and_unchanged_plugins_run() {
     let home = Home::new("");
     let (ours, theirs) = (key(&home, "ours.key"), key(&home, "theirs.key"));
@@ -256,6 +281,9 @@ fn a_bundle_runs_without_a_compiler_where_its_key_may_ship_native_code() {
     assert!(made.contains("signed by"), "{made}");
     let inspected = plugin(&home, &["inspect", text(&bundle)]);
     assert!(inspected.contains("compiled for"), "{inspected}");
+    // The same bytes that were signed.
+    let signed = made.split("SHA-256 ").nth(1).expect("the statement tells it").trim();
+    assert!(inspected.contains(&format!("  sha256        {signed}\n")), "{made}{inspected}");
 
     let trust = "plugins: {trust: [{name: native, key_file: native.key.pub, may_ship_native: true}, \
                  {name: plain, key_file: plain.key.pub}]}\n";

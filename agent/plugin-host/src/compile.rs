@@ -43,6 +43,10 @@ pub(crate) struct Compiler {
     turn: Semaphore,
 }
 
+/// As what a person's `whimbrel plugin ...` starts `whimbrel-plugin`: its zeroth argument, which it then calls itself in
+/// usage and errors.
+pub const CALLED_BY_AGENT: &str = "whimbrel plugin";
+
 /// Where `whimbrel-plugin` is: as configured, or as `$WHIMBREL_PLUGIN_TOOL` says, or beside this program, or in the
 /// PATH.
 ///

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// The name of the custom section with the JSON Schema of a plugin's configuration.
 pub const CONFIG_SCHEMA_SECTION: &str = "whimbrel:config-schema";
 
+/// Languages, as a component's metadata names them, whose interpreter goes into the component.
+pub const INTERPRETED: [&str; 2] = ["JavaScript", "Python"];
+
 /// What a component is and asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Description {
@@ -68,6 +71,11 @@ impl Description {
             Some(version) => format!("{name} {version}"),
             None => name.to_owned(),
         }
+    }
+
+    /// Whether it says that an interpreter runs it: then it imports what the interpreter could ever be told to call.
+    pub fn is_interpreted(&self) -> bool {
+        self.identity.made_with.iter().any(|name| INTERPRETED.contains(&name.as_str()))
     }
 
     /// Whether it imports this interface of the contract, of whatever version: `system`, `secrets`, ...

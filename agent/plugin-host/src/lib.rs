@@ -56,7 +56,7 @@ mod watchdog;
 
 pub use address::{AddressError, Endpoint, Network, Origin, Peer};
 pub use bundle::BundleError;
-pub use compile::compiler_path;
+pub use compile::{CALLED_BY_AGENT, compiler_path};
 pub use description::{Description, Identity, Interface};
 pub use error::{CompileError, HostError, LoadError, LoadReason};
 pub use fault::{CollectError, Fault, FaultKind};

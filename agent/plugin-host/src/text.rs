@@ -19,6 +19,20 @@ fn is_unwanted(c: char) -> bool {
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// An error with its causes, each told once: many an error's text has its cause in it already.
+pub fn whole(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
 /// Bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -40,6 +54,21 @@ mod tests {
         assert_eq!(clean("\u{9b}0m\u{202e}x".into(), 100), "\u{fffd}0m\u{fffd}x");
         assert_eq!(clean("\u{e4}\u{e4}\u{e4}".into(), 3), "\u{e4}\u{2026}");
         assert_eq!(clean("abc".into(), 3), "abc");
+    }
+
+    #[test]
+    fn a_cause_that_was_told_is_not_told_again() {
+        #[derive(Debug, thiserror::Error)]
+        enum Failed {
+            #[error("it can't be read: {source}; nothing was done")]
+            Told { source: std::io::Error },
+            #[error("it can't be read")]
+            Untold { source: std::io::Error },
+        }
+        let source = || std::io::Error::other("the disk is gone");
+        let told = whole(&Failed::Told { source: source() });
+        assert_eq!(told, "it can't be read: the disk is gone; nothing was done");
+        assert_eq!(whole(&Failed::Untold { source: source() }), "it can't be read: the disk is gone");
     }
 
     #[test]

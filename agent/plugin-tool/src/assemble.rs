@@ -4,7 +4,10 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
-use wasm_encoder::{ComponentNameSection, ComponentSection as _, CustomSection};
+use wasm_encoder::{
+    ComponentNameSection, ComponentSection as _, ComponentSectionId, CustomSection, Encode as _,
+    ProducersField, ProducersSection,
+};
 use whimbrel_plugin_host::{Description, description::CONFIG_SCHEMA_SECTION, world};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::{Resolve, WorldId};
@@ -32,6 +35,8 @@ pub(crate) struct Ingredients {
     pub(crate) metadata: Metadata,
     /// Goes before the one in the module.
     pub(crate) config_schema: Option<Value>,
+    /// What it is written in, where the tools that made it do not say so.
+    pub(crate) language: Option<&'static str>,
     /// Without the names of functions.
     pub(crate) strip: bool,
 }
@@ -55,6 +60,9 @@ impl Ingredients {
             encode(parts.module, self.world.as_deref(), &self.adapters)?
         };
         metadata.append_to(&mut component);
+        if let Some(language) = self.language {
+            append_language(&mut component, language);
+        }
         if let Some(schema) = &config_schema {
             append(&mut component, CONFIG_SCHEMA_SECTION, serde_json::to_string(schema)?.as_bytes());
         }
@@ -165,6 +173,16 @@ impl Metadata {
             }
         }
     }
+}
+
+/// As the tool conventions of WebAssembly say: a section `producers` with a field `language`.
+fn append_language(component: &mut Vec<u8>, language: &str) {
+    let mut field = ProducersField::new();
+    field.value(language, "");
+    let mut producers = ProducersSection::new();
+    producers.field("language", &field);
+    component.push(ComponentSectionId::CoreCustom.into());
+    producers.encode(component);
 }
 
 fn append(component: &mut Vec<u8>, name: &str, data: &[u8]) {

@@ -12,23 +12,23 @@ use whimbrel_plugin_host::{
 
 use crate::{bundle::BundleArgs, confine, confine::Confinement, describe::describe};
 
+const EXAMPLE: &str = "\
+Example:
+  whimbrel plugin compile report.wasm --target aarch64-unknown-linux-gnu -o report.bundle --key team.key";
+
 /// Compile a component: to a bundle for machines that should not compile, or for the agent.
 ///
 /// With a file, writes a bundle of compiled code. An agent of the same release takes it in the place of the component
 /// if a key signed it that its plugins.trust marks may_ship_native, and then needs no compiler.
 ///
-/// Example:
-///   whimbrel plugin compile report.wasm --target aarch64-unknown-linux-gnu -o report.bundle --key team.key
+/// Without a file it is what the agent starts, and there is seldom a reason to do so by hand. Reads a component from
+/// the standard input and writes a framed reply to the standard output: a description and machine code for this CPU, or
+/// the reason why there is none. Either way it ends with 0; another status means that the compiler itself failed.
 ///
-/// Without a file it is what the agent starts, and there is seldom a reason to do so by hand. Reads a component from the standard
-/// input and writes a framed reply to the standard output: a description and machine code for this CPU, or
-/// the reason why there is none. Either way it ends with 0; another status means that the compiler itself
-/// failed.
-///
-/// Before it reads the first byte it gives up what it does not need: memory and processor time beyond the
-/// limits below, opening files, dumping core, gaining privileges.
+/// Before it reads the first byte it gives up what it does not need: memory and processor time beyond the limits below,
+/// opening files, dumping core, gaining privileges.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLE)]
 pub(crate) struct CompileArgs {
     #[command(flatten)]
     bundle: BundleArgs,

@@ -10,18 +10,19 @@ use crate::{
     describe::schema,
 };
 
+const EXAMPLE: &str = "\
+Example:
+  whimbrel-plugin component target/wasm32-unknown-unknown/release/uptime.wasm -o uptime.wasm \\
+    --metadata plugin.json --config-schema schema.json";
+
 /// Make a plugin of a core WebAssembly module.
 ///
 /// The module is one that a compiler made against the contract's bindings (Rust: a `cdylib` for
 /// wasm32-unknown-unknown that uses `wit-bindgen` or the SDK); it carries the types of its world. The
 /// metadata given here goes into the component's standard sections, and is what `inspect` and the agent
 /// show. What the agent would refuse is not written.
-///
-/// Example:
-///   whimbrel-plugin component target/wasm32-unknown-unknown/release/uptime.wasm -o uptime.wasm \
-///     --metadata plugin.json --config-schema schema.json
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLE)]
 pub(crate) struct ComponentArgs {
     /// The core module
     #[arg(value_name = "MODULE")]
@@ -74,6 +75,7 @@ impl ComponentArgs {
             adapters,
             metadata: self.metadata()?,
             config_schema,
+            language: None,
             strip: self.strip,
         };
         let (component, _) = ingredients.assemble().with_context(|| path.to_string())?;

@@ -3,39 +3,72 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     path::PathBuf,
 };
 
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use whimbrel_plugin_host::{
     Asked, Description, asks,
     bundle::{self, Machine},
-    text::clean,
+    text::{clean, hex},
     world,
 };
 
-use crate::{confine::Confinement, describe::describe};
+use crate::{confine::Confinement, describe::describe, sign::MAX_PLUGIN};
+
+const EXAMPLE: &str = "\
+Examples:
+  whimbrel plugin inspect uptime.wasm
+  whimbrel plugin inspect uptime.bundle
+  whimbrel plugin inspect oci://registry.example.com/team/uptime:1.2.3 --json";
 
 /// Say who a plugin is and what it asks for, without running it.
 ///
-/// Shows the metadata of a component, what it imports and which grants it would need, the size, the version
-/// of the contract, and what its configuration looks like. Ends with 1 if this version of Whimbrel can't run
-/// it, and says why.
+/// Shows the metadata of a component, what it imports and which grants it would need, the size, the version of the
+/// contract, and what its configuration looks like. Ends with 1 if this version of Whimbrel can't run it, and says why.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
 pub(crate) struct InspectArgs {
-    /// The component
+    /// The component, or a bundle of compiled code; - for the standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// What the agent names it by, where it is no file: the agent hands over what it has fetched
+    #[arg(long, value_name = "REFERENCE", hide = true)]
+    named: Option<String>,
+    /// The same with the digest of its manifest
+    #[arg(long, value_name = "REFERENCE", hide = true)]
+    pinned: Option<String>,
     /// Everything, as JSON
     #[arg(long)]
     json: bool,
 }
 
+/// Where it is, and its bytes there.
+#[derive(Serialize)]
+struct Place {
+    /// A file, builtin:NAME, or a reference of a registry.
+    plugin: String,
+    /// The reference that names these bytes for ever.
+    pinned: Option<String>,
+    file: Bytes,
+}
+
+/// Of the file: a bundle's are others than those of the component that it was made of.
+#[derive(Serialize)]
+struct Bytes {
+    size: u64,
+    sha256: String,
+}
+
 #[derive(Serialize)]
 struct Report<'a> {
+    #[serde(flatten)]
+    place: &'a Place,
+    /// Size and SHA-256 in it are the component's.
     #[serde(flatten)]
     description: &'a Description,
     /// What it was compiled for, if it is a bundle.
@@ -53,15 +86,21 @@ struct Report<'a> {
 impl InspectArgs {
     /// Prints the report; answers whether the plugin fits.
     pub(crate) fn run(&self) -> anyhow::Result<bool> {
-        let path = self.file.display();
-        let bytes = fs::read(&self.file).with_context(|| format!("{path} can't be read"))?;
+        let stdin = self.file.as_os_str() == "-";
+        let file = if stdin { "the standard input".to_owned() } else { self.file.display().to_string() };
+        let name = self.named.clone().unwrap_or(file);
+        let bytes = if stdin { read_stdin() } else { fs::read(&self.file) };
+        let bytes = bytes.with_context(|| format!("{name} can't be read"))?;
         Confinement { memory: 4 << 30, cpu_seconds: 60, file_size: 1 << 30, open_files: true }
             .enter()
             .context("the limits could not be set")?;
-        let (description, machine) = who(&bytes).with_context(|| path.to_string())?;
+        let (description, machine) = who(&bytes).with_context(|| name.clone())?;
+        let file = Bytes { size: bytes.len() as u64, sha256: hex(&Sha256::digest(&bytes)) };
+        let place = Place { plugin: name, pinned: self.pinned.clone(), file };
         let fits = world::check(&description);
         let text = if self.json {
             let report = Report {
+                place: &place,
                 description: &description,
                 machine: machine.as_ref(),
                 contract: fits.as_ref().ok().map(ToString::to_string),
@@ -71,7 +110,7 @@ impl InspectArgs {
             };
             format!("{}\n", serde_json::to_string_pretty(&report)?)
         } else {
-            render(&description, machine.as_ref(), &path.to_string(), &fits)
+            render(&description, machine.as_ref(), &place, &fits)
         };
         match io::stdout().lock().write_all(text.as_bytes()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -117,7 +156,7 @@ fn who(bytes: &[u8]) -> anyhow::Result<(Description, Option<Machine>)> {
 fn render(
     description: &Description,
     machine: Option<&Machine>,
-    path: &str,
+    place: &Place,
     fits: &Result<world::Version, world::Misfit>,
 ) -> String {
     let identity = &description.identity;
@@ -129,8 +168,16 @@ fn render(
     let mut line = |what: &str, value: &str| {
         let _ = writeln!(text, "  {what:<14}{}", value.replace('\n', "\n                "));
     };
-    line("file", &format!("{path} ({})", size(description.size)));
-    line("sha256", &description.sha256);
+    let Place { plugin, pinned, file } = place;
+    let kind = if plugin.contains(':') { "plugin" } else { "file" };
+    line(kind, &format!("{plugin} ({})", size(file.size)));
+    if let Some(pinned) = pinned.as_ref().filter(|pinned| *pinned != plugin) {
+        line("pinned", pinned);
+    }
+    line("sha256", &file.sha256);
+    if machine.is_some() {
+        line("made of", &format!("a component ({}), {}", size(description.size), description.sha256));
+    }
     if let Some(Machine { build, arch, os, cpu }) = machine {
         let cpu: String = cpu.iter().map(|feature| format!(" +{feature}")).collect();
         let text = format!("{arch}-{os}{cpu}, {build}\nnative code: needs a key that may ship it");
@@ -155,12 +202,21 @@ fn render(
         Ok(version) => line("contract", &format!("{version}, a collector; this version of Whimbrel runs it")),
         Err(misfit) => line("contract", &format!("this version of Whimbrel refuses it: {misfit}")),
     }
-    let asks = asks(description);
-    let words: Vec<String> = asks.iter().map(|asked| format!("{}\n  grant: {asked}", asked.what)).collect();
-    line(
-        "asks for",
-        if asks.is_empty() { "nothing that needs a grant".to_owned() } else { words.join("\n") }.as_str(),
-    );
+    let (beside, wanted): (Vec<Asked>, Vec<Asked>) =
+        asks(description).into_iter().partition(|asked| asked.incidental);
+    let words = |all: &[Asked]| {
+        let each = all.iter().map(|asked| format!("{}\n  grant: {asked}", asked.what));
+        each.collect::<Vec<_>>().join("\n")
+    };
+    if !wanted.is_empty() {
+        line("asks for", &words(&wanted));
+    } else if beside.is_empty() {
+        line("asks for", "nothing that needs a grant");
+    }
+    if !beside.is_empty() {
+        let why = incidental(description.is_interpreted());
+        line("may ask for", &format!("{}\n({why})", words(&beside)));
+    }
     let free: Vec<&str> =
         FREE.iter().filter(|(interface, _)| description.imports_contract(interface)).map(|it| it.1).collect();
     if !free.is_empty() {
@@ -177,6 +233,21 @@ fn render(
     }
     line("configuration", &configuration(description.config_schema.as_ref()));
     text
+}
+
+/// Why a component imports what its author may never have heard of, and what to make of it.
+pub(crate) fn incidental(interpreted: bool) -> &'static str {
+    if interpreted {
+        "the interpreter imports it; grant what the plugin needs"
+    } else {
+        "the standard library imports it; grant what the plugin needs"
+    }
+}
+
+fn read_stdin() -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(MAX_PLUGIN).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The keys of a configuration, from its schema.

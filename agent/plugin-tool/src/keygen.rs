@@ -11,17 +11,18 @@ use anyhow::Context as _;
 use clap::Args;
 use whimbrel_plugin_host::trust::SecretKey;
 
+const EXAMPLE: &str = "\
+Example:
+  whimbrel plugin keygen --out team.key
+  whimbrel plugin sign uptime.wasm --key team.key";
+
 /// Make a key to sign plugins with.
 ///
 /// Writes the secret key to FILE, for you alone (mode 0600), and the public one to FILE.pub: that one goes to those
 /// who run the plugins, into plugins.trust of their configuration. ed25519, as PEM: `openssl pkey` reads both. Files
 /// that are there are never written over.
-///
-/// Example:
-///   whimbrel plugin keygen --out team.key
-///   whimbrel plugin sign uptime.wasm --key team.key
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLE)]
 pub(crate) struct KeygenArgs {
     /// Where the secret key goes
     #[arg(long, value_name = "FILE")]
@@ -31,6 +32,10 @@ pub(crate) struct KeygenArgs {
 impl KeygenArgs {
     /// Writes both, and says what to do with them.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
+        // Told before the other: it is the file that was named.
+        if self.out.symlink_metadata().is_ok() {
+            return Err(is_there(&self.out));
+        }
         let key = SecretKey::generate()?;
         let public_file = public_file(&self.out);
         // The public one first: if it can't be written, no secret lies about.
@@ -57,9 +62,19 @@ fn public_file(secret: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+fn is_there(path: &Path) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{} is there already, and a key is never written over: choose another name with --out",
+        path.display()
+    )
+}
+
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(mode).open(path);
-    file.and_then(|mut file| file.write_all(bytes))
-        .with_context(|| format!("{} can't be written anew", path.display()))
+    match options.write(true).create_new(true).mode(mode).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(is_there(path)),
+        opened => opened
+            .and_then(|mut file| file.write_all(bytes))
+            .with_context(|| format!("{} can't be written", path.display())),
+    }
 }

@@ -31,17 +31,18 @@ use crate::{
 /// The configuration of an artifact has a time, and the same plugin shall be the same manifest.
 const CREATED: &str = "1970-01-01T00:00:00Z";
 
+const EXAMPLE: &str = "\
+Example:
+  whimbrel plugin push uptime.wasm oci://registry.example.com/team/uptime:1.2.3";
+
 /// Push a plugin into a registry, with its signatures.
 ///
 /// The layout is that of `wkg oci push`: one layer of media type application/wasm. A file FILE.sig goes along as an
 /// annotation of the manifest. Prints the reference with the digest, which is what a configuration should name: a tag
 /// can be moved. Credentials are those of `docker login`, or $WHIMBREL_REGISTRY_USERNAME and
 /// $WHIMBREL_REGISTRY_PASSWORD.
-///
-/// Example:
-///   whimbrel plugin push uptime.wasm oci://registry.example.com/team/uptime:1.2.3
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLE)]
 pub(crate) struct PushArgs {
     /// The component or bundle
     #[arg(value_name = "FILE")]

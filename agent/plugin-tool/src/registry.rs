@@ -14,7 +14,7 @@ use whimbrel_plugin_host::{
         Reference,
         frame::{Credentials, Failure},
     },
-    text::clean,
+    text::{clean, whole},
 };
 
 /// A peer that does not answer is given up after this.
@@ -67,7 +67,7 @@ impl Place {
             ..ClientConfig::default()
         };
         let client = Client::try_from(config)
-            .map_err(|error| unsuitable(format!("no connection can be set up: {}", chain(&error))))?;
+            .map_err(|error| unsuitable(format!("no connection can be set up: {}", whole(&error))))?;
         Ok(Place { client, image, auth })
     }
 }
@@ -94,7 +94,7 @@ fn from_docker(registry: &str) -> Result<RegistryAuth, Failure> {
 /// What an error of the client means for whoever waits.
 pub(crate) fn failure(error: OciDistributionError) -> Failure {
     use OciDistributionError as E;
-    let detail = clean(chain(&error), MAX_DETAIL);
+    let detail = clean(whole(&error), MAX_DETAIL);
     let has = |codes: &[OciErrorCode], envelope: &oci_client::errors::OciEnvelope| {
         envelope.errors.iter().any(|error| codes.contains(&error.code))
     };
@@ -125,18 +125,4 @@ pub(crate) fn failure(error: OciDistributionError) -> Failure {
         E::RequestError(_) => Failure::Unreachable { detail },
         _ => Failure::Server { detail },
     }
-}
-
-/// An error with its causes, which reqwest keeps to itself.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -23,18 +23,19 @@ pub(crate) const MAX_PLUGIN: u64 = 256 << 20;
 /// The largest `.sig` file, in bytes.
 const MAX_SIGNATURES: u64 = 1 << 20;
 
+const EXAMPLE: &str = "\
+Example:
+  whimbrel plugin keygen --out team.key
+  whimbrel plugin sign uptime.wasm --key team.key
+  whimbrel plugin verify uptime.wasm --key team.key.pub";
+
 /// Sign a plugin: a component, or a bundle of compiled code.
 ///
 /// Writes a detached signature to FILE.sig: ed25519 over name, version and SHA-256. What another key has signed there
 /// stays, so that a plugin can be signed by several; signatures of other bytes go. `whimbrel plugin push` takes the
 /// signature along into a registry.
-///
-/// Example:
-///   whimbrel plugin keygen --out team.key
-///   whimbrel plugin sign uptime.wasm --key team.key
-///   whimbrel plugin verify uptime.wasm --key team.key.pub
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLE)]
 pub(crate) struct SignArgs {
     /// The component or bundle
     #[arg(value_name = "FILE")]

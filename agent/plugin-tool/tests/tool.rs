@@ -10,6 +10,7 @@ use std::{
     process::{Command, Output},
 };
 
+use sha2::{Digest as _, Sha256};
 use support::{Wat, module, tool};
 
 const METADATA: &str = r#"{
@@ -174,7 +175,11 @@ fn a_new_key_is_for_its_owner_alone_and_never_written_over() {
     let inner = secret.lines().nth(1).unwrap();
     assert!(said.contains("plugins:") && !said.contains(inner), "{said}");
     let text = stderr(&run(dir.path(), &["keygen", "--out", "team.key"]));
-    assert!(text.contains("team.key"), "{text}");
+    assert!(text.contains("team.key is there already") && text.contains("another name"), "{text}");
+    fs::rename(dir.path().join("team.key"), dir.path().join("safe.key")).unwrap();
+    let text = stderr(&run(dir.path(), &["keygen", "--out", "team.key"]));
+    assert!(text.contains("team.key.pub is there already"), "{text}");
+    fs::rename(dir.path().join("safe.key"), dir.path().join("team.key")).unwrap();
     assert_eq!(fs::read_to_string(dir.path().join("team.key")).unwrap(), secret);
 }
 
@@ -224,6 +229,99 @@ fn help_is_there_for_each_command() {
         assert!(all.contains(command));
         let text = stdout(&run(dir.path(), &[command, "--help"]));
         assert!(text.contains("Usage: whimbrel-plugin") && text.lines().count() > 10, "{text}");
+        assert_filled(&text);
     }
+    assert_filled(&all);
     assert_eq!(run(dir.path(), &["inspekt"]).status.code(), Some(2));
+}
+
+/// No line of the prose before the usage ends before it must: what was broken by hand is broken again by the terminal.
+fn assert_filled(help: &str) {
+    const WIDTH: usize = 100;
+    let prose: Vec<&str> = help.split("Usage:").next().unwrap().lines().collect();
+    for pair in prose.windows(2) {
+        let next = pair[1].split(' ').next().unwrap();
+        let fits = !next.is_empty() && !pair[0].is_empty() && pair[0].len() + 1 + next.len() <= WIDTH;
+        assert!(!fits, "{:?} goes behind {:?}, in\n{help}", next, pair[0]);
+    }
+}
+
+/// As the agent calls it.
+fn by_agent(dir: &Path, args: &[&str]) -> Output {
+    use std::os::unix::process::CommandExt as _;
+    let mut command = Command::new(tool());
+    command.arg0(whimbrel_plugin_host::CALLED_BY_AGENT).current_dir(dir).args(args).output().unwrap()
+}
+
+#[test]
+fn usage_and_errors_name_the_command_that_was_typed() {
+    let dir = folder();
+    for command in ["new", "build", "inspect", "compile", "keygen", "sign", "push"] {
+        let text = stdout(&by_agent(dir.path(), &[command, "--help"]));
+        let usage = format!("Usage: whimbrel plugin {command} ");
+        assert!(text.contains(&usage) && text.contains(&format!("\n  whimbrel plugin {command} ")), "{text}");
+    }
+    let text = stderr(&by_agent(dir.path(), &["build"]));
+    assert!(
+        text.starts_with("whimbrel plugin build: ") && text.contains("plugin.yaml is not there"),
+        "{text}"
+    );
+    let text = String::from_utf8(by_agent(dir.path(), &["new", "x"]).stderr).unwrap();
+    assert!(text.contains("Usage: whimbrel plugin new --lang <LANGUAGE> <NAME>"), "{text}");
+}
+
+#[test]
+fn tips_are_near_and_languages_go_by_their_names() {
+    let dir = folder();
+    let told = |language: &str| {
+        let output = run(dir.path(), &["new", "x", "--lang", language]);
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = told("cobol");
+    assert!(text.contains("possible values: rust, c, go, js, python") && !text.contains("tip:"), "{text}");
+    assert!(told("pyton").contains("tip: a similar value exists: 'python'"));
+    for (language, said) in [
+        ("js", "JavaScript; componentize-qjs 0."),
+        ("javascript", "JavaScript"),
+        ("go", "Go; Go 1.24 or later"),
+    ] {
+        let text = stdout(&run(dir.path(), &["new", "x", "--lang", language, "--dir", language]));
+        assert!(text.contains(&format!("{language} is a plugin in {said}")), "{text}");
+    }
+}
+
+#[test]
+fn a_go_that_is_too_old_is_told_before_it_builds() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = folder();
+    stdout(&run(dir.path(), &["new", "x", "--lang", "go"]));
+    let bin = dir.path().join("x/.venv/bin");
+    fs::create_dir_all(&bin).unwrap();
+    // Debian 12's.
+    fs::write(bin.join("go"), "#!/bin/sh\n[ \"$1\" = env ] && echo go1.19.8 || exit 9\n").unwrap();
+    fs::set_permissions(bin.join("go"), fs::Permissions::from_mode(0o755)).unwrap();
+    let text = stderr(&run(dir.path(), &["build", "--dir", "x"]));
+    for part in ["bin/go is version 1.19.8", "Go 1.24 or later is needed", "\n    https://go.dev/dl\n"] {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+}
+
+#[test]
+fn a_bundle_is_shown_with_its_own_bytes_and_the_components() {
+    use whimbrel_plugin_host::text::hex;
+    let dir = folder();
+    stdout(&run(dir.path(), MAKE));
+    stdout(&run(dir.path(), &["compile", "out.wasm", "-o", "out.bundle"]));
+    let sum = |name: &str| hex(&Sha256::digest(fs::read(dir.path().join(name)).unwrap()));
+    let text = stdout(&run(dir.path(), &["inspect", "out.bundle"]));
+    assert!(text.contains(&format!("  sha256        {}\n", sum("out.bundle"))), "{text}");
+    assert!(text.contains("  made of       a component (") && text.contains(&sum("out.wasm")), "{text}");
+    let json = stdout(&run(dir.path(), &["inspect", "--json", "out.bundle"]));
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (report["file"]["sha256"] == sum("out.bundle"), report["sha256"] == sum("out.wasm")),
+        (true, true)
+    );
+    assert_eq!(report["file"]["size"], fs::metadata(dir.path().join("out.bundle")).unwrap().len());
 }

@@ -15,15 +15,52 @@ mod resume;
 mod trial;
 pub(super) mod verify;
 
-use std::{ffi::OsString, path::PathBuf, process::Command as Process};
+use std::{ffi::OsString, io::Write as _, path::PathBuf, process::Stdio};
 
 use anyhow::Context as _;
+use whimbrel_plugin_host::registry::Reference;
 
-use super::{
-    exit::{Exit, Outcome},
-    source::Source,
-};
+use super::{exit::Outcome, source::Source};
 use crate::config::PluginRef;
+
+const TEST: &str = "\
+Examples:
+  whimbrel plugin test
+  whimbrel plugin test default --dir queue-depth
+  WHIMBREL_GOLDEN=write whimbrel plugin test";
+
+const DEV: &str = "\
+Examples:
+  whimbrel plugin dev
+  whimbrel plugin dev --count 3
+  whimbrel plugin dev --agent /run/whimbrel/control.sock";
+
+const LIST: &str = "\
+Examples:
+  whimbrel plugin list
+  whimbrel plugin list --json --socket /run/whimbrel/control.sock";
+
+const INSPECT: &str = "\
+Examples:
+  whimbrel plugin inspect uptime.wasm
+  whimbrel plugin inspect builtin:host
+  whimbrel plugin inspect oci://registry.example.com/team/uptime:1.2.3 --json";
+
+const RUN: &str = "\
+Examples:
+  whimbrel plugin run builtin:host --grant system=all --count 2
+  whimbrel plugin run uptime.wasm --plugin-config '{\"label\": \"a\"}' --grant http=https://api.example.com
+  whimbrel plugin run queue-depth -c whimbrel.yaml --json";
+
+const VERIFY: &str = "\
+Examples:
+  whimbrel plugin verify uptime.wasm --key team.key.pub
+  whimbrel plugin verify oci://registry.example.com/team/uptime:1.2.3 -c whimbrel.yaml";
+
+const RESUME: &str = "\
+Examples:
+  whimbrel plugin resume queue-depth
+  whimbrel plugin resume queue-depth --socket /run/whimbrel/control.sock";
 
 /// What `plugin` takes.
 #[derive(Debug, clap::Subcommand)]
@@ -35,16 +72,45 @@ pub(super) enum Command {
     #[command(disable_help_flag = true)]
     Build(Passed),
     /// Build the plugin of this folder, run its cases, compare what it emits
+    ///
+    /// A case is a file tests/NAME.yaml: what stands below a collector in whimbrel.yaml, and beside it how often to
+    /// collect, the checkpoint to begin with, secrets, and what stands in for files and servers. It runs in the agent's
+    /// own sandbox, on a clock that stands still; what it emits, logs and is denied is held against
+    /// tests/golden/NAME.json, which WHIMBREL_GOLDEN=write writes. Ends with 1 if anything differs.
+    #[command(after_help = TEST)]
     Test(cases::Args),
     /// Build and run the plugin of this folder, again whenever it changes
+    ///
+    /// Runs it as the collector that whimbrel.yaml in the folder configures, and shows what it emits, logs and is
+    /// denied. A build that fails and a plugin that does not start leave the one before running; a new one begins with
+    /// its checkpoint. Ends when interrupted.
+    #[command(after_help = DEV)]
     Dev(dev::Args),
     /// What runs in the agent, and what is shipped
+    ///
+    /// Asks the running agent for its collectors: their plugins by name and version, their states, where they come
+    /// from. Without an agent it shows what is shipped in this program, as builtin:NAME.
+    #[command(after_help = LIST)]
     List(list::Args),
     /// Who made it, what it can do, what it asks for; runs none of it
+    ///
+    /// Of a plugin in a registry it shows the reference with the digest of its manifest too, which is what a
+    /// configuration should name: a tag can be moved. Ends with 1 if this version of Whimbrel can't run it, and says
+    /// why.
+    #[command(after_help = INSPECT)]
     Inspect(InspectArgs),
     /// One collect, printed, or a few; nothing is stored or sent
+    ///
+    /// A configured collector runs with its configuration, grants and limits; a component, builtin:NAME or oci://...
+    /// with what the options give it, and nothing else is granted. What it is denied is told with the option that
+    /// grants it. Ends with 1 if it does not start, or a collect fails.
+    #[command(after_help = RUN)]
     Run(trial::Args),
     /// Whether a plugin is signed by a key, or by one that the configuration trusts
+    ///
+    /// Looks at the signatures in FILE.sig beside it, or at those that came along from the registry, and says whose it
+    /// is and what was signed: name, version, SHA-256. Ends with 1 if none of the keys has signed these bytes.
+    #[command(after_help = VERIFY)]
     Verify(verify::Args),
     /// Make a key to sign plugins with
     #[command(disable_help_flag = true)]
@@ -59,6 +125,11 @@ pub(super) enum Command {
     #[command(disable_help_flag = true)]
     Push(Passed),
     /// Have the running agent start a plugin anew that it has set aside
+    ///
+    /// After too many faults in ten minutes, or where its component is refused, the agent sets a collector aside. This
+    /// starts it with a whole budget of faults; one that waits after a fault starts at once, and one that runs is left
+    /// alone.
+    #[command(after_help = RESUME)]
     Resume(resume::Args),
 }
 
@@ -101,49 +172,28 @@ pub(super) fn run(command: &Command) -> Outcome {
     }
 }
 
-/// The agent holds no WebAssembly parser: `whimbrel-plugin` does it, and its output and exit code are ours.
+/// The agent holds no WebAssembly parser: `whimbrel-plugin` does it, and its output and exit code are ours. What is no
+/// file it is handed on its standard input.
 fn inspect(args: &InspectArgs) -> Outcome {
-    let tool = whimbrel_plugin_host::compiler_path(None)?;
-    let mut process = Process::new(&tool);
+    let mut process = author::tool()?;
     process.arg("inspect");
     if args.json {
         process.arg("--json");
     }
-    let name = args.plugin.to_string_lossy();
-    let unpacked; // lives until the tool has read it
-    match reference::parse(&name, &args.source)? {
-        PluginRef::Path(_) => {
-            process.arg(&args.plugin);
+    let plugin = reference::parse(&args.plugin.to_string_lossy(), &args.source)?;
+    let PluginRef::Path(_) = plugin else {
+        let component = reference::bytes(&plugin)?;
+        process.args(["-", "--named", &plugin.to_string()]);
+        if let (PluginRef::Registry(registered), Some(digest)) = (&plugin, component.manifest) {
+            let pinned = Reference { digest: Some(digest), ..registered.reference.clone() };
+            process.args(["--pinned", &pinned.to_string()]);
         }
-        elsewhere => {
-            let bytes = reference::bytes(&elsewhere)?.bytes;
-            unpacked = Unpacked::new(&bytes)?;
-            process.arg(&unpacked.file);
+        let mut child = process.stdin(Stdio::piped()).spawn().context(author::NOT_STARTED)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // If it does not read to the end it says why itself.
+            let _ = stdin.write_all(&component.bytes);
         }
-    }
-    let status = process.status().with_context(|| format!("cannot start {}", tool.display()))?;
-    Ok(if status.success() { Exit::Done } else { Exit::Failed })
-}
-
-/// A component that is no file as a file of its own, for as long as this lives.
-struct Unpacked {
-    file: PathBuf,
-}
-
-impl Unpacked {
-    fn new(bytes: &[u8]) -> std::io::Result<Self> {
-        use std::io::Write as _;
-        let file = std::env::temp_dir().join(format!("whimbrel-{}.wasm", std::process::id()));
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        options.open(&file)?.write_all(bytes)?;
-        Ok(Self { file })
-    }
-}
-
-impl Drop for Unpacked {
-    fn drop(&mut self) {
-        // A temporary file that cannot be removed is the system's to sweep.
-        let _ = std::fs::remove_file(&self.file);
-    }
+        return author::ended(child.wait().context(author::NOT_STARTED)?);
+    };
+    author::ended(process.arg(&args.plugin).status().context(author::NOT_STARTED)?)
 }

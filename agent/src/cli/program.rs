@@ -4,6 +4,8 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand, error::ErrorKind};
 
+use whimbrel_plugin_host::text::whole;
+
 use super::{
     check, config, confine, demo,
     exit::{Exit, Failure, Outcome},
@@ -25,10 +27,12 @@ Examples:
   whimbrel config show --effective       the configuration with every default filled in
   whimbrel status                        what the running agent does
   whimbrel reload                        apply what changed in the configuration
+  whimbrel plugin new NAME --lang python begin a plugin of your own
+  whimbrel plugin inspect FILE           who made a plugin, and what it asks for
   whimbrel wal verify                    whether the data on disk is whole
   whimbrel key rotate                    encrypt with a new key from now on
   whimbrel exporter rewind NAME --since 2h
-                                         send what was delivered again, as far as wal.retain keeps it
+                                         send again what was delivered and is still kept
   whimbrel wal dump --limit 1            a stored record as OTLP/JSON
 
 Environment:
@@ -63,7 +67,7 @@ enum Command {
     /// Show the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(config::Command),
-    /// Write a plugin, look at one, or run it once
+    /// Write, test, run, inspect, sign and push plugins; list and resume the agent's
     #[command(subcommand, arg_required_else_help = true)]
     Plugin(plugin::Command),
     /// Look at the write-ahead log, the durable buffer on disk
@@ -134,7 +138,7 @@ fn end(outcome: Outcome) -> Exit {
     if let Some(error) = error {
         match error.downcast_ref::<Problems>() {
             Some(problems) => print::message(heading(problems)),
-            None => print::message(format_args!("whimbrel: {error:#}")),
+            None => print::message(format_args!("whimbrel: {}", whole(error.as_ref()))),
         }
     }
     exit
@@ -235,10 +239,28 @@ mod tests {
         }
     }
 
+    /// Of the commands whose help is this program's; the others' is `whimbrel-plugin`'s.
+    #[test]
+    fn the_help_of_each_plugin_command_says_more_than_a_line_and_has_an_example() {
+        let mut program = Program::command();
+        program.build();
+        let plugin = program.find_subcommand_mut("plugin").unwrap();
+        for name in ["test", "dev", "list", "inspect", "run", "verify", "resume"] {
+            let command = plugin.find_subcommand_mut(name).unwrap();
+            let help = command.render_long_help().to_string();
+            let (prose, rest) = help.split_once("\nUsage: ").unwrap();
+            assert!(prose.trim().contains("\n\n"), "{name}: {help}");
+            assert!(rest.starts_with(&format!("whimbrel plugin {name} ")), "{name}: {help}");
+            assert!(rest.contains(&format!("Examples:\n  whimbrel plugin {name}")), "{name}: {help}");
+        }
+    }
+
     #[test]
     fn help_names_the_environment_and_the_exit_codes() {
         let help = Program::command().render_help().to_string();
-        for wanted in ["WHIMBREL__", "OTEL_EXPORTER_OTLP_", "78 configuration", "whimbrel check"] {
+        for wanted in
+            ["WHIMBREL__", "OTEL_EXPORTER_OTLP_", "78 configuration", "whimbrel check", "whimbrel plugin new"]
+        {
             assert!(help.contains(wanted), "{wanted} in\n{help}");
         }
         assert!(parse("whimbrel --version").unwrap_err().to_string().starts_with("whimbrel 0."));

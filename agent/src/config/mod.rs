@@ -48,6 +48,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use check::plugin_named;
 pub use encryption::*;
 pub use environment::{Environment, FixedEnvironment, ProcessEnvironment};
 pub use exec::{Exec, ExecOutput};

@@ -14,7 +14,16 @@ use serde::Serialize;
 use whimbrel_plugin_host::{Description, asks};
 
 use super::{project::Project, recipe};
-use crate::{assemble::Ingredients, describe::schema, inspect::size};
+use crate::{
+    assemble::Ingredients,
+    describe::schema,
+    inspect::{incidental, size},
+};
+
+const EXAMPLE: &str = "\
+Example:
+  whimbrel plugin build
+  whimbrel plugin build --dir queue-depth --json";
 
 /// Build a plugin's component, build/NAME.wasm.
 ///
@@ -22,6 +31,7 @@ use crate::{assemble::Ingredients, describe::schema, inspect::size};
 /// (config.schema.json), and checks the component against the contract: what the agent would refuse is not written.
 /// An error leaves the component of the last good build as it was.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
 pub(crate) struct BuildArgs {
     /// The plugin's folder
     #[arg(long, value_name = "FOLDER", default_value = ".")]
@@ -41,6 +51,9 @@ struct Made {
     imports: Vec<String>,
     /// What of the grants it would need, as lines of the configuration.
     grants: Vec<String>,
+    /// The same of what it imports only because its interpreter or its standard library does.
+    incidental: Vec<String>,
+    interpreted: bool,
     took_ms: u64,
 }
 
@@ -50,13 +63,20 @@ impl BuildArgs {
         let since = Instant::now();
         let project = Project::open(&self.dir)?;
         let description = build(&project)?;
+        let asks = asks(&description);
+        let grants = |incidental| {
+            let wanted = asks.iter().filter(|asked| asked.incidental == incidental);
+            wanted.map(ToString::to_string).collect()
+        };
         let made = Made {
             component: shown(&project.component()),
             title: description.title(),
             size: description.size,
             sha256: description.sha256.clone(),
             imports: description.imports.iter().map(ToString::to_string).collect(),
-            grants: asks(&description).iter().map(ToString::to_string).collect(),
+            grants: grants(false),
+            incidental: grants(true),
+            interpreted: description.is_interpreted(),
             took_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
         let text = if self.json { format!("{}\n", serde_json::to_string(&made)?) } else { render(&made) };
@@ -84,6 +104,7 @@ fn build(project: &Project) -> anyhow::Result<Description> {
         adapters: recipe::adapters(project.language)?,
         metadata: project.metadata.clone(),
         config_schema,
+        language: project.language.interpreted(),
         strip: false,
     };
     let (component, description) =
@@ -113,10 +134,13 @@ fn render(made: &Made) -> String {
         |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join("\n            ") };
     // Writing to a String cannot fail.
     let _ = writeln!(text, "  imports   {}", list(&made.imports));
-    let _ = writeln!(
-        text,
-        "  grants    {}",
-        if made.grants.is_empty() { "none needed".to_owned() } else { list(&made.grants) }
-    );
+    if !made.grants.is_empty() || made.incidental.is_empty() {
+        let needed = if made.grants.is_empty() { "none needed".to_owned() } else { list(&made.grants) };
+        let _ = writeln!(text, "  grants    {needed}");
+    }
+    if !made.incidental.is_empty() {
+        let why = incidental(made.interpreted);
+        let _ = writeln!(text, "  may use   {}\n            ({why})", list(&made.incidental));
+    }
     text
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use clap::ValueEnum;
 use serde::Deserialize;
+use whimbrel_plugin_host::description::INTERPRETED;
 
 /// A language that plugins are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -14,8 +15,10 @@ pub(crate) enum Language {
     /// With zig or clang, for wasm32-wasi
     C,
     /// The standard Go, for wasip1
+    #[value(alias = "golang")]
     Go,
     /// JavaScript, on QuickJS
+    #[value(alias = "javascript")]
     Js,
     /// CPython
     Python,
@@ -30,6 +33,22 @@ impl Language {
             Language::Go => "go",
             Language::Js => "js",
             Language::Python => "python",
+        }
+    }
+
+    /// Its name in the component's metadata, if an interpreter goes into the component.
+    pub(crate) fn interpreted(self) -> Option<&'static str> {
+        INTERPRETED.into_iter().find(|name| *name == self.title())
+    }
+
+    /// As its people write it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Language::Rust => "Rust",
+            Language::C => "C",
+            Language::Go => "Go",
+            Language::Js => "JavaScript",
+            Language::Python => "Python",
         }
     }
 }

@@ -2,14 +2,20 @@
 
 use std::{
     ffi::OsString,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus, Stdio},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde::Deserialize;
+use whimbrel_plugin_host::{CALLED_BY_AGENT, compiler_path};
 
 use crate::cli::exit::{Exit, Failure, Outcome};
+
+pub(super) const NOT_STARTED: &str = "cannot start whimbrel-plugin";
+/// The file that makes a folder a plugin's.
+const MANIFEST: &str = "plugin.yaml";
 
 /// What a build made.
 #[derive(Debug, Deserialize)]
@@ -21,11 +27,25 @@ pub(super) struct Made {
     pub(super) took_ms: u64,
 }
 
+/// `whimbrel-plugin`, which calls itself what was typed: `whimbrel plugin`.
+///
+/// # Errors
+/// It is not to be found.
+pub(super) fn tool() -> anyhow::Result<Command> {
+    let mut command = Command::new(compiler_path(None)?);
+    command.arg0(CALLED_BY_AGENT);
+    Ok(command)
+}
+
 /// Has it done there: its output, its messages and its exit code are ours.
 pub(super) fn pass(command: &str, arguments: &[OsString]) -> Outcome {
-    let tool = whimbrel_plugin_host::compiler_path(None)?;
-    let status = Command::new(&tool).arg(command).args(arguments).status();
-    let status = status.with_context(|| format!("cannot start {}", tool.display()))?;
+    let mut process = tool()?;
+    let status = process.arg(command).args(arguments).status().context(NOT_STARTED)?;
+    ended(status)
+}
+
+/// What its end is to us: what went wrong it has said itself.
+pub(super) fn ended(status: ExitStatus) -> Outcome {
     match status.code() {
         Some(0) => Ok(Exit::Done),
         Some(2) => Ok(Exit::Usage),
@@ -33,13 +53,18 @@ pub(super) fn pass(command: &str, arguments: &[OsString]) -> Outcome {
     }
 }
 
+/// Whether a folder is a plugin's, as far as a look tells: a build says what is missing.
+pub(super) fn is_project(folder: &Path) -> bool {
+    folder.join(MANIFEST).exists()
+}
+
 /// A build of the plugin in this folder, to be started. What goes wrong stands on stderr.
 ///
 /// # Errors
 /// `whimbrel-plugin` is not to be found.
 pub(super) fn build_command(folder: &Path) -> anyhow::Result<Command> {
-    let mut command = Command::new(whimbrel_plugin_host::compiler_path(None)?);
-    command.args(["build", "--json", "--dir"]).arg(folder);
+    let mut command = tool()?;
+    command.args(["build", "--json", "--dir"]).arg(folder).stdout(Stdio::piped()).stderr(Stdio::inherit());
     Ok(command)
 }
 
@@ -56,13 +81,12 @@ pub(super) fn made(stdout: &[u8]) -> anyhow::Result<Made> {
 /// Builds, to the end.
 ///
 /// # Errors
-/// It failed; why stands on stderr.
-pub(super) fn build(folder: &Path) -> anyhow::Result<Made> {
-    let mut command = build_command(folder)?;
-    let output =
-        command.stderr(std::process::Stdio::inherit()).output().context("cannot start whimbrel-plugin")?;
+/// It failed; why stands on stderr, and is not told again.
+pub(super) fn build(folder: &Path) -> Result<Made, Failure> {
+    let child = build_command(folder)?.spawn().context(NOT_STARTED)?;
+    let output = child.wait_with_output().context(NOT_STARTED)?;
     if !output.status.success() {
-        bail!("the plugin in {} was not built", folder.display());
+        return Err(Failure { exit: Exit::Failed, error: None });
     }
-    made(&output.stdout)
+    Ok(made(&output.stdout)?)
 }

@@ -16,7 +16,7 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
     time::{Instant, MissedTickBehavior},
 };
-use whimbrel_plugin_host::{Host, HostOptions};
+use whimbrel_plugin_host::{Host, HostOptions, text::whole};
 
 use super::{
     author::{self, Made},
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     admin,
     cli::{
-        exit::{Exit, Outcome},
+        exit::{Exit, Failure, Outcome},
         print, reload, telling, words,
     },
     clock::SystemClock,
@@ -66,13 +66,17 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     runtime.block_on(async {
         tokio::select! {
             ended = watch(args) => ended,
-            stopped = tokio::signal::ctrl_c() => stopped.map_err(Into::into),
+            stopped = tokio::signal::ctrl_c() => stopped.map_err(Failure::from),
         }
     })?;
     Ok(Exit::Done)
 }
 
-async fn watch(args: &Args) -> anyhow::Result<()> {
+async fn watch(args: &Args) -> Result<(), Failure> {
+    if !author::is_project(&args.dir) {
+        // There is nothing to watch; the build says so, and what to do.
+        author::build(&args.dir)?;
+    }
     let folder = std::fs::canonicalize(&args.dir).with_context(|| args.dir.display().to_string())?;
     let (_watcher, mut changes) = watcher(&folder)?;
     let mut bench = Bench::new(args, &folder)?;
@@ -90,7 +94,7 @@ async fn watch(args: &Args) -> anyhow::Result<()> {
             }
             output = wait(&mut build) => {
                 build = None;
-                if let Some(made) = finish(output?)
+                if let Some(made) = bench.finish(output?)
                     && let Some(interval) = bench.take(&made).await
                 {
                     ticks = tokio::time::interval_at(Instant::now(), interval);
@@ -113,25 +117,17 @@ type Build = std::pin::Pin<Box<dyn Future<Output = std::io::Result<std::process:
 
 fn start_build(folder: &Path) -> anyhow::Result<Build> {
     let mut command = tokio::process::Command::from(author::build_command(folder)?);
-    command.kill_on_drop(true).stderr(std::process::Stdio::inherit());
-    Ok(Box::pin(async move { command.output().await }))
+    // Not `output`: that one takes what the build says on stderr.
+    let child = command.kill_on_drop(true).spawn().context(author::NOT_STARTED)?;
+    Ok(Box::pin(child.wait_with_output()))
 }
 
 /// The end of a build; for ever, where none goes on.
 async fn wait(build: &mut Option<Build>) -> anyhow::Result<std::process::Output> {
     match build {
-        Some(build) => build.await.context("cannot start whimbrel-plugin"),
+        Some(build) => build.await.context("whimbrel-plugin"),
         None => std::future::pending().await,
     }
-}
-
-/// What was made; a build that failed has said why on stderr.
-fn finish(output: std::process::Output) -> Option<Made> {
-    if !output.status.success() {
-        print::message("the build failed; what was built before goes on");
-        return None;
-    }
-    author::made(&output.stdout).map_err(|error| print::message(format_args!("{error:#}"))).ok()
 }
 
 /// Tells of files that are sources.
@@ -171,6 +167,10 @@ fn source(root: &Path, path: &Path) -> Option<PathBuf> {
     (!made && !passing && !of_tools).then(|| inside.to_owned())
 }
 
+fn reason(error: &anyhow::Error) -> String {
+    whole(error.as_ref())
+}
+
 async fn settle(changes: &mut UnboundedReceiver<PathBuf>) {
     while let Ok(Some(_)) = tokio::time::timeout(SETTLED, changes.recv()).await {}
 }
@@ -208,6 +208,19 @@ impl Bench {
         })
     }
 
+    /// What was made; a build that failed has said why on stderr.
+    fn finish(&self, output: std::process::Output) -> Option<Made> {
+        if !output.status.success() {
+            print::message(if self.session.is_some() || self.agent.is_some() {
+                "the build failed; what was built before goes on"
+            } else {
+                "the build failed; it is tried again when something changes"
+            });
+            return None;
+        }
+        author::made(&output.stdout).map_err(|error| print::message(reason(&error))).ok()
+    }
+
     /// Puts a new component in the place of the old one; answers how often it is to be asked, or nothing where the
     /// old one goes on or the agent runs it.
     async fn take(&mut self, made: &Made) -> Option<Duration> {
@@ -224,7 +237,7 @@ impl Bench {
             };
             match told {
                 Ok(words) => print::message(format_args!("the agent: {}", words.trim_end())),
-                Err(error) => print::message(format_args!("the agent did not reload: {error:#}")),
+                Err(error) => print::message(format_args!("the agent did not reload: {}", reason(&error))),
             }
             return None;
         }
@@ -233,7 +246,7 @@ impl Bench {
             Err(error) => {
                 self.said();
                 let on = if self.session.is_some() { "; the one before goes on" } else { "" };
-                print::message(format_args!("it did not start: {error:#}{on}"));
+                print::message(format_args!("it did not start: {}{on}", reason(&error)));
                 None
             }
         }

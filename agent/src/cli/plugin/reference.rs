@@ -3,17 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use whimbrel_plugin_host::registry::Reference;
 
 use super::super::source::Source;
 use crate::{
-    config::{PluginRef, Plugins as Settings, Registered},
+    config::{self, PluginRef, Plugins as Settings},
     plugins::{Component, Plugins},
 };
 
 /// Whether this names a plugin, and no collector of a configuration.
 pub(super) fn is_reference(text: &str) -> bool {
-    text.starts_with("builtin:") || text.starts_with("oci:") || Path::new(text).exists()
+    // No collector's name has a colon.
+    text.starts_with("builtin:")
+        || text.starts_with("oci:")
+        || text.contains("://")
+        || Path::new(text).exists()
 }
 
 /// What it names. A registry is spoken to as the configuration says, where there is one that can be read.
@@ -26,19 +29,14 @@ pub(super) fn parse_with(
     text: &str,
     settings: impl FnOnce() -> Option<Settings>,
 ) -> anyhow::Result<PluginRef> {
-    if let Some(name) = text.strip_prefix("builtin:") {
-        return Ok(PluginRef::Builtin(name.to_owned()));
+    let named = config::plugin_named(text, Path::new(""));
+    let mut plugin = named.map_err(|(what, remedy)| anyhow::anyhow!("{text} {what}: {remedy}"))?;
+    if let PluginRef::Registry(registered) = &mut plugin
+        && let Some(settings) = settings()
+    {
+        settings.equip_registered(registered);
     }
-    if !text.starts_with("oci:") {
-        return Ok(PluginRef::Path(PathBuf::from(text)));
-    }
-    let reference =
-        Reference::parse(text).map_err(|error| anyhow::anyhow!("{text} {}: {}", error.what, error.remedy))?;
-    let mut registered = Registered::new(reference);
-    if let Some(settings) = settings() {
-        settings.equip_registered(&mut registered);
-    }
-    Ok(PluginRef::Registry(Box::new(registered)))
+    Ok(plugin)
 }
 
 /// Its bytes. What comes from a registry is kept in the user's cache folder.
@@ -61,4 +59,29 @@ pub(super) fn scratch_cache() -> anyhow::Result<PathBuf> {
         cache.or_else(home).map(|cache| cache.join("whimbrel/plugins"))
     });
     base.context("neither XDG_CACHE_HOME nor HOME is set: name a collector of a configuration instead")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_is_named_on_a_command_line_as_in_a_configuration() {
+        let parse = |text: &str| parse_with(text, || None).map(|plugin| plugin.to_string());
+        for named in ["builtin:host", "oci://registry.example.com/a:1", "./a.wasm", "/a/b.wasm"] {
+            assert_eq!(parse(named).unwrap(), named);
+        }
+        for (wrong, said) in [
+            (
+                "https://a.example/x.wasm",
+                "https://a.example/x.wasm is a URL, and a plugin is a file or in a registry: fetch it",
+            ),
+            ("builtin:hots", "did you mean `builtin:host`?"),
+            ("oci://a/b", "oci://a/b "),
+        ] {
+            assert!(is_reference(wrong), "{wrong} would be taken for a collector");
+            let error = parse(wrong).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
 }

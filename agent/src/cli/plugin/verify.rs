@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 use whimbrel_plugin_host::{
     Trust, TrustedKey,
+    text::whole,
     trust::{Kind, PublicKey},
 };
 
@@ -34,8 +35,8 @@ pub(in crate::cli) struct Args {
 
 /// Checks, and says whose signature it is.
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let trust = trust(args)?;
     let plugin = reference::parse(&args.plugin, &args.source)?;
+    let trust = trust(args)?;
     if let PluginRef::Builtin(_) = plugin {
         print::text(format_args!("{plugin}: shipped in this agent, and trusted as it is\n"))?;
         return Ok(Exit::Done);
@@ -91,5 +92,5 @@ pub(in crate::cli) fn untrusted(plugin: &PluginRef, trust: &Trust) -> Option<Str
             Err(error) => bail!("{plugin}: {error}"),
         }
     };
-    judged().err().map(|error| format!("{error:#}"))
+    judged().err().map(|error| whole(error.as_ref()))
 }

@@ -1,6 +1,6 @@
 //! `collectors:`
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use whimbrel_plugin_host::{Trust, registry::Reference};
 
@@ -41,6 +41,43 @@ const LEAST_STACK: u64 = 64 << 10;
 const MOST_STACK: u64 = 8 << 20;
 /// Each size of stack costs an engine of its own: so there are at most 128 of them.
 const STACK_STEP: u64 = 64 << 10;
+
+/// What a text names as a plugin, in a configuration or on a command line: `builtin:NAME`, `oci://...`, or a file, from
+/// this folder.
+///
+/// # Errors
+/// It names none: what is wrong, going on from the text, and what to write instead.
+pub(crate) fn plugin_named(text: &str, folder: &Path) -> Result<PluginRef, (String, String)> {
+    named(text, folder).map_err(|wrong| (wrong.what, wrong.remedy))
+}
+
+fn named(text: &str, folder: &Path) -> Result<PluginRef, Wrong> {
+    if let Some(name) = text.strip_prefix("builtin:") {
+        if BUILTIN_PLUGINS.contains(&name) {
+            return Ok(PluginRef::Builtin(name.to_owned()));
+        }
+        let known: Vec<String> = BUILTIN_PLUGINS.iter().map(|name| format!("builtin:{name}")).collect();
+        let remedy = match nearest(name, BUILTIN_PLUGINS.iter().copied()) {
+            Some(near) => format!("did you mean `builtin:{near}`?"),
+            None => format!("shipped are {}; or name the file of a component", known.join(", ")),
+        };
+        return Err(Wrong::new("is not shipped with the agent", remedy));
+    }
+    if text.starts_with("oci:") {
+        let reference = Reference::parse(text).map_err(|error| Wrong::new(error.what, error.remedy))?;
+        return Ok(PluginRef::Registry(Box::new(Registered::new(reference))));
+    }
+    if text.contains("://") {
+        return Err(Wrong::new(
+            "is a URL, and a plugin is a file or in a registry",
+            "fetch it and name the file, or write oci://registry/name:tag",
+        ));
+    }
+    if text.is_empty() {
+        return Err(Wrong::new("names no plugin", "write `builtin:host`, or the path of a component"));
+    }
+    Ok(PluginRef::Path(absolute(folder, text)))
+}
 
 impl Checker<'_> {
     /// `collectors:`, every name one.
@@ -95,38 +132,7 @@ impl Checker<'_> {
 
     fn plugin(&mut self, place: &Place<'_>) -> Option<PluginRef> {
         let folder = &self.texts.get(place.node.at.text).folder;
-        self.value(place, |text| {
-            if let Some(name) = text.strip_prefix("builtin:") {
-                if BUILTIN_PLUGINS.contains(&name) {
-                    return Ok(PluginRef::Builtin(name.to_owned()));
-                }
-                let known: Vec<String> =
-                    BUILTIN_PLUGINS.iter().map(|name| format!("builtin:{name}")).collect();
-                let remedy = match nearest(name, BUILTIN_PLUGINS.iter().copied()) {
-                    Some(near) => format!("did you mean `builtin:{near}`?"),
-                    None => format!("shipped are {}; or name the file of a component", known.join(", ")),
-                };
-                return Err(Wrong::new("is not shipped with the agent", remedy));
-            }
-            if text.starts_with("oci:") {
-                let reference =
-                    Reference::parse(text).map_err(|error| Wrong::new(error.what, error.remedy))?;
-                return Ok(PluginRef::Registry(Box::new(Registered::new(reference))));
-            }
-            if text.contains("://") {
-                return Err(Wrong::new(
-                    "is a URL, and a plugin is a file or in a registry",
-                    "fetch it and name the file, or write oci://registry/name:tag",
-                ));
-            }
-            if text.is_empty() {
-                return Err(Wrong::new(
-                    "names no plugin",
-                    "write `builtin:host`, or the path of a component",
-                ));
-            }
-            Ok(PluginRef::Path(absolute(folder, text)))
-        })
+        self.value(place, |text| named(text, folder))
     }
 
     fn grants(&mut self, place: &Place<'_>) -> Grants {

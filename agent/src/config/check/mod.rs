@@ -16,6 +16,7 @@ mod system;
 mod wal;
 
 pub(super) use checker::{Checker, Place, choose};
+pub(crate) use collectors::plugin_named;
 pub(super) use collectors::written_config;
 pub(super) use endpoint::{check_grpc_endpoint, parse_endpoint};
 pub(super) use exporters::{COMPRESSIONS, LATER_PROTOCOLS, PROTOCOLS, check_header};

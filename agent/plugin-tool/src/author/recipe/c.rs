@@ -13,17 +13,18 @@ use crate::{
     assemble::{WORLD, contract},
     author::{
         project::Project,
-        tools::{Needed, quietly},
+        tools::{Needed, ToldBy, Version, quietly},
         wasi,
     },
 };
 
 /// The compiler.
 pub(super) const NEEDED: Needed = Needed {
-    what: "a C compiler for WebAssembly (zig)",
+    what: "a C compiler for WebAssembly (zig 0.17.0)",
     ways: &[&["zig", "cc"], &["python-zig", "cc"]],
     variable: Some("WHIMBREL_WASM_CC"),
-    install: "pip install ziglang==0.17.0",
+    install: "python3 -m venv .venv && .venv/bin/pip install ziglang==0.17.0",
+    version: Version { wanted: "0.17.0", or_later: false, told_by: ToldBy::Arguments(&["version"]) },
 };
 
 /// As small as it gets, one translation unit for the linker, no `main`.

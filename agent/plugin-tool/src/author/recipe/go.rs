@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::author::{
     project::Project,
-    tools::{Needed, quietly},
+    tools::{Needed, ToldBy, Version, quietly},
     wasi::{self, Wasi},
 };
 
@@ -15,11 +15,14 @@ pub(super) const NEEDED: Needed = Needed {
     what: "Go 1.24 or later",
     ways: &[&["go"]],
     variable: None,
-    install: "sudo apt-get install golang-go        # or https://go.dev/dl",
+    install: "https://go.dev/dl",
+    version: Version { wanted: "1.24", or_later: true, told_by: ToldBy::Arguments(&["env", "GOVERSION"]) },
 };
 
 pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
     let go = NEEDED.find(&project.root)?;
+    // An old one says of wasip1, or of the template's go.mod, what nobody understands.
+    NEEDED.check_age(&go, &project.root)?;
     let module = project.build_folder().join("module.wasm");
     let mut command = go.command(&project.root);
     command

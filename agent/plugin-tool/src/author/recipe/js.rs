@@ -14,17 +14,18 @@ use crate::{
     assemble::WORLD,
     author::{
         project::Project,
-        tools::{Needed, ToolError, quietly},
+        tools::{Needed, ToldBy, ToolError, Version, quietly},
         wasi::{self, Wasi},
     },
 };
 
 /// componentize-qjs; its version stands in the template's package.json.
 pub(super) const NEEDED: Needed = Needed {
-    what: "componentize-qjs",
+    what: "componentize-qjs 0.4.5",
     ways: &[&["componentize-qjs"]],
     variable: Some("WHIMBREL_COMPONENTIZE_QJS"),
     install: "npm install",
+    version: Version { wanted: "0.4.5", or_later: false, told_by: ToldBy::Package("componentize-qjs") },
 };
 
 /// What WASI is called while the component is made: as long as the right name, so that it can be written over it.

@@ -14,7 +14,7 @@ use std::{fs, path::Path};
 
 use anyhow::Context as _;
 
-use super::{language::Language, project::Project, wasi};
+use super::{language::Language, project::Project, tools::Preparation, wasi};
 
 /// Builds the plugin's core module or component.
 ///
@@ -42,14 +42,25 @@ pub(crate) fn adapters(language: Language) -> anyhow::Result<Vec<(String, Vec<u8
     }
 }
 
-/// The command that gets a new plugin's packages or tools, if they are not there yet.
-pub(crate) fn preparation(language: Language, folder: &Path) -> Option<&'static str> {
+/// What builds a plugin in this language, in words.
+pub(crate) fn builder(language: Language) -> &'static str {
     match language {
-        Language::Rust => rust::preparation(),
-        Language::C => c::NEEDED.find(folder).is_err().then_some(c::NEEDED.install),
-        Language::Go => go::NEEDED.find(folder).is_err().then_some(go::NEEDED.install),
-        Language::Js => js::NEEDED.find(folder).is_err().then_some(js::NEEDED.install),
-        Language::Python => python::NEEDED.find(folder).is_err().then_some(python::NEEDED.install),
+        Language::Rust => rust::CARGO.what,
+        Language::C => c::NEEDED.what,
+        Language::Go => go::NEEDED.what,
+        Language::Js => js::NEEDED.what,
+        Language::Python => python::NEEDED.what,
+    }
+}
+
+/// What gets a new plugin's packages or tools, if they are not there yet, or in another version.
+pub(crate) fn preparation(language: Language, folder: &Path) -> Option<Preparation> {
+    match language {
+        Language::Rust => rust::preparation(folder),
+        Language::C => c::NEEDED.preparation(folder),
+        Language::Go => go::NEEDED.preparation(folder),
+        Language::Js => js::NEEDED.preparation(folder),
+        Language::Python => python::NEEDED.preparation(folder),
     }
 }
 
@@ -75,4 +86,42 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         return Ok(());
     }
     fs::write(path, bytes).with_context(|| format!("{} can't be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::author::{template, tools::Needed};
+
+    /// The versions stand in the templates too, where the languages' own tools read them.
+    #[test]
+    fn templates_name_the_versions_that_are_asked_for() {
+        let named = |language, file: &str, text: &str| {
+            let files = template::files(language, "x");
+            let (_, bytes) = files.iter().find(|(path, _)| path == Path::new(file)).unwrap();
+            let content = String::from_utf8_lossy(bytes);
+            assert!(content.contains(text), "{file}: {text:?} is not in:\n{content}");
+        };
+        named(
+            Language::Js,
+            "package.json",
+            &format!("\"componentize-qjs\": \"{}\"", js::NEEDED.version.wanted),
+        );
+        named(
+            Language::Python,
+            "requirements.txt",
+            &format!("componentize-py=={}", python::NEEDED.version.wanted),
+        );
+        named(Language::Go, "go.mod", &format!("\ngo {}\n", go::NEEDED.version.wanted));
+        named(
+            Language::Rust,
+            "sdk/Cargo.toml",
+            &format!("rust-version = \"{}\"", rust::CARGO.version.wanted),
+        );
+        named(Language::C, "README.md", c::NEEDED.install);
+        let all: [&Needed; 5] = [&rust::CARGO, &c::NEEDED, &go::NEEDED, &js::NEEDED, &python::NEEDED];
+        for needed in all {
+            assert!(needed.what.contains(needed.version.wanted), "{}", needed.what);
+        }
+    }
 }

@@ -9,17 +9,18 @@ use crate::{
     assemble::WORLD,
     author::{
         project::Project,
-        tools::{Needed, quietly},
+        tools::{Needed, ToldBy, Version, quietly},
         wasi::{self, Wasi},
     },
 };
 
 /// componentize-py; the template's requirements.txt names the same version.
 pub(super) const NEEDED: Needed = Needed {
-    what: "componentize-py",
+    what: "componentize-py 0.25.1",
     ways: &[&["componentize-py"]],
     variable: Some("WHIMBREL_COMPONENTIZE_PY"),
     install: "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt",
+    version: Version { wanted: "0.25.1", or_later: false, told_by: ToldBy::Arguments(&["--version"]) },
 };
 
 /// The module that a plugin in Python begins in, below `src`.

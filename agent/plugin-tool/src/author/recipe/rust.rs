@@ -1,13 +1,17 @@
 //! Rust: cargo, for wasm32-unknown-unknown, with the SDK.
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use crate::author::{
     project::Project,
-    tools::{Needed, aloud},
+    tools::{Needed, Preparation, ToldBy, Version, aloud},
 };
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -15,15 +19,18 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const BUILD_STD: &str = "CARGO_UNSTABLE_BUILD_STD";
 const INSTALL_TARGET: &str = "rustup target add wasm32-unknown-unknown";
 
-const CARGO: Needed = Needed {
-    what: "Rust's cargo",
+pub(super) const CARGO: Needed = Needed {
+    what: "cargo of Rust 1.95 or later",
     ways: &[&["cargo"]],
     variable: Some("CARGO"),
     install: "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- --target wasm32-unknown-unknown",
+    // The SDK says so in its Cargo.toml.
+    version: Version { wanted: "1.95", or_later: true, told_by: ToldBy::Arguments(&["--version"]) },
 };
 
 pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
     let cargo = CARGO.find(&project.root)?;
+    CARGO.check_age(&cargo, &project.root)?;
     if !has_target() {
         bail!(
             "Rust's standard library for WebAssembly is missing; install it with\n\n    {INSTALL_TARGET}\n"
@@ -41,12 +48,11 @@ pub(super) fn make(project: &Project) -> anyhow::Result<Vec<u8>> {
     fs::read(&module).with_context(|| format!("{} can't be read", module.display()))
 }
 
-/// The command that adds the target, if it is missing.
-pub(super) fn preparation() -> Option<&'static str> {
-    if CARGO.find(std::path::Path::new(".")).is_err() {
-        return Some(CARGO.install);
-    }
-    (!has_target()).then_some(INSTALL_TARGET)
+/// Rust itself, or the target, if it is missing.
+pub(super) fn preparation(folder: &Path) -> Option<Preparation> {
+    CARGO
+        .preparation(folder)
+        .or_else(|| (!has_target()).then(|| Preparation { step: INSTALL_TARGET.to_owned(), note: None }))
 }
 
 fn has_target() -> bool {

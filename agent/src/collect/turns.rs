@@ -183,7 +183,10 @@ impl Task {
         let older = std::mem::replace(current, Current { plugin, instance, services });
         self.set_interval();
         self.place.show(&self.config);
-        self.place.board.write(|s| s.identity = Some(identity));
+        self.place.board.write(|s| {
+            s.identity = Some(identity);
+            s.refused_change = None;
+        });
         *before = Some(Before { current: older, config, checkpoint: successor.checkpoint });
         successor.told.tell(Ok(()));
     }
@@ -192,10 +195,7 @@ impl Task {
     fn took_over(&mut self, before: Before) {
         self.supervisor.forgive();
         self.supervisor.started(self.place.ground.clock.monotonic());
-        self.place.board.write(|s| {
-            s.replaced += 1;
-            s.refused_change = None;
-        });
+        self.place.board.write(|s| s.replaced += 1);
         tracing::info!(collector = self.place.name, "took over");
         self.leave(before.current);
     }

@@ -200,8 +200,9 @@ fn amount(limit: &Value) -> String {
     let number = limit["limit"].as_u64();
     match limit["unit"].as_str() {
         Some("bytes") => words::bytes(number),
-        Some("microseconds") => number
-            .map_or_else(|| "-".to_owned(), |it| show_duration(std::time::Duration::from_micros(it))),
+        Some("microseconds") => {
+            number.map_or_else(|| "-".to_owned(), |it| show_duration(std::time::Duration::from_micros(it)))
+        }
         unit => format!("{} {}", words::plain(&limit["limit"]), unit.unwrap_or("").replace('_', " ")),
     }
 }
@@ -274,7 +275,9 @@ mod tests {
             "output": one(16, "bytes", 0),
         } });
         let met = limits_met(&collector).unwrap();
-        for part in ["memory (32.0 MiB) 2 times", "deadline (500ms) once", "log_rate (10 lines per second) 40 times"] {
+        for part in
+            ["memory (32.0 MiB) 2 times", "deadline (500ms) once", "log_rate (10 lines per second) 40 times"]
+        {
             assert!(met.contains(part), "{part:?} is not in {met:?}");
         }
         assert!(!met.contains("output"), "{met}");

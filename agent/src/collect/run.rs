@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64},
     },
     time::Duration,
@@ -160,6 +160,8 @@ impl Place {
         let services = CollectorServices {
             name: self.name.clone(),
             secrets: config.grants.secrets.clone(),
+            parts_are_chosen: matches!(config.grants.system, config::SystemGrant::Parts(_)),
+            parts_denied: Mutex::default(),
             source: self.source.clone(),
             store: self.ground.store.clone(),
             system: self.ground.system.clone(),

@@ -47,7 +47,9 @@ fn judge(exec: &Exec, agent: u32) -> Option<Unfit> {
     const FOLDER: &str = "name a folder that is there";
     let directory = exec.directory.display();
     match fs::metadata(&exec.directory) {
-        Ok(found) if !found.is_dir() => unfit(format!("its `working_directory` {directory} is no folder"), FOLDER),
+        Ok(found) if !found.is_dir() => {
+            unfit(format!("its `working_directory` {directory} is no folder"), FOLDER)
+        }
         Err(error) if is_lasting(&error) => {
             unfit(format!("its `working_directory` {directory}: {error}"), FOLDER)
         }
@@ -57,7 +59,9 @@ fn judge(exec: &Exec, agent: u32) -> Option<Unfit> {
 
 /// Whether what failed so will fail again, until somebody changes a file or the configuration.
 pub fn is_lasting(error: &io::Error) -> bool {
-    use io::ErrorKind::{ArgumentListTooLong, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    use io::ErrorKind::{
+        ArgumentListTooLong, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied,
+    };
 
     let no_program = rustix::io::Errno::NOEXEC.raw_os_error();
     matches!(

@@ -134,9 +134,9 @@ fn what_a_program_does_wrong_is_its_own_fault_and_named() {
     let plain = home.path().join("plain.txt");
     fs::write(&plain, "text").expect("a file can be written there");
     fs::set_permissions(&plain, fs::Permissions::from_mode(0o644)).expect("it is ours");
-    // No interpreter, and no program: the kernel says so, and no look at the file does.
+    // Its interpreter is not there: the kernel says so, and no look at the file does.
     let text = home.path().join("text");
-    fs::write(&text, "text").expect("a file can be written there");
+    fs::write(&text, "#!/there/is/none\n").expect("a file can be written there");
     fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).expect("it is ours");
     let mut agent = home.start_and_wait();
     for (name, cause, words) in [
@@ -150,7 +150,7 @@ fn what_a_program_does_wrong_is_its_own_fault_and_named() {
     }
     // Nothing about these can change by trying: tried once, and told once.
     for (name, words) in
-        [("absent", "No such file"), ("plain", "Permission denied"), ("text", "Exec format error")]
+        [("absent", "No such file"), ("plain", "Permission denied"), ("text", "No such file")]
     {
         let aside = seen(&mut agent, &home, name, "it is set aside", |one| one["state"] == "set_aside");
         assert_eq!((&aside["faults"], &aside["restarts"]), (&1.into(), &0.into()), "{aside}");

@@ -16,9 +16,6 @@ use whimbrel_sdk::{
     testing::Host,
 };
 
-const PARTS: [&str; 10] =
-    ["cpu", "memory", "paging", "pressure", "disk", "filesystem", "network", "process", "sensors", "host"];
-
 /// Compared with the component's output by the whole agent's tests. `WHIMBREL_GOLDEN=write` writes it anew.
 #[test]
 fn the_output_is_the_golden_one_to_the_byte() {

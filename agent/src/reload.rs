@@ -18,8 +18,8 @@ use tokio::{
 
 use self::watch::Watch;
 use crate::{
-    collect::{Changes, Roster},
-    config::{Config, Exporter, Loaded, Problems, Receiver},
+    collect::{Changes, Failed, Roster},
+    config::{Config, Exporter, Loaded, Problem, Problems, Receiver},
     status::Configuration,
 };
 
@@ -38,6 +38,8 @@ pub enum Answer {
 /// A reload that was applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Applied {
+    /// Whether nothing is known not to be as configured. Pending ones are not known.
+    pub ok: bool,
     /// Counts the configurations that were applied; the one of the start is 1.
     pub generation: u64,
     /// What was done to the collectors.
@@ -175,8 +177,7 @@ impl Task {
             Ok(loaded) => loaded,
             Err(problems) => {
                 self.configuration.refused();
-                let all: Vec<_> =
-                    problems.iter().map(|p| format!("{}: {}: {}", p.location, p.key, p.what)).collect();
+                let all: Vec<_> = problems.iter().map(Problem::in_one_line).collect();
                 tracing::error!(
                     problems = problems.len(),
                     what = all.join("; "),
@@ -185,7 +186,7 @@ impl Task {
                 return Some(Answer::Refused(problems));
             }
         };
-        loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        loaded.warnings.iter().for_each(|warning| tracing::warn!("{}", warning.in_one_line()));
         self.watch.follow(&loaded);
         let changes = self.roster.apply(&loaded.config.collectors).await;
         let restart_needed = restart_needed(&self.started, &loaded.config);
@@ -196,13 +197,22 @@ impl Task {
             removed = changes.removed.join(", "),
             changed = changes.changed.join(", "),
             unchanged = changes.unchanged,
-            failed = changes.failed.iter().map(|failed| failed.name.as_str()).collect::<Vec<_>>().join(", "),
+            failed = names(&changes.failed),
             pending = changes.pending.join(", "),
+            not_as_configured = names(&changes.not_as_configured),
             restart_needed = restart_needed.join(", "),
             "reloaded"
         );
-        Some(Answer::Applied(Applied { generation, changes, restart_needed }))
+        for Failed { name, problem } in &changes.not_as_configured {
+            tracing::warn!(collector = name, problem, "not as configured");
+        }
+        let ok = changes.not_as_configured.is_empty();
+        Some(Answer::Applied(Applied { ok, generation, changes, restart_needed }))
     }
+}
+
+fn names(all: &[Failed]) -> String {
+    all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// How a refusal is told to programs: `problems` as `check --json` has them, and `shown`, what a person reads. Excerpts

@@ -1,7 +1,12 @@
 //! Programs outside the sandbox, over the real agent: refused unless allowed, read in both formats, held to their limits,
 //! and gone when the agent is, however it ends.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+    time::Duration,
+};
 
 use serde_json::Value;
 use whimbrel_tests::{
@@ -122,27 +127,74 @@ fn what_a_program_does_wrong_is_its_own_fault_and_named() {
                 .to_owned(),
             "plain: {interval: 300ms, exec: {command: [./plain.txt], output: nagios, as_root: true}}"
                 .to_owned(),
+            "text: {interval: 300ms, exec: {command: [./text], output: nagios, as_root: true}}".to_owned(),
             shell("good", "prometheus", "echo a 1", ""),
         ],
     ));
     let plain = home.path().join("plain.txt");
     fs::write(&plain, "text").expect("a file can be written there");
     fs::set_permissions(&plain, fs::Permissions::from_mode(0o644)).expect("it is ours");
+    // Its interpreter is not there: the kernel says so, and no look at the file does.
+    let text = home.path().join("text");
+    fs::write(&text, "#!/there/is/none\n").expect("a file can be written there");
+    fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).expect("it is ours");
     let mut agent = home.start_and_wait();
     for (name, cause, words) in [
         ("code", "exit", "code 7; it said: because"),
         ("flood", "output", "more than 64KiB"),
         ("words", "format", "line 2"),
-        ("absent", "start", "No such file"),
-        ("plain", "start", "Permission denied"),
     ] {
         let found = seen(&mut agent, &home, name, "it faults", |one| one["faults"].as_u64() > Some(1));
         assert!(found["faults_by_cause"][cause].as_u64() > Some(1), "{name}: {found}");
         assert!(found["last_problem"].as_str().is_some_and(|said| said.contains(words)), "{name}: {found}");
     }
-    seen(&mut agent, &home, "absent", "it is set aside", |one| one["state"] == "set_aside");
+    // Nothing about these can change by trying: tried once, and told once.
+    for (name, words) in
+        [("absent", "No such file"), ("plain", "Permission denied"), ("text", "No such file")]
+    {
+        let aside = seen(&mut agent, &home, name, "it is set aside", |one| one["state"] == "set_aside");
+        assert_eq!((&aside["faults"], &aside["restarts"]), (&1.into(), &0.into()), "{aside}");
+        assert_eq!(aside["faults_by_cause"]["start"], 1, "{aside}");
+        let problem = aside["last_problem"].as_str().unwrap_or_default();
+        assert!(problem.contains(words) && problem.contains("plugin resume"), "{aside}");
+        let status = home.run(&["status"]);
+        let status = String::from_utf8_lossy(&status.stdout).into_owned();
+        assert_eq!(status.matches(&format!("collector {name}:")).count(), 1, "{status}");
+        assert_eq!(status.matches(problem.split(';').next().unwrap_or(problem)).count(), 1, "{status}");
+    }
     let good = seen(&mut agent, &home, "good", "it goes on", |one| one["collects"].as_u64() > Some(3));
     assert_eq!(good["faults"], 0, "{good}");
+    agent.terminate();
+}
+
+#[test]
+fn a_program_that_would_run_as_root_is_refused_by_check_and_by_the_agent_alike() {
+    let line = shell("one", "prometheus", "echo a 1", "").replace(", as_root: true", "");
+    let home = Home::new(&yaml("127.0.0.1:9", &[line]));
+    let root = fs::metadata("/proc/self").expect("there is a /proc").uid() == 0;
+    let output = home.run(&["check"]);
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(if root { 78 } else { 0 }), "{text}");
+    let mut agent = home.start_and_wait();
+    if root {
+        assert!(text.contains("collectors.one.exec: it would run as root"), "{text}");
+        assert!(text.contains("`as_root: true`") && !text.contains("good"), "{text}");
+        let aside = seen(&mut agent, &home, "one", "it is set aside", |one| one["state"] == "set_aside");
+        assert_eq!((&aside["faults"], &aside["collects"]), (&1.into(), &0.into()), "{aside}");
+        assert!(aside["last_problem"].to_string().contains("as root"), "{aside}");
+    } else {
+        seen(&mut agent, &home, "one", "it runs", |one| one["collects"].as_u64() > Some(1));
+    }
+    // The warning that it is outside is one line in the log; its excerpt is for `check`.
+    let log = home.log();
+    let warned: Vec<_> = log.lines().filter(|line| line.contains("no grant holds it")).collect();
+    assert!(!warned.is_empty(), "{log}");
+    for line in warned {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let message = line["message"].as_str().expect("a text");
+        assert!(!message.contains('\n') && message.contains("collectors.one.exec"), "{message:?}");
+    }
     agent.terminate();
 }
 

@@ -43,9 +43,16 @@ fn one_collect_is_printed_for_people_and_for_programs() {
     let output = home.run(&["plugin", "run", "builtin:host", "--grant-system", "memory"]);
     let text = said(&output);
     assert!(output.status.success(), "{text}");
-    for shown in ["host 0.1.0", "system.memory.usage", "up-down counter", "By", "is not granted"] {
+    for shown in ["host 0.1.0", "system.memory.usage", "up-down counter", "By", "are not granted"] {
         assert!(text.contains(shown), "{shown:?} is not in:\n{text}");
     }
+    assert_eq!(text.matches("denied: ").count(), 1, "all that is not granted in one line: {text}");
+    assert!(text.contains("or here: --grant system=all\n"), "{text}");
+    let nothing = home.run(&["plugin", "run", "builtin:host"]);
+    assert!(!nothing.status.success());
+    let asides = String::from_utf8_lossy(&nothing.stderr).into_owned();
+    assert_eq!(asides.lines().count(), 2, "what is denied with the grant, and how it failed: {asides}");
+    assert!(asides.contains("--grant system=all") && asides.contains("collect failed"), "{asides}");
     let table = String::from_utf8_lossy(&output.stdout);
     let used =
         table.lines().find(|line| line.starts_with("system.memory.usage ")).expect("a line of memory used");

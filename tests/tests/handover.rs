@@ -26,8 +26,11 @@ fn said(output: &Output) -> String {
 
 fn reload(home: &Home) -> Value {
     let output = home.run(&["reload", "--json"]);
-    assert!(output.status.success(), "{}", said(&output));
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&output)))
+    let answer: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&output)));
+    assert_eq!(output.status.code(), Some(if answer["ok"] == true { 0 } else { 1 }), "{answer}");
+    assert_eq!(answer["ok"], answer["not_as_configured"].is_null(), "{answer}");
+    answer
 }
 
 fn one(agent: &mut Agent, what: &str, condition: impl Fn(&Value) -> bool) -> Value {

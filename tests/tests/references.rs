@@ -263,7 +263,9 @@ fn signatures_travel_through_a_registry() {
     let agent = home.start_and_wait();
     seen(&home, "the signed one runs", runs);
     home.configure(&yaml(&bad, trust));
-    assert!(home.run(&["reload"]).status.success());
+    let reloaded = home.run(&["reload"]);
+    assert_eq!(reloaded.status.code(), Some(1), "{}", said(&reloaded));
+    assert!(said(&reloaded).contains("not signed"), "{}", said(&reloaded));
     let aside =
         seen(&home, "the unsigned one is refused", |c| c["last_problem"].to_string().contains("not signed"));
     assert!(!runs(&aside) || aside["plugin"] != bad.as_str(), "{aside}");
@@ -338,6 +340,10 @@ fn a_bundle_for_another_machine_is_refused_by_name() {
     );
     let trust = "plugins: {trust: [{name: native, key_file: native.key.pub, may_ship_native: true}]}\n";
     home.configure(&yaml(text(&bundle), trust));
+    let checked = home.run(&["check"]);
+    assert_eq!(checked.status.code(), Some(78), "{}", said(&checked));
+    let found = said(&checked);
+    assert!(found.contains("it was compiled for") && found.contains("whimbrel.yaml:"), "{found}");
     let agent = home.start_and_wait();
     let aside = seen(&home, "it is refused", is_set_aside);
     let problem = aside["last_problem"].to_string();

@@ -35,8 +35,11 @@ fn seen(home: &Home, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
 
 fn reload(home: &Home) -> Value {
     let output = home.run(&["reload", "--json"]);
-    assert!(output.status.success(), "{}", said(&output));
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&output)))
+    let answer: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&output)));
+    assert_eq!(output.status.code(), Some(if answer["ok"] == true { 0 } else { 1 }), "{answer}");
+    assert_eq!(answer["ok"], answer["not_as_configured"].is_null(), "{answer}");
+    answer
 }
 
 /// `collectors:` of these lines, and the exporter.
@@ -68,13 +71,19 @@ fn what_differs_is_applied_and_the_rest_misses_nothing() {
     let new = "new: {plugin: \"builtin:heartbeat\", interval: 100ms}";
     let broken = "broken: {plugin: ./there-is-none.wasm}";
     home.configure(&yaml(&stub, &[KEPT, CHANGED, new, broken]));
-    let answer = reload(&home);
+    let mut answer = reload(&home);
+    let broken = answer.as_object_mut().expect("an object").remove("not_as_configured").unwrap_or_default();
     assert_eq!(
         answer,
         json!({
-            "generation": 2, "added": ["broken", "new"], "removed": ["going"], "changed": ["changing"],
+            "ok": false, "generation": 2, "added": ["broken", "new"], "removed": ["going"], "changed": ["changing"],
             "unchanged": 1, "restart_needed": [],
         })
+    );
+    assert_eq!(
+        (broken.as_array().map(Vec::len), &broken[0]["name"]),
+        (Some(1), &json!("broken")),
+        "{broken}"
     );
     let after =
         seen(&home, "the new ones collect", |s| collects(s, "new") > 5 && collects(s, "changing") > 5);
@@ -111,8 +120,21 @@ fn what_differs_is_applied_and_the_rest_misses_nothing() {
     // Again, and nothing differs.
     let answer = reload(&home);
     assert_eq!((&answer["generation"], &answer["unchanged"]), (&json!(3), &json!(4)), "{answer}");
-    let text = said(&home.run(&["reload"]));
-    assert_eq!(text, "generation 4: no collector differs; 4 unchanged\n");
+    let output = home.run(&["reload"]);
+    let text = said(&output);
+    let (first, second) = text.split_once('\n').expect("two lines");
+    assert_eq!(first, "generation 4: no collector differs; 4 unchanged");
+    assert!(
+        second.starts_with("broken is not as configured: ") && second.contains("cannot be read"),
+        "{text}"
+    );
+    assert_eq!((text.lines().count(), output.status.code()), (2, Some(1)), "{text}");
+
+    // Without it, all is as configured.
+    home.configure(&yaml(&stub, &[KEPT, CHANGED, new]));
+    let output = home.run(&["reload"]);
+    assert_eq!(said(&output), "generation 5: removed broken; 3 unchanged\n");
+    assert!(output.status.success());
     assert!(agent.terminate().success());
     let log = home.log();
     assert!(log.contains("\"message\":\"reloaded\"") && log.contains("\"added\":\"broken, new\""), "{log}");
@@ -156,6 +178,7 @@ fn what_is_wrong_changes_nothing_and_what_cannot_be_applied_is_named() {
     let output = home.run(&["reload"]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("no agent answers"), "{}", said(&output));
+    assert_eq!(said(&output).matches("(os error").count(), 1, "the cause is told once: {}", said(&output));
 }
 
 #[test]

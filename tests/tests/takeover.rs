@@ -31,8 +31,11 @@ fn seen(agent: &mut Agent, what: &str, condition: impl Fn(&Value) -> bool) -> Va
 
 fn reload(home: &Home) -> Value {
     let output = home.run(&["reload", "--json"]);
-    assert!(output.status.success(), "{}", said(&output));
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&output)))
+    let answer: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&output)));
+    assert_eq!(output.status.code(), Some(if answer["ok"] == true { 0 } else { 1 }), "{answer}");
+    assert_eq!(answer["ok"], answer["not_as_configured"].is_null(), "{answer}");
+    answer
 }
 
 fn yaml(stub: &Stub, collector: &str, more: &str) -> String {
@@ -134,6 +137,7 @@ fn what_does_not_start_or_fails_its_first_collect_is_put_back_and_the_count_goes
         assert_eq!(answer["changed"], json!([]), "{answer}");
         assert_eq!(answer["failed"][0]["name"], "one", "{answer}");
         assert!(answer["failed"][0]["problem"].to_string().contains(word), "{word:?} is not in: {answer}");
+        assert_eq!(answer["not_as_configured"], answer["failed"], "{answer}");
         let one = collector(&agent.status().expect("it answers"), "one");
         assert_eq!((&one["state"], &one["put_back"]), (&json!("running"), &json!(n + 1)), "{one}");
         assert!(one["refused_change"].to_string().contains(word), "{one}");
@@ -152,11 +156,14 @@ fn what_does_not_start_or_fails_its_first_collect_is_put_back_and_the_count_goes
     );
     assert!(one["refused_change"].to_string().contains("first collect"), "{one}");
     assert_eq!(one["identity"], "heartbeat 0.1.0", "{one}");
-    assert_eq!(reload(&home)["unchanged"], 1, "what failed is not tried again before it changes");
+    let answer = reload(&home);
+    assert_eq!(answer["unchanged"], 1, "what failed is not tried again before it changes");
+    assert!(answer["not_as_configured"][0]["problem"].to_string().contains("first collect"), "{answer}");
 
     // And what is mended takes over.
     put(&shipped("heartbeat"));
-    assert_eq!(reload(&home)["changed"], json!(["one"]));
+    let answer = reload(&home);
+    assert_eq!((&answer["changed"], &answer["ok"]), (&json!(["one"]), &json!(true)), "{answer}");
     let mended = seen(&mut agent, "it takes over", |s| collector(s, "one")["replaced"] == 1);
     assert_eq!(collector(&mended, "one")["refused_change"], Value::Null, "{mended}");
     let end = seen(&mut agent, "it goes on", |s| collects(s) > collects(&mended) + 2);
@@ -211,6 +218,95 @@ fn watched_files_are_applied_when_they_change_and_nothing_else_is() {
     assert_eq!(reload(&home)["generation"], 5, "it is watched no more");
     assert!(agent.terminate().success());
     assert!(home.log().contains("a watched file has changed"), "{}", home.log());
+}
+
+#[test]
+fn what_the_watch_could_not_apply_is_named_by_every_reload_until_it_is_mended() {
+    let stub = Stub::start();
+    let home = Home::new("");
+    let file = home.path().join("mine.wasm");
+    fs::copy(shipped("heartbeat"), &file).expect("copied");
+    let with = |more: &str| {
+        yaml(&stub, &format!("plugin: ./mine.wasm, interval: 200ms{more}"), "reload: {watch: true}\n")
+    };
+    home.configure(&with(""));
+    let mut agent = home.start_and_wait();
+    seen(&mut agent, "it collects", |s| collector(s, "one")["collects"].as_u64() > Some(1));
+    fs::write(home.path().join("new"), "no component\n").expect("written");
+    fs::rename(home.path().join("new"), &file).expect("renamed");
+    seen(&mut agent, "the watch's try fails", |s| collector(s, "one")["put_back"] == 1);
+
+    // The operator asks later, twice, and is told each time; so is the log.
+    for _ in 0..2 {
+        let output = home.run(&["reload"]);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("no collector differs; 1 unchanged\none is not as configured: "), "{text}");
+        assert!(text.contains("no WebAssembly component") && text.lines().count() == 2, "{text}");
+    }
+    let log = home.log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("\"not as configured\"")).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| line.contains("no WebAssembly component")), "{log}");
+
+    // What the schema refuses, on top of it, is what stands in the way then.
+    home.configure(&with(", config: {message: 7}"));
+    fs::copy(shipped("heartbeat"), &file).expect("copied");
+    seen(&mut agent, "it is refused, too", |s| {
+        collector(s, "one")["refused_change"].to_string().contains("config.message")
+    });
+    let output = home.run(&["reload"]);
+    assert!(
+        said(&output).contains("one is not as configured: ") && !output.status.success(),
+        "{}",
+        said(&output)
+    );
+    let status = said(&home.run(&["status"]));
+    assert_eq!(status.matches("config.message").count(), 1, "{status}");
+
+    home.configure(&with(", config: {message: mended}"));
+    seen(&mut agent, "it takes over", |s| collector(s, "one")["replaced"] == 1);
+    let output = home.run(&["reload"]);
+    assert!(output.status.success() && !said(&output).contains("not as configured"), "{}", said(&output));
+    assert!(agent.terminate().success());
+}
+
+#[test]
+fn what_takes_over_has_its_start_measured_and_its_own_hits() {
+    let stub = Stub::start();
+    let home = Home::new("");
+    // It asks for more memory than it may have in each collect, and goes on without.
+    let grows =
+        Guest { collect: "(drop (memory.grow (i32.const 4096))) (i32.const 1024)", ..Guest::default() };
+    let slow = Guest {
+        items: "(global $turns (mut i32) (i32.const 300000000))",
+        init: "(loop $again (global.set $turns (i32.sub (global.get $turns) (i32.const 1)))
+            (br_if $again (global.get $turns))) (i32.const 1024)",
+        ..Guest::default()
+    };
+    build(home.path(), "grows", &grows);
+    build(home.path(), "slow", &slow);
+    let with = |component: &str, memory: &str| {
+        let limits = format!("limits: {{memory: {memory}, init: 5m}}");
+        home.configure(&yaml(&stub, &format!("plugin: ./{component}.wasm, interval: 200ms, {limits}"), ""));
+    };
+    let limit = |s: &Value, name: &str, key: &str| collector(s, "one")["limits"][name][key].as_u64();
+    with("grows", "8MiB");
+    let mut agent = home.start_and_wait();
+    let met = seen(&mut agent, "it meets its limit", |s| limit(s, "memory", "hits") > Some(2));
+    assert!(limit(&met, "init", "used") > Some(0), "{met}");
+    assert!(said(&home.run(&["status"])).contains("limits met: memory (8.0 MiB) "));
+
+    with("slow", "32MiB");
+    assert_eq!(reload(&home)["failed"], Value::Null);
+    let after = seen(&mut agent, "it takes over", |s| collector(s, "one")["replaced"] == 1);
+    assert_eq!(
+        (limit(&after, "memory", "limit"), limit(&after, "memory", "hits")),
+        (Some(32 << 20), Some(0)),
+        "{after}"
+    );
+    assert!(limit(&after, "init", "used") > limit(&met, "init", "used"), "{met} {after}");
+    assert!(!said(&home.run(&["status"])).contains("limits met"));
+    assert!(agent.terminate().success());
 }
 
 #[test]

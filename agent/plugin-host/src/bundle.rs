@@ -142,6 +142,16 @@ pub fn write(manifest: &Manifest, code: &[u8]) -> Result<Vec<u8>, BundleError> {
     Ok(bytes)
 }
 
+/// Takes a bundle apart that is to run on this machine.
+///
+/// # Errors
+/// [`BundleError`]: each says what to do.
+pub fn read_for<'b>(bytes: &'b [u8], machine: &Machine) -> Result<(Manifest, &'b [u8]), BundleError> {
+    let (manifest, code) = read(bytes)?;
+    manifest.machine.check_on(machine)?;
+    Ok((manifest, code))
+}
+
 /// Takes a bundle apart. Checks its shape only: neither who made it nor whether it runs here.
 ///
 /// # Errors

@@ -224,8 +224,7 @@ impl Host {
 
     /// Loads a bundle whose signature has been checked, from the very bytes that were checked.
     fn load_bundle(&self, bytes: &[u8], stack: u64) -> Result<Plugin, LoadReason> {
-        let (manifest, code) = bundle::read(bytes)?;
-        manifest.machine.check_on(&Machine::here())?;
+        let (manifest, code) = bundle::read_for(bytes, &Machine::here())?;
         let description = fits(manifest.description)?;
         let running = self.running(stack)?;
         let component = Verified::vouch(code)

@@ -146,9 +146,7 @@ impl Denied {
     /// The same as key and value: what [`Grant`](crate::Grant) reads with `=` between them.
     pub fn allowed_by(&self) -> Option<(&'static str, String)> {
         Some(match self {
-            Denied::System(part) => {
-                ("system", part.split_once('.').map_or(part.as_str(), |(part, _)| part).to_owned())
-            }
+            Denied::System(part) => ("system", whole(part).to_owned()),
             Denied::Secret(name) => ("secrets", name.clone()),
             Denied::Http(origin) => ("http", origin.to_string()),
             Denied::HttpAddress(origin, address) => ("http", format!("{origin} in {address}")),
@@ -161,6 +159,26 @@ impl Denied {
             Denied::Answer(..) | Denied::Listen(_) | Denied::Agent(_) => return None,
         })
     }
+}
+
+/// What is said of several parts of the host's figures that were denied, and of one as [`Denied`] says it.
+pub fn parts_denied(parts: &[String]) -> String {
+    if let [part] = parts {
+        return Denied::System(part.clone()).to_string();
+    }
+    let named: Vec<_> = parts.iter().map(|part| format!("`{part}`")).collect();
+    let mut grants: Vec<_> = parts.iter().map(|part| whole(part)).collect();
+    grants.dedup();
+    format!(
+        "the parts {} of the host's figures are not granted; this would grant them: grants: {{ system: [{}] }}",
+        named.join(", "),
+        grants.join(", ")
+    )
+}
+
+/// The part of which this is one, or a detail.
+fn whole(part: &str) -> &str {
+    part.split_once('.').map_or(part, |(part, _)| part)
 }
 
 impl fmt::Display for Denied {
@@ -238,5 +256,14 @@ mod tests {
     fn a_detail_is_granted_with_its_part() {
         let text = Denied::System("process.each".into()).to_string();
         assert!(text.contains("`process.each`") && text.contains("grants: { system: [process] }"), "{text}");
+    }
+
+    #[test]
+    fn several_parts_are_told_in_one_line_with_one_grant() {
+        let parts = ["cpu", "process", "process.each"].map(str::to_owned);
+        let text = parts_denied(&parts);
+        assert!(text.contains("`cpu`, `process`, `process.each`"), "{text}");
+        assert!(text.ends_with("grants: { system: [cpu, process] }"), "{text}");
+        assert_eq!(parts_denied(&parts[..1]), Denied::System("cpu".to_owned()).to_string());
     }
 }

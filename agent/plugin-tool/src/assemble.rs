@@ -8,12 +8,12 @@ use wasm_encoder::{
     ComponentNameSection, ComponentSection as _, ComponentSectionId, CustomSection, Encode as _,
     ProducersField, ProducersSection,
 };
-use whimbrel_plugin_host::{Description, description::CONFIG_SCHEMA_SECTION, world};
+use whimbrel_plugin_host::{Description, description::CONFIG_SCHEMA_SECTION, schema, world};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::{Resolve, WorldId};
 
 use crate::{
-    describe::{describe, schema},
+    describe::{describe, schema as read_schema},
     sections::take_apart,
 };
 
@@ -55,7 +55,7 @@ impl Ingredients {
             let parts = take_apart(&self.made, self.strip).context("it can't be read as a core module")?;
             metadata = metadata.over(parts.metadata);
             if let (None, Some(own)) = (&config_schema, &parts.config_schema) {
-                config_schema = Some(schema(own.as_bytes())?);
+                config_schema = Some(read_schema(own.as_bytes())?);
             }
             encode(parts.module, self.world.as_deref(), &self.adapters)?
         };
@@ -64,6 +64,7 @@ impl Ingredients {
             append_language(&mut component, language);
         }
         if let Some(schema) = &config_schema {
+            look_through(schema)?;
             append(&mut component, CONFIG_SCHEMA_SECTION, serde_json::to_string(schema)?.as_bytes());
         }
         let description = describe(&component).context("the component that was made is not sound")?;
@@ -71,6 +72,14 @@ impl Ingredients {
             .context("the agent would refuse the component (a module of plain bindings needs --world)")?;
         Ok((component, description))
     }
+}
+
+/// A schema with a mistake would be applied as far as it goes, and nobody would learn of it.
+fn look_through(schema: &Value) -> anyhow::Result<()> {
+    let flaws = schema::flaws(schema).context("the schema of the configuration")?;
+    let told: Vec<_> = flaws.iter().map(|flaw| format!("{}: {}", flaw.path.join("."), flaw.what)).collect();
+    anyhow::ensure!(flaws.is_empty(), "the schema of the configuration is none: {}", told.join("; "));
+    Ok(())
 }
 
 fn encode(

@@ -119,6 +119,7 @@ fn what_cannot_be_made_or_read_is_said_in_words() {
     let dir = folder();
     fs::write(dir.path().join("bad.json"), r#"{"nmae": "x"}"#).unwrap();
     fs::write(dir.path().join("list.json"), "[]").unwrap();
+    fs::write(dir.path().join("objct.json"), r#"{"properties": {"a": {"type": "objct"}}}"#).unwrap();
     fs::write(dir.path().join("empty.wasm"), b"\0asm\x01\0\0\0").unwrap();
     stdout(&run(dir.path(), MAKE));
     let cases: &[(&[&str], &str)] = &[
@@ -137,6 +138,10 @@ fn what_cannot_be_made_or_read_is_said_in_words() {
         (
             &["component", "core.wasm", "-o", "x", "--world", "collector", "--config-schema", "list.json"],
             "no JSON object",
+        ),
+        (
+            &["component", "core.wasm", "-o", "x", "--world", "collector", "--config-schema", "objct.json"],
+            "is none: properties.a.type: is none of",
         ),
     ];
     for (args, part) in cases {

@@ -26,12 +26,12 @@ const KEYS_TIMEOUT: Duration = Duration::from_secs(300);
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Nothing listens: no agent runs on this data directory.
-    #[error("no agent answers at {address}: {source}")]
+    #[error("no agent answers at {address}: {cause}")]
     NotRunning {
         /// The socket.
         address: String,
-        /// Why not.
-        source: io::Error,
+        /// Why not. No source: the message has it.
+        cause: io::Error,
     },
     /// It listens, and the answer is none.
     #[error("{address} did not answer: {reason}")]
@@ -90,7 +90,7 @@ pub async fn order(path: &Path, target: &str, up_to: Duration) -> Result<(Status
 pub async fn get(address: SocketAddr, target: &str) -> Result<Bytes, AskError> {
     let stream = TcpStream::connect(address)
         .await
-        .map_err(|source| AskError::NotRunning { address: address.to_string(), source })?;
+        .map_err(|cause| AskError::NotRunning { address: address.to_string(), cause })?;
     let answer = bounded(address.to_string(), TIMEOUT, exchange(stream, Method::GET, target)).await?;
     successful(address.to_string(), answer)
 }
@@ -103,7 +103,7 @@ async fn over_socket(
 ) -> Result<(StatusCode, Bytes), AskError> {
     let stream = UnixStream::connect(path)
         .await
-        .map_err(|source| AskError::NotRunning { address: path.display().to_string(), source })?;
+        .map_err(|cause| AskError::NotRunning { address: path.display().to_string(), cause })?;
     bounded(path.display().to_string(), up_to, exchange(stream, method, target)).await
 }
 

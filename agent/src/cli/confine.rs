@@ -8,7 +8,8 @@
 //! The first lives as long as the program does, and ends it, with all that it started, when the agent hangs up: because
 //! time is up, or because the agent was killed. The second sets what only a process itself can set without unsafe code:
 //! limits, no new privileges, and death with its parent, and then is replaced by the program. What is to be known is said
-//! over the socket, a line each: `pid 12`, `failed ...`, `code 3`, `signal 9`.
+//! over the socket, a line each: `pid 12`, `failed ...`, `unfit ...` (and another try would fail alike), `code 3`,
+//! `signal 9`.
 
 use std::{
     ffi::OsString,
@@ -32,6 +33,7 @@ use rustix::process::{
 use tokio::io::AsyncReadExt as _;
 
 use super::exit::{Exit, Outcome};
+use crate::collect::is_lasting;
 
 /// Between asking a program to end and ending it.
 const GRACE: Duration = Duration::from_secs(2);
@@ -81,8 +83,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     // Standard input is the agent's socket, in both.
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     if args.then_exec {
-        let problem = become_program(args);
-        say(&socket, &format!("failed {problem}"));
+        say_failed(&socket, &become_program(args));
         return Ok(Exit::Failed);
     }
     setsid()?;
@@ -144,7 +145,7 @@ async fn watch(args: &Args, socket: UnixStream) -> Outcome {
     let mut child = match tokio::process::Command::from(command).spawn() {
         Ok(child) => child,
         Err(error) => {
-            say(&socket, &format!("failed {error}"));
+            say_failed(&socket, &error);
             return Ok(Exit::Failed);
         }
     };
@@ -211,6 +212,11 @@ fn ending(status: ExitStatus) -> String {
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "failed it ended in no known way".to_owned(),
     }
+}
+
+fn say_failed(socket: &UnixStream, error: &std::io::Error) {
+    let word = if is_lasting(error) { "unfit" } else { "failed" };
+    say(socket, &format!("{word} {error}"));
 }
 
 /// The agent may be gone: then nobody needs to know.

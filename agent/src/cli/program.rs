@@ -81,7 +81,8 @@ enum Command {
     Exporter(exporter::Command),
     /// Ask the running agent what it does
     Status(status::Args),
-    /// Have the running agent read its configuration again, and apply what differs of the collectors
+    /// Have the running agent read its configuration again, and apply what differs of the collectors. Ends with 1 where a
+    /// collector does not run as configured, and names it
     Reload(reload::Args),
     /// See it work: the agent and a backend that shows what arrives, until interrupted
     Demo(demo::Args),

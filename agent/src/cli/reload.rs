@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     } else {
         print::text(applied(&answer))?;
     }
-    Ok(Exit::Done)
+    Ok(if answer["ok"] == false { Exit::Failed } else { Exit::Done })
 }
 
 fn refuse(args: &Args, answer: &Value) -> Outcome {
@@ -89,9 +89,14 @@ fn applied(answer: &Value) -> String {
         let (name, problem) = (words::plain(&failed["name"]), words::plain(&failed["problem"]));
         out.push_str(&format!("{name} goes on as it was: {problem}\n"));
     }
+    let told = |name: &Value| words::list(&answer["failed"]).any(|failed| failed["name"] == *name);
+    for one in words::list(&answer["not_as_configured"]).filter(|one| !told(&one["name"])) {
+        let (name, problem) = (words::plain(&one["name"]), words::plain(&one["problem"]));
+        out.push_str(&format!("{name} is not as configured: {problem}\n"));
+    }
     let pending: Vec<_> = words::list(&answer["pending"]).map(words::plain).collect();
     if !pending.is_empty() {
-        out.push_str(&format!("still being compiled or started beside what runs: {}\n", pending.join(", ")));
+        out.push_str(&format!("still being compiled or started: {}\n", pending.join(", ")));
     }
     let waiting: Vec<_> = words::list(&answer["restart_needed"]).map(words::plain).collect();
     if !waiting.is_empty() {
@@ -123,7 +128,21 @@ mod tests {
         assert_eq!(
             applied(&answer),
             "generation 2: changed slow\nc goes on as it was: no component\n\
-             still being compiled or started beside what runs: slow\n"
+             still being compiled or started: slow\n"
+        );
+        let answer = json!({
+            "generation": 3, "added": [], "removed": [], "changed": [], "unchanged": 1,
+            "failed": [{"name": "c", "problem": "no component"}],
+            "not_as_configured": [
+                {"name": "b", "problem": "it was changed after it was signed"},
+                {"name": "c", "problem": "no component"},
+            ],
+            "restart_needed": [],
+        });
+        assert_eq!(
+            applied(&answer),
+            "generation 3: no collector differs; 1 unchanged\nc goes on as it was: no component\n\
+             b is not as configured: it was changed after it was signed\n"
         );
         let none = json!({
             "generation": 3, "added": [], "removed": [], "changed": [], "unchanged": 0, "restart_needed": [],

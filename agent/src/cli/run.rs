@@ -63,7 +63,7 @@ fn raise_open_files() {
 
 async fn until_told(loaded: Loaded, sources: Sources) -> Outcome {
     loaded.notes.iter().for_each(|note| tracing::info!("{note}"));
-    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{}", warning.in_one_line()));
     let mut signals = Signals::new()?;
     // From here on HUP does not end the agent; one that comes while it starts is a reload after that.
     let hang_up = signal(SignalKind::hangup())?;

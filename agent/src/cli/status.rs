@@ -10,7 +10,7 @@ use super::{
     source::Running,
     words,
 };
-use crate::admin;
+use crate::{admin, config::show_duration};
 
 /// What `status` takes.
 #[derive(Debug, clap::Args)]
@@ -178,45 +178,50 @@ fn exporters(status: &Value) -> Vec<Vec<String>> {
     rows
 }
 
-/// `memory (16777216 bytes) 3 times, log_rate (10 lines_per_second) 40 times`; nothing where none was met.
+/// `memory (16.0 MiB) 3 times, log_rate (10 lines per second) 40 times`; nothing where none was met.
 fn limits_met(collector: &Value) -> Option<String> {
     let met: Vec<_> = collector["limits"]
         .as_object()?
         .iter()
         .filter(|(_, one)| one["hits"].as_u64() > Some(0))
         .map(|(name, one)| {
-            let [limit, unit, hits] = ["limit", "unit", "hits"].map(|key| words::plain(&one[key]));
-            format!("{name} ({limit} {unit}) {hits} times")
+            let times = match one["hits"].as_u64() {
+                Some(1) => "once".to_owned(),
+                hits => format!("{} times", hits.unwrap_or(0)),
+            };
+            format!("{name} ({}) {times}", amount(one))
         })
         .collect();
     (!met.is_empty()).then(|| met.join(", "))
+}
+
+/// How much a limit allows, in the unit of a person.
+fn amount(limit: &Value) -> String {
+    let number = limit["limit"].as_u64();
+    match limit["unit"].as_str() {
+        Some("bytes") => words::bytes(number),
+        Some("microseconds") => {
+            number.map_or_else(|| "-".to_owned(), |it| show_duration(std::time::Duration::from_micros(it)))
+        }
+        unit => format!("{} {}", words::plain(&limit["limit"]), unit.unwrap_or("").replace('_', " ")),
+    }
 }
 
 /// What stands in the way, in words: one line each, and below it the faults that led to it.
 fn problems(status: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     for collector in words::list(&status["collectors"]) {
-        if let Some(refused) = collector["refused_change"].as_str() {
-            problems.push(format!(
-                "collector {}: not as configured: {refused}",
-                words::plain(&collector["name"])
-            ));
+        let name = words::plain(&collector["name"]);
+        let refused = collector["refused_change"].as_str();
+        let problem = collector["last_problem"].as_str();
+        // Often the one is the other: told once.
+        let other = problem.filter(|_| problem != refused);
+        problems.extend(refused.map(|refused| format!("collector {name}: not as configured: {refused}")));
+        problems.extend(other.map(|problem| format!("collector {name}: {problem}")));
+        if let (Some(last), Some(problem)) = (problems.last_mut().filter(|_| problem.is_some()), problem) {
+            last.push_str(&past_faults(collector, problem));
         }
-        if let Some(met) = limits_met(collector) {
-            problems.push(format!("collector {}: limits met: {met}", words::plain(&collector["name"])));
-        }
-        if let Some(problem) = collector["last_problem"].as_str() {
-            let mut told = format!("collector {}: {problem}", words::plain(&collector["name"]));
-            for fault in words::list(&collector["past_faults"]) {
-                told.push_str(&format!(
-                    "\n  {}  {}: {}",
-                    words::moment_ms(fault["at_unix_ms"].as_u64()),
-                    words::plain(&fault["cause"]),
-                    words::plain(&fault["message"]),
-                ));
-            }
-            problems.push(told);
-        }
+        problems.extend(limits_met(collector).map(|met| format!("collector {name}: limits met: {met}")));
     }
     for exporter in words::list(&status["exporters"]) {
         if exporter["state"]["state"] == "paused" {
@@ -241,6 +246,19 @@ fn problems(status: &Value) -> Vec<String> {
     problems
 }
 
+/// The faults that led to a problem, a line each; nothing where the problem is the only one of them.
+fn past_faults(collector: &Value, problem: &str) -> String {
+    let faults: Vec<_> = words::list(&collector["past_faults"]).collect();
+    if faults.len() == 1 && faults[0]["message"].as_str().is_some_and(|only| problem.contains(only)) {
+        return String::new();
+    }
+    let line = |fault: &&Value| {
+        let [cause, message] = ["cause", "message"].map(|key| words::plain(&fault[key]));
+        format!("\n  {}  {cause}: {message}", words::moment_ms(fault["at_unix_ms"].as_u64()))
+    };
+    faults.iter().map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -249,13 +267,38 @@ mod tests {
 
     #[test]
     fn limits_are_named_that_were_met_and_no_others() {
-        let one = |hits: u64| json!({ "limit": 16, "unit": "bytes", "used": 3, "hits": hits });
-        let collector = json!({ "limits": { "memory": one(2), "output": one(0), "stack": one(1) } });
-        assert_eq!(
-            limits_met(&collector).as_deref(),
-            Some("memory (16 bytes) 2 times, stack (16 bytes) 1 times")
-        );
-        assert_eq!(limits_met(&json!({ "limits": { "output": one(0) } })), None);
+        let one = |limit: u64, unit: &str, hits: u64| json!({ "limit": limit, "unit": unit, "used": 3, "hits": hits });
+        let collector = json!({ "limits": {
+            "memory": one(32 << 20, "bytes", 2),
+            "deadline": one(500_000, "microseconds", 1),
+            "log_rate": one(10, "lines_per_second", 40),
+            "output": one(16, "bytes", 0),
+        } });
+        let met = limits_met(&collector).unwrap();
+        for part in
+            ["memory (32.0 MiB) 2 times", "deadline (500ms) once", "log_rate (10 lines per second) 40 times"]
+        {
+            assert!(met.contains(part), "{part:?} is not in {met:?}");
+        }
+        assert!(!met.contains("output"), "{met}");
+        assert_eq!(limits_met(&json!({ "limits": { "output": one(16, "bytes", 0) } })), None);
         assert_eq!(limits_met(&json!({})), None);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_collector_is_told_once() {
+        let told = |collector: serde_json::Value| problems(&json!({ "collectors": [collector] })).join("\n");
+        let refused = "it does not start, and what ran before goes on: it is not signed";
+        let once = told(json!({ "name": "x", "refused_change": refused, "last_problem": refused }));
+        assert_eq!(once, format!("collector x: not as configured: {refused}"));
+        let fault = |message: &str| json!({ "at_unix_ms": 0, "cause": "start", "message": message });
+        let later = told(json!({
+            "name": "x", "refused_change": refused, "last_problem": "memory", "past_faults": [fault("memory")],
+        }));
+        assert_eq!(later, format!("collector x: not as configured: {refused}\ncollector x: memory"));
+        let twice = told(json!({
+            "name": "x", "last_problem": "set aside; the last: b", "past_faults": [fault("a"), fault("b")],
+        }));
+        assert_eq!(twice.lines().count(), 3, "{twice}");
     }
 }

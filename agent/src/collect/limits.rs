@@ -16,7 +16,7 @@ pub struct LimitUse {
     pub limit: u64,
     /// The most so far; `None` where it can't be measured.
     pub used: Option<u64>,
-    /// How often it was met: the plugin was stopped, denied or cut.
+    /// How often it was met since it is this high: the plugin was stopped, denied or cut.
     pub hits: u64,
 }
 
@@ -33,7 +33,7 @@ impl LimitsUse {
         all
     }
 
-    /// Other limits hold from now on; what was counted stays.
+    /// Other limits hold from now on. The most that was used stays; how often one was met counts anew where it changed.
     pub(super) fn set(&mut self, limits: &config::Limits) {
         let config::Limits { memory, deadline, init, output, tables, resources, log_rate, stack } = limits;
         let micros = |of: &std::time::Duration| u64::try_from(of.as_micros()).unwrap_or(u64::MAX);
@@ -49,7 +49,9 @@ impl LimitsUse {
         ] {
             let used = measured.then_some(0);
             let one = self.0.entry(name).or_insert(LimitUse { unit, limit, used, hits: 0 });
-            one.limit = limit;
+            if std::mem::replace(&mut one.limit, limit) != limit {
+                one.hits = 0;
+            }
         }
     }
 
@@ -135,11 +137,16 @@ mod tests {
     }
 
     #[test]
-    fn other_limits_keep_what_was_counted() {
+    fn hits_are_of_the_limit_that_stands() {
         let mut all = LimitsUse::new(&limits());
         all.used("output", 5);
         all.hit("output", 2);
+        all.hit("memory", 3);
         all.set(&config::Limits { output: 77, ..limits() });
-        assert_eq!(all.0["output"], LimitUse { unit: "bytes", limit: 77, used: Some(5), hits: 2 });
+        assert_eq!(all.0["output"], LimitUse { unit: "bytes", limit: 77, used: Some(5), hits: 0 });
+        assert_eq!(all.0["memory"].hits, 3, "its limit is as before");
+        all.hit("output", 1);
+        all.set(&config::Limits { output: 77, ..limits() });
+        assert_eq!(all.0["output"].hits, 1);
     }
 }

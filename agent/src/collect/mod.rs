@@ -28,7 +28,7 @@ pub mod trial;
 mod turns;
 
 pub use encode::request as encode;
-pub use exec::programs_are_confined_by;
+pub use exec::{Unfit, is_lasting, programs_are_confined_by, unfit};
 pub use lateness::Late;
 pub use limits::{LimitUse, LimitsUse};
 pub use reins::Resumed;

@@ -4,7 +4,7 @@
 //! [`difference`] says what to do; [`Roster::apply`] does it: new ones start at once, those that are gone are stopped in
 //! good order, side by side, and of changed ones the new is made ready beside the old, which goes on until then and
 //! goes on for good if the new does not start. What is the same is not touched, and misses no collect; neither is what
-//! was set aside and has not changed.
+//! was set aside and has not changed. Whatever is not as configured after that is named each time, whenever it failed.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -52,15 +52,19 @@ pub struct Changes {
     pub changed: Vec<String>,
     /// How many were left alone.
     pub unchanged: usize,
-    /// Changed ones that do not start as changed: they go on as they were, or stay set aside.
+    /// Changed ones that do not start as changed, this time: they go on as they were, or stay set aside.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<Failed>,
-    /// Of the changed ones, those that are still being compiled or started; what becomes of them stands in the status.
+    /// Of the new and the changed ones, those that are still being compiled or started; what becomes of them stands in
+    /// the status, and in the next answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<String>,
+    /// All that do not run what the configuration says, since this time or an earlier one, and are not pending.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_as_configured: Vec<Failed>,
 }
 
-/// A change that did not come about.
+/// A collector whose configuration does not run.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Failed {
     /// Whose.
@@ -146,7 +150,7 @@ impl Roster {
     }
 
     /// Makes these the collectors that run. Returns when those that are gone have stopped, each at most five seconds
-    /// later, and it is known of the changed ones whether they start, or 15 s have passed. To be called once at a time.
+    /// later, and it is known of the new and the changed ones whether they start, or 15 s have passed. To be called once at a time.
     pub async fn apply(&self, wanted: &[config::Collector]) -> Changes {
         self.ask_registries(wanted).await;
         let members = self.members();
@@ -154,6 +158,11 @@ impl Roster {
         let mut changes = difference(&running, wanted, |one| self.ground.plugins.stamp(one));
         let named = |names: &[String], one: &config::Collector| names.contains(&one.name);
         self.add(wanted.iter().filter(|one| named(&changes.added, one)));
+        let new = self.members();
+        let new = new.iter().filter(|member| named(&changes.added, &member.config));
+        let new = join_all(new.map(|member| async {
+            (member.config.name.clone(), self.within_patience(member.collector.settled()).await.is_some())
+        }));
         let gone = members.iter().filter(|member| named(&changes.removed, &member.config));
         let gone = join_all(gone.map(|member| async {
             member.collector.stop().await;
@@ -164,7 +173,7 @@ impl Roster {
             let config = wanted.iter().find(|one| one.name == member.config.name)?;
             Some(self.change(member, config))
         }));
-        let (_, outcomes) = tokio::join!(gone, changed);
+        let (_, outcomes, new) = tokio::join!(gone, changed, new);
         for (name, outcome) in outcomes {
             match outcome {
                 Outcome::Started => {}
@@ -175,7 +184,33 @@ impl Roster {
                 }
             }
         }
+        changes.pending.extend(new.into_iter().filter(|(_, settled)| !settled).map(|(name, _)| name));
+        changes.not_as_configured = self.not_as_configured(&changes);
         changes
+    }
+
+    /// What failed now, and what failed before and has not changed since.
+    fn not_as_configured(&self, changes: &Changes) -> Vec<Failed> {
+        let all = self.status().into_iter().filter_map(|status| {
+            let failed = changes.failed.iter().find(|failed| failed.name == status.name);
+            let problem = match failed {
+                Some(failed) => failed.problem.clone(),
+                None => status.not_as_configured()?.to_owned(),
+            };
+            Some(Failed { name: status.name, problem })
+        });
+        all.filter(|one| !changes.pending.contains(&one.name)).collect()
+    }
+
+    /// `None`: it took too long, or nobody waits any more.
+    async fn within_patience<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut hurried = self.hurried.subscribe();
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.ground.clock.sleep(PATIENCE) => None,
+            () = stop_asked(&mut hurried) => None,
+        }
     }
 
     /// Has one run with another configuration. From here on that is what a later reload compares with, whether it
@@ -190,16 +225,11 @@ impl Roster {
         if let Some(place) = self.write().iter_mut().find(|other| Arc::ptr_eq(other, member)) {
             *place = changed;
         }
-        let mut hurried = self.hurried.subscribe();
-        let outcome = tokio::select! {
-            biased;
-            told = told => match told {
-                Ok(Ok(())) => Outcome::Started,
-                Ok(Err(problem)) => Outcome::Failed(problem),
-                Err(_) => Outcome::Failed("a later change came first, or it is stopping".to_owned()),
-            },
-            () = self.ground.clock.sleep(PATIENCE) => Outcome::Pending,
-            () = stop_asked(&mut hurried) => Outcome::Pending,
+        let outcome = match self.within_patience(told).await {
+            Some(Ok(Ok(()))) => Outcome::Started,
+            Some(Ok(Err(problem))) => Outcome::Failed(problem),
+            Some(Err(_)) => Outcome::Failed("a later change came first, or it is stopping".to_owned()),
+            None => Outcome::Pending,
         };
         (config.name.clone(), outcome)
     }

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64},
     },
     time::Duration,
@@ -81,6 +81,11 @@ impl Collector {
         self.board.state() == CollectorState::Starting
     }
 
+    /// Returns when it has come up, or a try has failed. Cancel safe.
+    pub async fn settled(&self) {
+        self.board.settled().await;
+    }
+
     /// Lets the collect that runs end, asks the guest to shut down, and returns when the task is gone. A guest
     /// that does not return is dropped after five seconds; what it pushed by then stays.
     pub async fn stop(&self) {
@@ -155,6 +160,8 @@ impl Place {
         let services = CollectorServices {
             name: self.name.clone(),
             secrets: config.grants.secrets.clone(),
+            parts_are_chosen: matches!(config.grants.system, config::SystemGrant::Parts(_)),
+            parts_denied: Mutex::default(),
             source: self.source.clone(),
             store: self.ground.store.clone(),
             system: self.ground.system.clone(),
@@ -346,7 +353,7 @@ impl Task {
         self.pause(pause).await
     }
 
-    fn set_aside(&self, problem: String) -> Ended {
+    pub(super) fn set_aside(&self, problem: String) -> Ended {
         tracing::error!(collector = self.place.name, problem, "collector set aside");
         self.place.board.write(|s| {
             s.state = CollectorState::SetAside;

@@ -7,12 +7,14 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
-use whimbrel_plugin_host::services::{Batch, Denied, Entity, GuestError, Level, LogLine, Services};
+use whimbrel_plugin_host::services::{
+    Batch, Denied, Entity, GuestError, Level, LogLine, Services, parts_denied,
+};
 
 use super::{encode, status::Board};
 use crate::{
@@ -26,6 +28,10 @@ use crate::{
 pub(super) struct CollectorServices {
     pub(super) name: String,
     pub(super) secrets: Vec<(String, Secret)>,
+    /// Some parts of the host's figures are granted: that others are not is an operator's decision, and no problem.
+    pub(super) parts_are_chosen: bool,
+    /// Denied, and not told yet.
+    pub(super) parts_denied: Mutex<Vec<String>>,
     /// `collectors/NAME`
     pub(super) source: String,
     pub(super) store: Store,
@@ -39,6 +45,18 @@ pub(super) struct CollectorServices {
 }
 
 impl CollectorServices {
+    /// Tells which parts of the host's figures were denied since it was called last, all in one line.
+    pub(super) fn tell_denied(&self) {
+        // Whole texts are put in: a panic leaves a list.
+        let parts = std::mem::take(&mut *self.parts_denied.lock().unwrap_or_else(PoisonError::into_inner));
+        if parts.is_empty() {
+            return;
+        }
+        let told = parts_denied(&parts);
+        tracing::warn!(collector = self.name, "{told}");
+        self.board.write(|s| s.last_problem = Some(told));
+    }
+
     async fn store(&self, batch: Batch, checkpoint: Option<Vec<u8>>) -> Result<(), GuestError> {
         if checkpoint.is_some() && self.retired.load(Relaxed) {
             // The other has begun at the last checkpoint, and brings this itself.
@@ -117,14 +135,29 @@ impl Services for CollectorServices {
     }
 
     fn denied(&self, what: &Denied) {
-        self.board.write(|s| {
-            s.denied += 1;
-            s.last_problem = Some(what.to_string());
-        });
-        tracing::warn!(collector = self.name, "{what}");
+        self.board.write(|s| s.denied += 1);
+        match what {
+            Denied::System(_) if self.parts_are_chosen => {
+                tracing::debug!(collector = self.name, "{what}");
+            }
+            Denied::System(part) => {
+                self.parts_denied.lock().unwrap_or_else(PoisonError::into_inner).push(part.clone());
+            }
+            _ => {
+                tracing::warn!(collector = self.name, "{what}");
+                self.board.write(|s| s.last_problem = Some(what.to_string()));
+            }
+        }
     }
 
     fn now_ns(&self) -> u64 {
         clock::unix_ns(&*self.clock)
+    }
+}
+
+impl Drop for CollectorServices {
+    /// An instance that did not come to the end of a collect was denied something, too.
+    fn drop(&mut self) {
+        self.tell_denied();
     }
 }

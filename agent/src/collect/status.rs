@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::{
     lateness::{Late, Lateness},
@@ -112,6 +113,12 @@ impl CollectorStatus {
         self.state == CollectorState::SetAside
     }
 
+    /// Why what the configuration says does not run: what ran before does, or nothing. `None`: it does, or is on its way.
+    pub fn not_as_configured(&self) -> Option<&str> {
+        let aside = || self.last_problem.as_deref().unwrap_or("it was set aside");
+        self.refused_change.as_deref().or_else(|| self.is_set_aside().then(aside))
+    }
+
     /// Counts a fault, and keeps its words in place of the oldest.
     pub(super) fn fault(&mut self, fault: PastFault) {
         self.faults += 1;
@@ -137,7 +144,11 @@ pub struct Refused {
 
 /// The one place where a collector's task and its services write, and `status` reads.
 #[derive(Debug)]
-pub(super) struct Board(Mutex<Inner>);
+pub(super) struct Board {
+    inner: Mutex<Inner>,
+    /// Whether it is still coming up.
+    starting: watch::Sender<bool>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -175,7 +186,8 @@ impl Board {
             last_collect_us: 0,
             last_problem: None,
         };
-        Self(Mutex::new(Inner { status, lateness: Lateness::default() }))
+        let inner = Mutex::new(Inner { status, lateness: Lateness::default() });
+        Self { inner, starting: watch::Sender::new(true) }
     }
 
     pub(super) fn read(&self) -> CollectorStatus {
@@ -189,7 +201,16 @@ impl Board {
     }
 
     pub(super) fn write(&self, change: impl FnOnce(&mut CollectorStatus)) {
-        change(&mut self.lock().status);
+        let mut inner = self.lock();
+        change(&mut inner.status);
+        let starting = inner.status.state == CollectorState::Starting;
+        self.starting.send_if_modified(|before| std::mem::replace(before, starting) != starting);
+    }
+
+    /// Returns when it has come up, or has not. Cancel safe.
+    pub(super) async fn settled(&self) {
+        // The sender is here: it can't be gone.
+        let _ = self.starting.subscribe().wait_for(|starting| !starting).await;
     }
 
     /// A collect begins.
@@ -201,7 +222,7 @@ impl Board {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Plain counters: whatever a panicking writer left is still a status.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A successor begins where the last durable checkpoint is. Where the running one has moved that since, the successor
 //! is started again from the new place, so that nothing is collected twice or left out.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 use whimbrel_plugin_host::{Fault, Instance, Plugin};
@@ -14,7 +14,7 @@ use super::{
     schema,
     services::CollectorServices,
 };
-use crate::config;
+use crate::{clock::Clock, config};
 
 /// Something being made ready to take over.
 pub(super) struct Successor {
@@ -40,6 +40,8 @@ pub(super) struct Ready {
     pub(super) plugin: Plugin,
     pub(super) instance: Instance,
     pub(super) services: Arc<CollectorServices>,
+    /// How long its start took.
+    pub(super) init: Duration,
 }
 
 impl Successor {
@@ -63,7 +65,7 @@ impl Successor {
                 Stage::Loading(loading) => match loading.join_next().await {
                     Some(Ok(Ok(plugin))) => {
                         schema::check(&self.config, &plugin)?;
-                        self.start(plugin, place.start(&self.config));
+                        self.start(plugin, place.start(&self.config), place.ground.clock.clone());
                     }
                     Some(Ok(Err(problem))) => return Err(problem),
                     Some(Err(error)) => return Err(format!("loading it ended badly: {error}")),
@@ -82,9 +84,9 @@ impl Successor {
     }
 
     /// Starts what stands ready once more, from another checkpoint. What it was before is dropped.
-    pub(super) fn again(&mut self, start: Start) {
+    pub(super) fn again(&mut self, start: Start, clock: Arc<dyn Clock>) {
         if let Some(ready) = self.take() {
-            self.start(ready.plugin, start);
+            self.start(ready.plugin, start, clock);
         }
     }
 
@@ -99,14 +101,16 @@ impl Successor {
         }
     }
 
-    fn start(&mut self, plugin: Plugin, start: Start) {
+    fn start(&mut self, plugin: Plugin, start: Start, clock: Arc<dyn Clock>) {
         self.starts += 1;
         self.checkpoint.clone_from(&start.checkpoint);
         let setup = setup(&self.config, start.checkpoint, start.services.clone());
         let mut starting = JoinSet::new();
         starting.spawn(async move {
+            let began = clock.monotonic();
             let instance = plugin.instantiate(setup).await?;
-            Ok(Ready { plugin, instance, services: start.services })
+            let init = clock.monotonic().saturating_sub(began);
+            Ok(Ready { plugin, instance, services: start.services, init })
         });
         self.stage = Stage::Starting(starting);
     }

@@ -81,7 +81,7 @@ impl Task {
             let due = self.schedule.as_mut().expect("it was set above").due(clock.monotonic());
             self.place.board.begins(&due);
             loop {
-                let Some(answer) = self.collect_due(&mut current.instance).await else {
+                let Some(answer) = self.collect_due(&mut current).await else {
                     // It is in the middle of something; the one before is not, and ends in good order.
                     if let Some(older) = before {
                         self.place.shut_down(older.current.instance).await;
@@ -168,11 +168,11 @@ impl Task {
         let Some(mut successor) = self.successor.take() else { return };
         let start = self.place.start(&successor.config);
         if start.checkpoint != successor.checkpoint {
-            successor.again(start);
+            successor.again(start, self.place.ground.clock.clone());
             self.successor = Some(successor);
             return;
         }
-        let Some(Ready { plugin, instance, services }) = successor.take() else { return };
+        let Some(Ready { plugin, instance, services, init }) = successor.take() else { return };
         let identity = plugin.description().title();
         tracing::info!(
             collector = self.place.name,
@@ -183,7 +183,11 @@ impl Task {
         let older = std::mem::replace(current, Current { plugin, instance, services });
         self.set_interval();
         self.place.show(&self.config);
-        self.place.board.write(|s| s.identity = Some(identity));
+        self.place.board.write(|s| {
+            s.identity = Some(identity);
+            s.limits.used("init", micros(init));
+            s.refused_change = None;
+        });
         *before = Some(Before { current: older, config, checkpoint: successor.checkpoint });
         successor.told.tell(Ok(()));
     }
@@ -192,10 +196,7 @@ impl Task {
     fn took_over(&mut self, before: Before) {
         self.supervisor.forgive();
         self.supervisor.started(self.place.ground.clock.monotonic());
-        self.place.board.write(|s| {
-            s.replaced += 1;
-            s.refused_change = None;
-        });
+        self.place.board.write(|s| s.replaced += 1);
         tracing::info!(collector = self.place.name, "took over");
         self.leave(before.current);
     }
@@ -275,9 +276,10 @@ impl Task {
     }
 
     /// All that is to be collected now: until the guest has no more, or the next collect is due. `None`: stopped.
-    async fn collect_due(&mut self, instance: &mut Instance) -> Option<Result<(), Fault>> {
+    async fn collect_due(&mut self, current: &mut Current) -> Option<Result<(), Fault>> {
         for _ in 0..MOST_CALLS {
-            match self.collect_once(instance).await? {
+            let answer = self.collect_once(&mut current.instance, &current.services).await?;
+            match answer {
                 Ok(true) => {}
                 Ok(false) => return Some(Ok(())),
                 Err(fault) => return Some(Err(fault)),
@@ -292,7 +294,11 @@ impl Task {
     }
 
     /// Whether there is more to collect at once. `None`: stopped, and it did not come to its end in time.
-    async fn collect_once(&mut self, instance: &mut Instance) -> Option<Result<bool, Fault>> {
+    async fn collect_once(
+        &mut self,
+        instance: &mut Instance,
+        services: &CollectorServices,
+    ) -> Option<Result<bool, Fault>> {
         let (clock, stopped) = (&self.place.ground.clock, &mut self.reins.stopped);
         let leave = async {
             stop_asked(stopped).await;
@@ -306,6 +312,7 @@ impl Task {
                 return None;
             }
         };
+        services.tell_denied();
         Some(match answer {
             Ok(collected) => {
                 if let Some(denied) = &collected.denied {

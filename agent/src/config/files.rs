@@ -87,6 +87,11 @@ impl Loaded {
         self.at(&["collectors", collector, "plugin"], what, remedy)
     }
 
+    /// That the collector's program is none that this agent would run.
+    pub fn refused_program(&self, collector: &str, what: String, remedy: &str) -> Problem {
+        self.at(&["collectors", collector, "exec"], what, remedy)
+    }
+
     /// A problem at the value of a key, or at what stands in for it.
     fn at(&self, keys: &[&str], what: String, remedy: &str) -> Problem {
         let mut node = Some(&self.root);

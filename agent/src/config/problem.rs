@@ -63,6 +63,23 @@ impl Problem {
         self
     }
 
+    /// All of it but the excerpt, for the log: `file:line:column: key: what; remedy`.
+    pub fn in_one_line(&self) -> String {
+        let Self { location, key, what, remedy, also, .. } = self;
+        let mut line = format!("{location}: ");
+        if !key.is_empty() {
+            line.push_str(&format!("{key}: "));
+        }
+        line.push_str(what);
+        if let Some(also) = also {
+            line.push_str(&format!("; also at {also}"));
+        }
+        if !remedy.is_empty() {
+            line.push_str(&format!("; {remedy}"));
+        }
+        line
+    }
+
     fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
             "file": self.location.file,

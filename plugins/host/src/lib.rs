@@ -2,8 +2,8 @@
 //!
 //! The agent reads the figures; which unit and kind they have, what is a share of what, how a counter is told and
 //! what each thing is called, is decided here. What of a part is wanted (which disks, which processes) is decided
-//! here and applied by the agent, where the figures are read. A part that is not granted, or that this host does
-//! not have, is left out and said once. Attributes of a series are encoded when it is first seen, and copied from
+//! here and applied by the agent, where the figures are read. A part that this host does not have is left out and said
+//! once; those that are not granted are, all in one line. Attributes of a series are encoded when it is first seen, and copied from
 //! then on.
 
 mod config;
@@ -14,7 +14,7 @@ pub mod table;
 mod tell;
 mod vocabulary;
 
-use whimbrel_sdk::{Collector, Context, Emit, Error, More, collector, system::Figure};
+use whimbrel_sdk::{Collector, Context, Emit, Error, More, collector, info, system::Figure};
 
 use crate::{
     parts::{PER_CPU, PER_PROCESS, Part},
@@ -32,6 +32,8 @@ const CPU_TIME: &str = "system.cpu.time";
 #[derive(Debug)]
 pub struct Host {
     parts: Vec<Part>,
+    /// What is not granted was said: it does not change while an instance lives.
+    told_denied: bool,
     per_cpu: bool,
     teller: Teller,
     /// The host's own series.
@@ -53,6 +55,7 @@ impl Collector for Host {
         };
         Ok(Self {
             parts: Part::all(&config, wanted)?,
+            told_denied: false,
             per_cpu: config.asks(PER_CPU),
             teller: Teller::new(config.temporality, vocabulary),
             families: Families::default(),
@@ -61,7 +64,7 @@ impl Collector for Host {
     }
 
     fn collect(&mut self, out: &mut Emit) -> Result<More, Error> {
-        let Self { parts, per_cpu, teller, families, processes } = self;
+        let Self { parts, told_denied, per_cpu, teller, families, processes } = self;
         teller.begin(std::iter::once(&mut *families).chain(processes.families()));
         for part in parts.iter_mut() {
             let Some(entities) = part.ask() else { continue };
@@ -90,6 +93,13 @@ impl Collector for Host {
                 "no part of the host's figures is granted; add `grants: {system: true}` to this collector"
                     .to_owned(),
             ));
+        }
+        if !std::mem::replace(told_denied, true) {
+            let denied: Vec<_> =
+                self.parts.iter().filter(|part| part.is_withheld()).map(|part| part.name).collect();
+            if !denied.is_empty() {
+                info!("not granted, and left out: {}", denied.join(", "));
+            }
         }
         self.teller.end(out)?;
         Ok(More::No)

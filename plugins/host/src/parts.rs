@@ -80,7 +80,12 @@ impl Part {
         self.state == PartState::Denied
     }
 
-    /// Its figures, or none; why is said when it begins and when it ends.
+    /// Not granted, and not named in the configuration: an operator's choice.
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.is_denied() && self.want != Want::Configured
+    }
+
+    /// Its figures, or none; why is said when it begins and when it ends. Those that are withheld are said together.
     pub(crate) fn ask(&mut self) -> Option<Vec<Entity>> {
         if self.is_denied() {
             return None;
@@ -102,8 +107,6 @@ impl Part {
                 *state = PartState::Denied;
                 if *want == Want::Configured {
                     warn!("figures of {name} are configured and not granted: {why}"; "part" => name);
-                } else {
-                    info!("figures of {name} are not granted and are left out: {why}"; "part" => name);
                 }
             }
             Err(why) => {

@@ -8,10 +8,13 @@ use std::{
 
 use serde::Deserialize;
 
-use whimbrel_plugin_host::schema;
+use whimbrel_plugin_host::{
+    bundle::{self, Machine},
+    schema,
+};
 
 use crate::{
-    collect,
+    collect::{self, Unfit},
     config::{Collector, Grants, Loaded, PluginRef, Problems, SystemGrant},
 };
 
@@ -62,14 +65,20 @@ pub(super) fn inspect(loaded: &Loaded) -> Found {
                 continue;
             }
             PluginRef::Path(file) => file,
-            // What is in a registry is looked at when it is fetched; a program has neither grants nor schema.
-            PluginRef::Registry(_) | PluginRef::Exec(_) => continue,
+            // A program has neither grants nor schema.
+            PluginRef::Exec(exec) => {
+                if let Some(Unfit { what, remedy }) = collect::unfit(exec) {
+                    problems.push(loaded.refused_program(&collector.name, what, remedy));
+                }
+                continue;
+            }
+            // What is in a registry is looked at when it is fetched.
+            PluginRef::Registry(_) => continue,
         };
         match inspected(file) {
             Ok(Inspected { misfit: None, config_schema, asks }) => {
-                if let Some(said) =
-                    super::super::plugin::verify::untrusted(&collector.plugin, &collector.trust)
-                {
+                let untrusted = super::super::plugin::verify::untrusted(&collector.plugin, &collector.trust);
+                if let Some(said) = untrusted.or_else(|| foreign(file)) {
                     problems.push(loaded.refused_component(&collector.name, said));
                     continue;
                 }
@@ -86,6 +95,13 @@ pub(super) fn inspect(loaded: &Loaded) -> Found {
         }
     }
     Found { warnings: uncovered, problems }
+}
+
+/// Why compiled code does not run here, in the words of the agent, which is this program. `None` for a component, and for
+/// what can't be read, which is told elsewhere.
+fn foreign(file: &Path) -> Option<String> {
+    let bytes = std::fs::read(file).ok().filter(|bytes| bundle::is_bundle(bytes))?;
+    bundle::read_for(&bytes, &Machine::here()).err().map(|error| format!("{}: {error}", file.display()))
 }
 
 fn lacks(collector: &Collector, asks: &Asks) -> String {

@@ -20,6 +20,7 @@ use whimbrel_plugin_host::{Host, HostOptions, text::whole};
 
 use super::{
     author::{self, Made},
+    granting,
     reference::scratch_cache,
     trial::made_for,
 };
@@ -325,9 +326,7 @@ impl Bench {
                 telling::harmless(&fields)
             ));
         }
-        for denied in said.denied {
-            print::message(format_args!("denied: {denied}"));
-        }
+        granting::denials(&said.denied).into_iter().for_each(print::message);
         self.checkpoint = said.checkpoint.or(self.checkpoint.take());
     }
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
-use whimbrel_plugin_host::{Grant, services::Denied};
+use whimbrel_plugin_host::{
+    Grant,
+    services::{Denied, parts_denied},
+};
 
 use crate::config::{Grants, SYSTEM_PARTS, Secret, SystemGrant};
 
@@ -56,14 +59,37 @@ fn system(granted: &mut SystemGrant, part: String) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What it was denied, and how to give it that in the next trial.
-pub(super) fn told(denied: &Denied) -> String {
-    match denied.allowed_by() {
-        Some((key, value)) => {
-            format!("denied: {denied}, or here: --grant {}", quoted(&format!("{key}={value}")))
-        }
-        None => format!("denied: {denied}"),
+/// What it was denied: a line each, and one for all parts of the host's figures.
+pub(super) fn denials(denied: &[Denied]) -> Vec<String> {
+    told(denied).into_iter().map(|(text, _)| text).collect()
+}
+
+/// The same, and how to give it that in the next trial.
+pub(super) fn denials_and_flags(denied: &[Denied]) -> Vec<String> {
+    let with_flag = |(text, flag): (String, Option<String>)| match flag {
+        Some(flag) => format!("{text}, or here: --grant {}", quoted(&flag)),
+        None => text,
+    };
+    told(denied).into_iter().map(with_flag).collect()
+}
+
+fn told(denied: &[Denied]) -> Vec<(String, Option<String>)> {
+    let part = |one: &Denied| match one {
+        Denied::System(part) => Some(part.clone()),
+        _ => None,
+    };
+    let parts: Vec<String> = denied.iter().filter_map(part).collect();
+    let together = parts.len() > 1;
+    let mut lines = Vec::new();
+    if together {
+        lines.push((format!("denied: {}", parts_denied(&parts)), Some("system=all".to_owned())));
     }
+    let others = denied.iter().filter(|one| !together || part(one).is_none());
+    lines.extend(others.map(|one| {
+        let flag = one.allowed_by().map(|(key, value)| format!("{key}={value}"));
+        (format!("denied: {one}"), flag)
+    }));
+    lines
 }
 
 /// As a shell reads it back.
@@ -79,13 +105,23 @@ mod tests {
     #[test]
     fn what_is_denied_is_told_as_it_can_be_granted() {
         let origin: whimbrel_plugin_host::Origin = "https://a.example".parse().unwrap();
-        let text = told(&Denied::Http(origin.clone()));
+        let alone = |denied: Denied| denials_and_flags(&[denied]).concat();
+        let text = alone(Denied::Http(origin.clone()));
         assert!(text.ends_with("--grant http=https://a.example"), "{text}");
-        let text = told(&Denied::HttpAddress(origin, [10, 0, 0, 1].into()));
+        let text = alone(Denied::HttpAddress(origin.clone(), [10, 0, 0, 1].into()));
         assert!(text.ends_with("--grant 'http=https://a.example in 10.0.0.1'"), "{text}");
         let flag = text.rsplit_once("--grant ").unwrap().1.trim_matches('\'');
         assert!(matches!(flag.parse(), Ok(Grant::Http(_))), "{flag}");
         assert_eq!(quoted("it's"), r"'it'\''s'");
+        let part = |name: &str| Denied::System(name.to_owned());
+        let lines = denials_and_flags(&[part("cpu"), Denied::Http(origin), part("disk.each")]);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(
+            lines[0].contains("`cpu`, `disk.each`") && lines[0].ends_with("--grant system=all"),
+            "{lines:?}"
+        );
+        assert!(alone(part("cpu")).ends_with("--grant system=cpu"));
+        assert!(!denials(&[part("cpu")])[0].contains("--grant"));
     }
 
     #[test]

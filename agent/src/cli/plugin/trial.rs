@@ -243,7 +243,7 @@ fn aside(trial: &Trial, args: &Args) -> Vec<String> {
             telling::harmless(&fields.concat())
         ));
     }
-    lines.extend(trial.denied.iter().map(granting::told));
+    lines.extend(granting::denials_and_flags(&trial.denied));
     if args.json {
         for (at, collect) in trial.collects.iter().enumerate() {
             lines.push(format!(
@@ -261,7 +261,8 @@ fn aside(trial: &Trial, args: &Args) -> Vec<String> {
     if trial.collects.iter().any(|collect| collect.unending) {
         lines.push("it said a thousand times that there was more, and was not asked again".to_owned());
     }
-    if args.count == 1 && args.plugin == "builtin:host" {
+    let collected = trial.collects.iter().any(|collect| !collect.batches.is_empty());
+    if args.count == 1 && args.plugin == "builtin:host" && collected {
         lines.push("shares and rates need two collects: --count 2".to_owned());
     }
     if let Some(failed) = &trial.failed {

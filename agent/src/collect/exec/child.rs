@@ -19,6 +19,7 @@ use tokio::{
     process::Command,
 };
 
+use super::fitness::{is_lasting, unfit};
 use crate::config::{Exec, Limits};
 
 /// What is said over the socket is shorter.
@@ -48,13 +49,27 @@ pub(super) enum Ending {
     /// By a signal that was not this agent's.
     Signal(i32),
     /// It did not begin.
-    NotStarted(String),
+    NotStarted(NotStarted),
     /// It was ended: out of time.
     Overdue,
     /// It was ended: too much output.
     Flood,
     /// It was ended: the agent, or the collector, stops.
     Stopped,
+}
+
+/// Why a run did not begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NotStarted {
+    pub(super) why: String,
+    /// The next would not either.
+    pub(super) lasting: bool,
+}
+
+impl NotStarted {
+    fn passing(why: impl Into<String>) -> Self {
+        Self { why: why.into(), lasting: false }
+    }
 }
 
 /// What came of a run.
@@ -117,7 +132,7 @@ pub(super) async fn run(
     let mut errors = Lines { budget: lines, ..Lines::default() };
     let (ending, output) = match begin(exec, limits) {
         Ok(begun) => follow(begun, limits, stop, &mut errors, &mut tell).await,
-        Err(problem) => (Ending::NotStarted(problem), Vec::new()),
+        Err(not_started) => (Ending::NotStarted(not_started), Vec::new()),
     };
     errors.end_line(&mut tell);
     Run { ending, output, errors }
@@ -128,14 +143,16 @@ struct Begun {
     socket: UnixStream,
 }
 
-fn begin(exec: &Exec, limits: &Limits) -> Result<Begun, String> {
-    let confine =
-        CONFINED_BY.get().ok_or("an embedded agent runs no programs: use the program `whimbrel`")?;
-    if !exec.as_root && exec.user.unwrap_or_else(|| rustix::process::geteuid().as_raw()) == 0 {
-        return Err("it would run as root: name a `user`, or say `as_root: true`".to_owned());
+fn begin(exec: &Exec, limits: &Limits) -> Result<Begun, NotStarted> {
+    let never = |why: String| NotStarted { why, lasting: true };
+    let embedded = || never("an embedded agent runs no programs: use the program `whimbrel`".to_owned());
+    let confine = CONFINED_BY.get().ok_or_else(embedded)?;
+    if let Some(unfit) = unfit(exec) {
+        return Err(never(unfit.to_string()));
     }
-    let (ours, theirs) = StdStream::pair().map_err(|error| error.to_string())?;
-    ours.set_nonblocking(true).map_err(|error| error.to_string())?;
+    let failed = |error: std::io::Error| NotStarted::passing(error.to_string());
+    let (ours, theirs) = StdStream::pair().map_err(failed)?;
+    ours.set_nonblocking(true).map_err(failed)?;
     let mut command = Command::new(confine);
     command.arg("confine");
     for (name, value) in [
@@ -155,8 +172,11 @@ fn begin(exec: &Exec, limits: &Limits) -> Result<Begun, String> {
     command.env_clear().envs(exec.environment.iter().map(|(name, value)| (name, value.reveal())));
     command.current_dir(&exec.directory).kill_on_drop(true);
     command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().map_err(|error| format!("in {}: {error}", exec.directory.display()))?;
-    let socket = UnixStream::from_std(ours).map_err(|error| error.to_string())?;
+    let child = command.spawn().map_err(|error| NotStarted {
+        why: format!("in {}: {error}", exec.directory.display()),
+        lasting: is_lasting(&error),
+    })?;
+    let socket = UnixStream::from_std(ours).map_err(failed)?;
     Ok(Begun { child, socket })
 }
 
@@ -221,7 +241,7 @@ async fn follow(
         let _ = child.start_kill();
     }
     let _ = child.wait().await;
-    let lost = || Ending::NotStarted("it could not be confined".to_owned());
+    let lost = || Ending::NotStarted(NotStarted::passing("it could not be confined"));
     (ended.or(ending).unwrap_or_else(lost), output)
 }
 
@@ -239,7 +259,11 @@ impl Said {
             let number = rest.parse().ok();
             match word {
                 "pid" => said.group = number.and_then(Pid::from_raw),
-                "failed" => said.ending = Some(Ending::NotStarted(rest.to_owned())),
+                "failed" => said.ending = Some(Ending::NotStarted(NotStarted::passing(rest))),
+                "unfit" => {
+                    let never = NotStarted { why: rest.to_owned(), lasting: true };
+                    said.ending = Some(Ending::NotStarted(never));
+                }
                 // Said after it: the end of what took the program's place until then.
                 "code" if said.ending.is_none() => said.ending = number.map(Ending::Code),
                 "signal" if said.ending.is_none() => said.ending = number.map(Ending::Signal),
@@ -269,7 +293,11 @@ mod tests {
         assert_eq!(ending("pid 7\nsignal 9\n"), Some(Ending::Signal(9)));
         assert_eq!(
             ending("pid 7\nfailed no such file\ncode 1\n"),
-            Some(Ending::NotStarted("no such file".into()))
+            Some(Ending::NotStarted(NotStarted { why: "no such file".into(), lasting: false }))
+        );
+        assert_eq!(
+            ending("pid 7\nunfit no such file\ncode 1\n"),
+            Some(Ending::NotStarted(NotStarted { why: "no such file".into(), lasting: true }))
         );
         assert_eq!(ending("pid 7\n"), None);
         assert_eq!(Said::of("pid 7\n").group.map(|pid| pid.as_raw_nonzero().get()), Some(7));

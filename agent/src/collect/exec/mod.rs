@@ -4,12 +4,13 @@
 //! the crate `whimbrel-prometheus-text`, and what is made of that in `emit`. A run ends before the next begins: what was
 //! due meanwhile is missed, and counted.
 //!
-//! A program that can't be started is tried again after a pause, and set aside like a plugin that faults again and
-//! again. One that runs and fails has faulted for that collect only, and is run again when it is due: a check that
+//! A program that can't be run as it is (`fitness`) is set aside at once: trying again would find the same. One whose
+//! start fails for now is tried again after a pause, and set aside like a plugin that faults again and again. One that runs and fails has faulted for that collect only, and is run again when it is due: a check that
 //! fails while what it checks is down must be there when that is up again.
 
 mod child;
 mod emit;
+mod fitness;
 mod nagios;
 
 use std::time::Duration;
@@ -17,10 +18,10 @@ use std::time::Duration;
 use whimbrel_otlp::Signal;
 use whimbrel_prometheus_text::Starts;
 
-use self::child::{Ending, Run};
+use self::child::{Ending, NotStarted, Run};
 use super::{
     reins::{Interrupt, Resumed, stop_asked},
-    run::{Ended, Place, Task, micros, tell_resumed},
+    run::{Ended, NO_START, Place, Task, micros, tell_resumed},
     schedule::Schedule,
     status::CollectorState,
 };
@@ -31,6 +32,7 @@ use crate::{
 };
 
 pub use child::programs_are_confined_by;
+pub use fitness::{Unfit, is_lasting, unfit};
 
 /// A program that can't be started.
 const START: &str = "start";
@@ -82,16 +84,18 @@ struct Outcome {
 impl Task {
     /// From the first run to the end.
     pub(super) async fn live_as_program(&mut self, exec: &Exec) -> Ended {
-        let place = &self.place;
-        tracing::warn!(
-            collector = place.name,
-            program = %exec.program.display(),
-            "runs OUTSIDE the sandbox: it can do whatever its user can"
-        );
-        place.board.write(|s| {
+        self.place.board.write(|s| {
             s.identity = Some(format!("{} (outside the sandbox)", self.config.plugin));
             s.outside_sandbox = true;
         });
+        if let Some(unfit) = unfit(exec) {
+            return self.never(exec, &unfit.to_string());
+        }
+        tracing::warn!(
+            collector = self.place.name,
+            program = %exec.program.display(),
+            "runs OUTSIDE the sandbox: it can do whatever its user can"
+        );
         // A program has no probation: whoever asked for it is told that it is taken, and its schedule is its own.
         self.adopted_started();
         (self.schedule, self.proven, self.adopted, self.again) = (None, None, None, None);
@@ -122,7 +126,8 @@ impl Task {
             let took = clock.monotonic().saturating_sub(began);
             match &run.ending {
                 Ending::Stopped => return Ended::Stop,
-                Ending::NotStarted(why) => {
+                Ending::NotStarted(NotStarted { why, lasting: true }) => return self.never(exec, why),
+                Ending::NotStarted(NotStarted { why, .. }) => {
                     let message = format!("{} can't be run: {why}", exec.program.display());
                     if let Err(ended) = self.after(START, message).await {
                         return ended;
@@ -145,6 +150,20 @@ impl Task {
             });
             self.place.digest(&run, &self.config.limits, &mut memory).await;
         }
+    }
+
+    /// It can't be run, and trying again would change nothing. A plugin that ran before goes on.
+    fn never(&mut self, exec: &Exec, why: &str) -> Ended {
+        let problem = format!("{} can't be run: {why}", exec.program.display());
+        self.place.note(START, problem.clone());
+        if let Some(ended) = self.go_back(NO_START, &problem) {
+            return ended;
+        }
+        let name = &self.place.name;
+        self.set_aside(format!(
+            "{problem}; set aside until its configuration changes, `whimbrel plugin resume {name}`, or the agent is \
+             restarted"
+        ))
     }
 
     async fn run_once(&mut self, exec: &Exec) -> Run {
@@ -220,7 +239,7 @@ fn ended(run: &Run, limits: &config::Limits) -> Option<Fault> {
         Ending::Code(0) | Ending::Stopped => None,
         Ending::Code(code) => fault("exit", None, format!("ended with code {code}")),
         Ending::Signal(signal) => fault("signal", None, format!("ended by signal {signal}")),
-        Ending::NotStarted(why) => fault(START, None, why.clone()),
+        Ending::NotStarted(NotStarted { why, .. }) => fault(START, None, why.clone()),
         Ending::Overdue => fault(
             "deadline",
             Some("deadline"),

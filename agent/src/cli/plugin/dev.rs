@@ -5,6 +5,7 @@
 //! as in the agent.
 
 use std::{
+    os::unix::fs::MetadataExt as _,
     path::{Component, Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -135,12 +136,15 @@ async fn wait(build: &mut Option<Build>) -> anyhow::Result<std::process::Output>
 fn watcher(folder: &Path) -> anyhow::Result<(notify::RecommendedWatcher, UnboundedReceiver<PathBuf>)> {
     let (told, changes) = unbounded_channel();
     let root = folder.to_owned();
+    let own = own_output();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let Ok(event) = event else { return };
         if event.kind.is_access() {
             return;
         }
-        if let Some(path) = event.paths.into_iter().find_map(|path| source(&root, &path)) {
+        let is_own = |path: &Path| identity(std::fs::metadata(path)).is_some_and(|one| own.contains(&one));
+        let mut paths = event.paths.into_iter().filter(|path| !is_own(path));
+        if let Some(path) = paths.find_map(|path| source(&root, &path)) {
             // Nobody listens any more: the command is about to end.
             let _ = told.send(path);
         }
@@ -150,6 +154,19 @@ fn watcher(folder: &Path) -> anyhow::Result<(notify::RecommendedWatcher, Unbound
         .watch(folder, RecursiveMode::Recursive)
         .with_context(|| format!("{} can't be watched", folder.display()))?;
     Ok((watcher, changes))
+}
+
+/// Where this command's own output goes: `plugin dev > log` in the folder would tell of itself without end.
+fn own_output() -> Vec<(u64, u64)> {
+    ["/proc/self/fd/1", "/proc/self/fd/2"]
+        .into_iter()
+        .filter_map(|fd| identity(std::fs::metadata(fd)))
+        .collect()
+}
+
+/// Device and inode of a plain file.
+fn identity(metadata: std::io::Result<std::fs::Metadata>) -> Option<(u64, u64)> {
+    metadata.ok().filter(std::fs::Metadata::is_file).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// The path in the folder, if it is one of a source: not of what builds write, nor of what editors leave for a moment.

@@ -254,8 +254,11 @@ mod tests {
         let workspace = Workspace::find().unwrap();
         let plugins = workspace.plugins(&[]).unwrap();
         let names: Vec<_> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
-        assert_eq!(names, ["heartbeat", "host", "hostile", "http-check", "prometheus-scrape", "reach"]);
-        let ingredients = workspace.ingredients(&plugins[1]).unwrap();
+        let shipped =
+            ["file-tail", "heartbeat", "host", "hostile", "http-check", "prometheus-scrape", "reach"];
+        assert_eq!(names, shipped);
+        let host = plugins.iter().find(|plugin| plugin.name == "host").unwrap();
+        let ingredients = workspace.ingredients(host).unwrap();
         for folder in ["plugins/host", "plugin-sdk", "agent/otlp"] {
             assert!(ingredients.contains(&Ingredient::Folder(folder.into())), "{folder} in {ingredients:#?}");
         }
@@ -264,6 +267,6 @@ mod tests {
         };
         assert!(has("wit-bindgen ") && has("serde ") && !has("prost "), "{ingredients:#?}");
         let error = workspace.plugins(&["hst".to_owned()]).unwrap_err();
-        assert!(error.to_string().contains("heartbeat, host, hostile, http-check"), "{error}");
+        assert!(error.to_string().contains("file-tail, heartbeat, host, hostile, http-check"), "{error}");
     }
 }

@@ -26,6 +26,7 @@
 mod all;
 mod error;
 mod exchange;
+mod given;
 mod headers;
 mod request;
 mod url;
@@ -40,6 +41,7 @@ use wasi as way;
 pub use all::{Answer, Outcome, all};
 pub use error::Error;
 pub use exchange::Response;
+pub use given::{HeaderSecret, HeaderValue};
 pub use headers::Headers;
 pub use request::Request;
 pub use url::Url;

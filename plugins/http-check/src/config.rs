@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use regex_lite::Regex;
 use serde::Deserialize;
-use whimbrel_sdk::http::Url;
-use whimbrel_sdk::{Error, secrets, units};
+use whimbrel_sdk::http::{HeaderValue, Url};
+use whimbrel_sdk::{Error, units};
 
 /// More would not be done in an interval.
 const MAX_TARGETS: usize = 500;
@@ -41,7 +41,7 @@ pub struct Target {
     pub method: String,
     /// Sent along.
     #[serde(default)]
-    pub headers: BTreeMap<String, Header>,
+    pub headers: BTreeMap<String, HeaderValue>,
     /// The name of a secret that is sent as a bearer token.
     pub bearer: Option<String>,
     /// Sent along.
@@ -65,27 +65,6 @@ pub struct Target {
     /// Written on each figure of this target.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
-}
-
-/// The value of a header.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub enum Header {
-    /// As it stands there.
-    Text(String),
-    /// A secret of the agent's configuration.
-    Secret(Secret),
-}
-
-/// A secret by its name.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Secret {
-    /// Its name.
-    secret: String,
-    /// What stands before it.
-    #[serde(default)]
-    prefix: String,
 }
 
 /// What a good answer is.
@@ -187,19 +166,6 @@ impl Pattern {
     /// Whether it is found in there.
     pub fn is_in(&self, text: &str) -> bool {
         self.0.is_match(text)
-    }
-}
-
-impl Header {
-    /// What is sent.
-    ///
-    /// # Errors
-    /// A secret that is not granted.
-    pub fn value(&self) -> Result<String, Error> {
-        match self {
-            Header::Text(text) => Ok(text.clone()),
-            Header::Secret(secret) => Ok(format!("{}{}", secret.prefix, secrets::reveal(&secret.secret)?)),
-        }
     }
 }
 

@@ -14,7 +14,7 @@ use whimbrel_sdk::http::{Error as HttpError, Outcome, Request, all};
 use whimbrel_sdk::{Attributes, Collector, Context, Emit, Error, More, collector, secrets, warn};
 
 use certificate::Certificates;
-pub use config::{Config, Expect, Header, Pattern, Secret, Status, Target};
+pub use config::{Config, Expect, Pattern, Status, Target};
 
 /// What is kept of a collect's time for telling what was found.
 const MARGIN: Duration = Duration::from_millis(200);
@@ -104,7 +104,7 @@ impl Prepared {
                 request.header("user-agent", concat!("whimbrel-http-check/", env!("CARGO_PKG_VERSION")));
         }
         for (name, value) in &target.headers {
-            request = request.header(name, value.value()?);
+            request = request.header(name, value.reveal()?);
         }
         if let Some(name) = &target.bearer {
             request = request.bearer(&secrets::reveal(name)?);

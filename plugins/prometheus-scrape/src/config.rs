@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use glob::Pattern;
 use serde::Deserialize;
-use whimbrel_sdk::http::Url;
-use whimbrel_sdk::{Error, secrets, units};
+use whimbrel_sdk::http::{HeaderValue, Url};
+use whimbrel_sdk::{Error, units};
 
 /// More would not be done in an interval.
 const MAX_TARGETS: usize = 500;
@@ -21,7 +21,7 @@ pub struct Config {
     pub job: Option<String>,
     /// Sent to each target.
     #[serde(default)]
-    pub headers: BTreeMap<String, Header>,
+    pub headers: BTreeMap<String, HeaderValue>,
     /// The name of a secret that is sent to each target as a bearer token.
     pub bearer: Option<String>,
     /// How long a scrape may take, where the target does not say.
@@ -63,33 +63,12 @@ pub struct Target {
     pub labels: BTreeMap<String, String>,
     /// Sent along, beside those for all.
     #[serde(default)]
-    pub headers: BTreeMap<String, Header>,
+    pub headers: BTreeMap<String, HeaderValue>,
     /// As for all.
     pub bearer: Option<String>,
     /// How long it may take.
     #[serde(default, deserialize_with = "units::optional_duration")]
     pub timeout: Option<Duration>,
-}
-
-/// The value of a header.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub enum Header {
-    /// As it stands there.
-    Text(String),
-    /// A secret of the agent's configuration.
-    Secret(Secret),
-}
-
-/// A secret by its name.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Secret {
-    /// Its name.
-    secret: String,
-    /// What stands before it.
-    #[serde(default)]
-    prefix: String,
 }
 
 /// Which metrics are wanted, by patterns on the names of samples.
@@ -151,19 +130,6 @@ impl Filter {
     pub fn wants(&self, name: &str) -> bool {
         let any = |globs: &[Glob]| globs.iter().any(|glob| glob.0.matches(name));
         (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
-    }
-}
-
-impl Header {
-    /// What is sent.
-    ///
-    /// # Errors
-    /// A secret that is not granted.
-    pub fn value(&self) -> Result<String, Error> {
-        match self {
-            Header::Text(text) => Ok(text.clone()),
-            Header::Secret(secret) => Ok(format!("{}{}", secret.prefix, secrets::reveal(&secret.secret)?)),
-        }
     }
 }
 

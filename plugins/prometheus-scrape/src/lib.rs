@@ -17,7 +17,7 @@ use whimbrel_sdk::{
     Attributes, Collector, Context, Emit, Error, Metric, More, Signal, clock, collector, warn,
 };
 
-pub use config::{Config, Filter, Header, Secret, Target};
+pub use config::{Config, Filter, Target};
 use memory::Memory;
 use target::Prepared;
 

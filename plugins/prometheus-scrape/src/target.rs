@@ -66,7 +66,7 @@ impl Prepared {
         let own = |name: &str| target.headers.keys().any(|own| own.eq_ignore_ascii_case(name));
         let of_all = config.headers.iter().filter(|(name, _)| !own(name));
         for (name, value) in of_all.chain(&target.headers) {
-            request = request.header(name, value.value()?);
+            request = request.header(name, value.reveal()?);
         }
         if let Some(name) = target.bearer.as_ref().or(config.bearer.as_ref()) {
             request = request.bearer(&secrets::reveal(name)?);

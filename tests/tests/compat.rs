@@ -11,10 +11,23 @@ const PATIENCE: Duration = Duration::from_secs(120);
 type Seen = (&'static str, &'static str, fn(&Value) -> bool);
 
 /// How each component is run, and what is to be seen of it. A component without its line here fails the test.
-const COMPONENTS: [Seen; 3] = [
+const COMPONENTS: [Seen; 8] = [
     ("heartbeat", "config: {message: \"still here\"}", |c| c["items"].as_u64() > Some(2)),
     ("host", "grants: {system: true}", |c| c["items"].as_u64() > Some(20)),
     ("hostile", "config: {does: [garbage]}", |c| c["refused"]["invalid"].as_u64() > Some(1)),
+    // WASI: files, HTTP, certificates.
+    ("file-tail", "grants: {read: [/etc]}, config: {paths: [/etc/passwd], start_at: beginning}", |c| {
+        c["items"].as_u64() > Some(2)
+    }),
+    (
+        "http-check",
+        "grants: {http: [\"http://127.0.0.1:9\"]}, config: {targets: [{url: \"http://127.0.0.1:9/\"}]}",
+        |c| c["items"].as_u64() > Some(2),
+    ),
+    // In AssemblyScript, C and JavaScript.
+    ("as-count", "", |c| c["items"].as_u64() > Some(2)),
+    ("queue-c", "", |c| c["items"].as_u64() > Some(2)),
+    ("queue-js", "", |c| c["items"].as_u64() > Some(2)),
 ];
 
 #[test]

@@ -45,7 +45,8 @@ impl Tool {
         let mut description: Value =
             serde_json::from_str(&output(command)?).context("what whimbrel-plugin inspect says")?;
         let fields = description.as_object_mut().context("whimbrel-plugin inspect says no JSON object")?;
-        fields.retain(|key, _| key != "sha256" && key != "size");
+        // The file, where it lies, and what else is not of the sources.
+        fields.retain(|key, _| !["sha256", "size", "file", "plugin", "pinned"].contains(&key.as_str()));
         if let Some(identity) = fields.get_mut("identity").and_then(Value::as_object_mut) {
             identity.remove("made_with");
         }

@@ -1,10 +1,10 @@
 //! Loads components: from the cache of compiled code, or through the compiler's process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -25,7 +25,7 @@ use crate::{
     frame::{self, Refusal, Reply},
     guest::Guest,
     native::Verified,
-    plugin::{Compiled, Plugin},
+    plugin::{Compiled, Loaded, Plugin},
     sniff,
     text::hex,
     ticker::Ticker,
@@ -89,7 +89,12 @@ struct Running {
     engine: Engine,
     linker: Linker<Guest>,
     ticker: Arc<Ticker>,
+    /// What is loaded, by the SHA-256 of the component or bundle: a thousand collectors of one plugin have its code once.
+    loaded: Mutex<HashMap<[u8; 32], Slot>>,
 }
+
+/// One load at a time of the same bytes, while others go on.
+type Slot = Arc<tokio::sync::Mutex<Weak<Loaded>>>;
 
 impl Running {
     fn new(stack: usize) -> Result<Running, HostError> {
@@ -99,7 +104,20 @@ impl Running {
         let mut linker = Linker::new(&engine);
         contract::add_to_linker(&mut linker).map_err(engine_error)?;
         let ticker = Arc::new(Ticker::start(&engine).map_err(HostError::Ticker)?);
-        Ok(Running { engine, linker, ticker })
+        Ok(Running { engine, linker, ticker, loaded: Mutex::default() })
+    }
+
+    /// Where these bytes are, once they are loaded.
+    fn slot(&self, sha256: &[u8; 32]) -> Slot {
+        // Whole slots are put in: a panic leaves a usable map.
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if !loaded.contains_key(sha256) {
+            // What nobody runs or loads any more is forgotten.
+            loaded.retain(|_, slot| {
+                Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|code| code.strong_count() > 0)
+            });
+        }
+        Arc::clone(loaded.entry(*sha256).or_default())
     }
 
     /// Compares types, and finds the exports.
@@ -168,21 +186,28 @@ impl Host {
     pub async fn load_with_stack(&self, origin: &str, bytes: &[u8], stack: u64) -> Result<Plugin, LoadError> {
         let failed = |reason| LoadError { origin: origin.to_owned(), reason };
         let running = self.running(stack).map_err(failed)?;
+        let sha256: [u8; 32] = Sha256::digest(bytes).into();
+        let slot = running.slot(&sha256);
+        let mut slot = slot.lock().await;
+        if let Some(loaded) = slot.upgrade() {
+            return Ok(Plugin::new(loaded, Compiled::Cached));
+        }
         let (description, component, compiled) =
-            self.component(origin, bytes, &running).await.map_err(failed)?;
-        self.plugin(&running, description, &component, compiled).map_err(failed)
+            self.component(origin, bytes, &sha256, &running).await.map_err(failed)?;
+        let loaded = self.link(&running, description, &component).map_err(failed)?;
+        *slot = Arc::downgrade(&loaded);
+        Ok(Plugin::new(loaded, compiled))
     }
 
-    fn plugin(
+    fn link(
         &self,
         running: &Running,
         description: Description,
         component: &Component,
-        compiled: Compiled,
-    ) -> Result<Plugin, LoadReason> {
+    ) -> Result<Arc<Loaded>, LoadReason> {
         let outside = wasi::is_imported(&description).then(|| Arc::clone(&self.0.outside));
         let pre = running.link(component, &description)?;
-        Ok(Plugin::new(description, pre, compiled, Arc::clone(&running.ticker), outside))
+        Ok(Arc::new(Loaded::new(description, pre, Arc::clone(&running.ticker), outside)))
     }
 
     /// Loads what `trust` takes: a component, or a bundle of compiled code. `signatures` is the text of the `.sig`
@@ -212,7 +237,7 @@ impl Host {
         let signed = trust.check(kind, &sha256, signatures).map_err(|error| failed(error.into()))?;
         let plugin = match kind {
             Kind::Component => self.load_with_stack(origin, bytes, stack).await?,
-            Kind::Native => self.load_bundle(bytes, stack).map_err(failed)?,
+            Kind::Native => self.load_bundle(bytes, &sha256, stack).await.map_err(failed)?,
         };
         if let Some((key, statement)) = signed {
             let identity = &plugin.description().identity;
@@ -223,14 +248,21 @@ impl Host {
     }
 
     /// Loads a bundle whose signature has been checked, from the very bytes that were checked.
-    fn load_bundle(&self, bytes: &[u8], stack: u64) -> Result<Plugin, LoadReason> {
+    async fn load_bundle(&self, bytes: &[u8], sha256: &[u8; 32], stack: u64) -> Result<Plugin, LoadReason> {
+        let running = self.running(stack)?;
+        let slot = running.slot(sha256);
+        let mut slot = slot.lock().await;
+        if let Some(loaded) = slot.upgrade() {
+            return Ok(Plugin::new(loaded, Compiled::Shipped));
+        }
         let (manifest, code) = bundle::read_for(bytes, &Machine::here())?;
         let description = fits(manifest.description)?;
-        let running = self.running(stack)?;
         let component = Verified::vouch(code)
             .load(&running.engine)
             .map_err(|error| LoadReason::Engine { detail: format!("{error:#}") })?;
-        self.plugin(&running, description, &component, Compiled::Shipped)
+        let loaded = self.link(&running, description, &component)?;
+        *slot = Arc::downgrade(&loaded);
+        Ok(Plugin::new(loaded, Compiled::Shipped))
     }
 
     /// The engine with this stack, made when it is first asked for.
@@ -252,6 +284,7 @@ impl Host {
         &self,
         origin: &str,
         bytes: &[u8],
+        sha256: &[u8; 32],
         running: &Arc<Running>,
     ) -> Result<(Description, Component, Compiled), LoadReason> {
         let size = bytes.len() as u64;
@@ -259,8 +292,7 @@ impl Host {
             return Err(LoadReason::TooLarge { size, limit: self.0.max_component });
         }
         sniff::check(bytes)?;
-        let sha256: [u8; 32] = Sha256::digest(bytes).into();
-        let key = CacheKey::new(&sha256, &self.0.fingerprint);
+        let key = CacheKey::new(sha256, &self.0.fingerprint);
         if let Some((description, component)) = self.cached(origin, &key, running).await {
             return fits(description).map(|description| (description, component, Compiled::Cached));
         }
@@ -272,7 +304,7 @@ impl Host {
         tracing::info!(plugin = origin, size, "compiling a plugin; this happens once");
         let since = Instant::now();
         let (program, reply) = self.0.compiler.compile(bytes).await?;
-        let (host, running, origin) = (self.clone(), Arc::clone(running), origin.to_owned());
+        let (host, running, origin, sha256) = (self.clone(), Arc::clone(running), origin.to_owned(), *sha256);
         let accept = move || host.accept(&running.engine, &origin, &program, &reply, &key, &sha256);
         let task = tokio::task::spawn_blocking(accept);
         let (description, component) = match task.await {

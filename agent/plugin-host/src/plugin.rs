@@ -15,7 +15,7 @@ use crate::{
 /// Where compiled code came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compiled {
-    /// From the cache.
+    /// From the cache, or from memory, where another runs it.
     Cached,
     /// From a signed bundle.
     Shipped,
@@ -25,12 +25,15 @@ pub enum Compiled {
 
 /// A component, compiled, checked and linked. Cheap to clone.
 #[derive(Clone)]
-pub struct Plugin(Arc<Inner>);
+pub struct Plugin {
+    loaded: Arc<Loaded>,
+    compiled: Compiled,
+}
 
-struct Inner {
+/// What all that run the same component share: its code is in memory once.
+pub(crate) struct Loaded {
     description: Description,
     pre: CollectorPre<Guest>,
-    compiled: Compiled,
     ticker: Arc<Ticker>,
     /// For a plugin that imports WASI.
     outside: Option<Arc<Outside>>,
@@ -38,29 +41,39 @@ struct Inner {
 
 impl fmt::Debug for Plugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Plugin").field(&self.0.description.title()).finish()
+        f.debug_tuple("Plugin").field(&self.loaded.description.title()).finish()
+    }
+}
+
+impl Loaded {
+    pub(crate) fn new(
+        description: Description,
+        pre: CollectorPre<Guest>,
+        ticker: Arc<Ticker>,
+        outside: Option<Arc<Outside>>,
+    ) -> Loaded {
+        Loaded { description, pre, ticker, outside }
     }
 }
 
 impl Plugin {
-    pub(crate) fn new(
-        description: Description,
-        pre: CollectorPre<Guest>,
-        compiled: Compiled,
-        ticker: Arc<Ticker>,
-        outside: Option<Arc<Outside>>,
-    ) -> Plugin {
-        Plugin(Arc::new(Inner { description, pre, compiled, ticker, outside }))
+    pub(crate) fn new(loaded: Arc<Loaded>, compiled: Compiled) -> Plugin {
+        Plugin { loaded, compiled }
+    }
+
+    /// Whether both are one in memory.
+    pub fn shares_code_with(&self, other: &Plugin) -> bool {
+        Arc::ptr_eq(&self.loaded, &other.loaded)
     }
 
     /// Who it is and what it asks for.
     pub fn description(&self) -> &Description {
-        &self.0.description
+        &self.loaded.description
     }
 
     /// Whether it had to be compiled.
     pub fn compiled(&self) -> Compiled {
-        self.0.compiled
+        self.compiled
     }
 
     /// Makes an instance, and calls its `init`.
@@ -71,6 +84,7 @@ impl Plugin {
     /// # Cancel safety
     /// Can be dropped at any time; what has been made of the instance goes with it.
     pub async fn instantiate(&self, setup: Setup) -> Result<Instance, Fault> {
-        Instance::start(&self.0.pre, &self.0.ticker, self.0.outside.as_ref(), setup).await
+        let Loaded { pre, ticker, outside, .. } = &*self.loaded;
+        Instance::start(pre, ticker, outside.as_ref(), setup).await
     }
 }

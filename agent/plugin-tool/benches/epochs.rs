@@ -108,7 +108,7 @@ impl Compiled {
         if epochs {
             store.set_epoch_deadline(u64::MAX / 2);
         }
-        let module = Module::new(&engine, MODULE)?;
+        let module = Module::new(&engine, wat::parse_str(MODULE).map_err(wasmtime::Error::new)?)?;
         let instance = Instance::new(&mut store, &module, &[])?;
         Ok(Compiled { store, instance })
     }

@@ -73,6 +73,22 @@ async fn the_second_load_comes_from_the_cache_also_in_another_process() {
 }
 
 #[tokio::test]
+async fn what_many_collectors_run_is_in_memory_once() {
+    let bench = Bench::new();
+    let component = echo();
+    let many = futures_util::future::join_all((0..20).map(|_| bench.load(&component))).await;
+    assert!(many.iter().all(|one| one.shares_code_with(&many[0])));
+    let compiled = many.iter().filter(|one| matches!(one.compiled(), Compiled::Now(_))).count();
+    assert_eq!(compiled, 1, "the others wait for the first");
+    let other = bench.load(&collects("", "unreachable")).await;
+    assert!(!other.shares_code_with(&many[0]));
+    let stack = bench.host.load_with_stack("test.wasm", &component, 1 << 20).await.unwrap();
+    assert!(!stack.shares_code_with(&many[0]), "another engine has its own");
+    drop(many);
+    assert_eq!(bench.load(&component).await.compiled(), Compiled::Cached, "from the disk");
+}
+
+#[tokio::test]
 async fn a_changed_cut_off_or_swapped_cache_file_is_compiled_again() {
     let bench = Bench::new();
     let (one, two) = (echo(), collects("", "unreachable"));

@@ -30,7 +30,9 @@ struct Settings {
     memory_reservation: u64,
     /// Guard behind a linear memory, in bytes.
     memory_guard: u64,
-    /// Interruption by epochs: 1 to 3 % on loops, and no host time is spent on counting.
+    /// Interruption by epochs: next to nothing where a loop waits for its own results, much in the tightest loops over
+    /// memory, whose values no longer stay in registers (bench `epochs` of `whimbrel-plugin`). No host time is spent on
+    /// counting.
     epochs: bool,
     /// Interruption by fuel: up to 61 % on loops beside epochs, and host time would not count.
     fuel: bool,

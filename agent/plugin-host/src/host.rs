@@ -185,29 +185,48 @@ impl Host {
     /// As [`Host::load`].
     pub async fn load_with_stack(&self, origin: &str, bytes: &[u8], stack: u64) -> Result<Plugin, LoadError> {
         let failed = |reason| LoadError { origin: origin.to_owned(), reason };
-        let running = self.running(stack).map_err(failed)?;
-        let sha256: [u8; 32] = Sha256::digest(bytes).into();
-        let slot = running.slot(&sha256);
+        self.bounded(bytes).map_err(failed)?;
+        let sha256 = Sha256::digest(bytes).into();
+        self.load_component(origin, bytes, &sha256, stack).await.map_err(failed)
+    }
+
+    /// Loads a component whose size has been looked at.
+    async fn load_component(
+        &self,
+        origin: &str,
+        bytes: &[u8],
+        sha256: &[u8; 32],
+        stack: u64,
+    ) -> Result<Plugin, LoadReason> {
+        let running = self.running(stack)?;
+        self.load_once(&running, sha256, Compiled::Cached, self.component(origin, bytes, sha256, &running))
+            .await
+    }
+
+    /// What others have in memory, which is then called `again`; else what `load` comes to.
+    async fn load_once(
+        &self,
+        running: &Running,
+        sha256: &[u8; 32],
+        again: Compiled,
+        load: impl Future<Output = Result<(Description, Component, Compiled), LoadReason>>,
+    ) -> Result<Plugin, LoadReason> {
+        let slot = running.slot(sha256);
         let mut slot = slot.lock().await;
         if let Some(loaded) = slot.upgrade() {
-            return Ok(Plugin::new(loaded, Compiled::Cached));
+            return Ok(Plugin::new(loaded, again));
         }
-        let (description, component, compiled) =
-            self.component(origin, bytes, &sha256, &running).await.map_err(failed)?;
-        let loaded = self.link(&running, description, &component).map_err(failed)?;
+        let (description, component, compiled) = load.await?;
+        let outside = wasi::is_imported(&description).then(|| Arc::clone(&self.0.outside));
+        let pre = running.link(&component, &description)?;
+        let loaded = Arc::new(Loaded { description, pre, ticker: Arc::clone(&running.ticker), outside });
         *slot = Arc::downgrade(&loaded);
         Ok(Plugin::new(loaded, compiled))
     }
 
-    fn link(
-        &self,
-        running: &Running,
-        description: Description,
-        component: &Component,
-    ) -> Result<Arc<Loaded>, LoadReason> {
-        let outside = wasi::is_imported(&description).then(|| Arc::clone(&self.0.outside));
-        let pre = running.link(component, &description)?;
-        Ok(Arc::new(Loaded::new(description, pre, Arc::clone(&running.ticker), outside)))
+    fn bounded(&self, bytes: &[u8]) -> Result<(), LoadReason> {
+        let (size, limit) = (bytes.len() as u64, self.0.max_component);
+        if size > limit { Err(LoadReason::TooLarge { size, limit }) } else { Ok(()) }
     }
 
     /// Loads what `trust` takes: a component, or a bundle of compiled code. `signatures` is the text of the `.sig`
@@ -228,17 +247,15 @@ impl Host {
         stack: u64,
     ) -> Result<Plugin, LoadError> {
         let failed = |reason| LoadError { origin: origin.to_owned(), reason };
-        let (size, limit) = (bytes.len() as u64, self.0.max_component);
-        if size > limit {
-            return Err(failed(LoadReason::TooLarge { size, limit }));
-        }
+        self.bounded(bytes).map_err(failed)?;
         let kind = Kind::of(bytes);
         let sha256: [u8; 32] = Sha256::digest(bytes).into();
         let signed = trust.check(kind, &sha256, signatures).map_err(|error| failed(error.into()))?;
         let plugin = match kind {
-            Kind::Component => self.load_with_stack(origin, bytes, stack).await?,
-            Kind::Native => self.load_bundle(bytes, &sha256, stack).await.map_err(failed)?,
+            Kind::Component => self.load_component(origin, bytes, &sha256, stack).await,
+            Kind::Native => self.load_bundle(bytes, &sha256, stack).await,
         };
+        let plugin = plugin.map_err(failed)?;
         if let Some((key, statement)) = signed {
             let identity = &plugin.description().identity;
             statement.check_identity(identity).map_err(|error| failed(error.into()))?;
@@ -250,19 +267,15 @@ impl Host {
     /// Loads a bundle whose signature has been checked, from the very bytes that were checked.
     async fn load_bundle(&self, bytes: &[u8], sha256: &[u8; 32], stack: u64) -> Result<Plugin, LoadReason> {
         let running = self.running(stack)?;
-        let slot = running.slot(sha256);
-        let mut slot = slot.lock().await;
-        if let Some(loaded) = slot.upgrade() {
-            return Ok(Plugin::new(loaded, Compiled::Shipped));
-        }
-        let (manifest, code) = bundle::read_for(bytes, &Machine::here())?;
-        let description = fits(manifest.description)?;
-        let component = Verified::vouch(code)
-            .load(&running.engine)
-            .map_err(|error| LoadReason::Engine { detail: format!("{error:#}") })?;
-        let loaded = self.link(&running, description, &component)?;
-        *slot = Arc::downgrade(&loaded);
-        Ok(Plugin::new(loaded, Compiled::Shipped))
+        let load = async {
+            let (manifest, code) = bundle::read_for(bytes, &Machine::here())?;
+            let description = fits(manifest.description)?;
+            let component = Verified::vouch(code)
+                .load(&running.engine)
+                .map_err(|error| LoadReason::Engine { detail: format!("{error:#}") })?;
+            Ok((description, component, Compiled::Shipped))
+        };
+        self.load_once(&running, sha256, Compiled::Shipped, load).await
     }
 
     /// The engine with this stack, made when it is first asked for.
@@ -287,10 +300,6 @@ impl Host {
         sha256: &[u8; 32],
         running: &Arc<Running>,
     ) -> Result<(Description, Component, Compiled), LoadReason> {
-        let size = bytes.len() as u64;
-        if size > self.0.max_component {
-            return Err(LoadReason::TooLarge { size, limit: self.0.max_component });
-        }
         sniff::check(bytes)?;
         let key = CacheKey::new(sha256, &self.0.fingerprint);
         if let Some((description, component)) = self.cached(origin, &key, running).await {
@@ -301,7 +310,7 @@ impl Host {
         if let Some((description, component)) = self.cached(origin, &key, running).await {
             return fits(description).map(|description| (description, component, Compiled::Cached));
         }
-        tracing::info!(plugin = origin, size, "compiling a plugin; this happens once");
+        tracing::info!(plugin = origin, size = bytes.len(), "compiling a plugin; this happens once");
         let since = Instant::now();
         let (program, reply) = self.0.compiler.compile(bytes).await?;
         let (host, running, origin, sha256) = (self.clone(), Arc::clone(running), origin.to_owned(), *sha256);

@@ -32,27 +32,16 @@ pub struct Plugin {
 
 /// What all that run the same component share: its code is in memory once.
 pub(crate) struct Loaded {
-    description: Description,
-    pre: CollectorPre<Guest>,
-    ticker: Arc<Ticker>,
+    pub(crate) description: Description,
+    pub(crate) pre: CollectorPre<Guest>,
+    pub(crate) ticker: Arc<Ticker>,
     /// For a plugin that imports WASI.
-    outside: Option<Arc<Outside>>,
+    pub(crate) outside: Option<Arc<Outside>>,
 }
 
 impl fmt::Debug for Plugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Plugin").field(&self.loaded.description.title()).finish()
-    }
-}
-
-impl Loaded {
-    pub(crate) fn new(
-        description: Description,
-        pre: CollectorPre<Guest>,
-        ticker: Arc<Ticker>,
-        outside: Option<Arc<Outside>>,
-    ) -> Loaded {
-        Loaded { description, pre, ticker, outside }
     }
 }
 

@@ -4,8 +4,11 @@
 //! on a loop. Work on text has many short loops and calls, each of which looks at the epoch, and is measured too.
 #![allow(missing_docs, clippy::print_stdout)]
 
+mod measure;
+
 use std::time::Duration;
 
+use measure::{median, processor_time};
 use wasmtime::{Engine, Instance, Module, Store, TypedFunc};
 
 const ROUNDS: usize = 31;
@@ -143,14 +146,4 @@ fn timed(of: &TypedFunc<i32, i32>, store: &mut Store<()>, count: i32) -> wasmtim
     let since = processor_time();
     let answer = of.call(store, count)?;
     Ok((processor_time() - since, answer))
-}
-
-fn processor_time() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
-}
-
-fn median(of: &mut [Duration]) -> Duration {
-    of.sort();
-    of[of.len() / 2]
 }

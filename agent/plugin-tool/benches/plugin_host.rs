@@ -11,6 +11,8 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+mod measure;
+
 use std::{
     hint::black_box,
     pin::Pin,
@@ -18,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use measure::{median, processor_time};
 use support::{Wat, collects, guest, options, typed};
 use whimbrel_plugin_host::{
     Batch, Compiled, Denied, Grants, GuestError, Host, Instance, Limits, LogLine, Plugin, Services, Setup,
@@ -185,16 +188,6 @@ async fn per_round(instance: &mut Instance, rounds: u32) -> Duration {
         stretches.push((processor_time() - since) / (rounds / STRETCHES));
     }
     median(&mut stretches)
-}
-
-fn processor_time() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
-}
-
-fn median(of: &mut [Duration]) -> Duration {
-    of.sort();
-    of[of.len() / 2]
 }
 
 fn nanoseconds(of: Duration) -> f64 {

@@ -5,8 +5,9 @@
 //! due meanwhile is missed, and counted.
 //!
 //! A program that can't be run as it is (`fitness`) is set aside at once: trying again would find the same. One whose
-//! start fails for now is tried again after a pause, and set aside like a plugin that faults again and again. One that runs and fails has faulted for that collect only, and is run again when it is due: a check that
-//! fails while what it checks is down must be there when that is up again.
+//! start fails for now is tried again after a pause, and set aside like a plugin that faults again and again. One that
+//! runs and fails has faulted for that collect only, and is run again when it is due: a check that fails while what it
+//! checks is down must be there when that is up again.
 
 mod child;
 mod emit;

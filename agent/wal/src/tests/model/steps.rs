@@ -216,10 +216,10 @@ impl Model {
             let keep = |number: &u64| submitted[*number as usize].lane != lane || ordinals[number] < to;
             self.consumers[n].all.retain(keep);
             self.consumers[n].durable.retain(keep);
-            if self.consumers[n].plans.get(&lane).is_some_and(|plan| plan.last.ordinal() < to) {
-                continue;
-            }
-            if let Some(plan) = self.consumers[n].plans.remove(&lane)
+            // A plan that ends below stays, though the mark moves.
+            let goes = |plan: &crate::Plan| plan.last.ordinal() >= to;
+            if self.consumers[n].plans.get(&lane).is_some_and(goes)
+                && let Some(plan) = self.consumers[n].plans.remove(&lane)
                 && result.is_err()
             {
                 self.consumers[n].uncertain.entry(lane).or_default().push(plan);

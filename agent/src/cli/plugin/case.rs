@@ -69,7 +69,9 @@ pub(super) fn cases(folder: &Path, component: &Path, wanted: &[String]) -> anyho
 fn read(name: String, path: &Path, component: &Path) -> anyhow::Result<Case> {
     let at = || path.display().to_string();
     let text = fs::read_to_string(path).with_context(at)?;
-    let given: Option<Map<String, Value>> = serde_yaml::from_str(&text).with_context(at)?;
+    let given: Option<Map<String, Value>> = serde_yaml::from_str(&text)
+        // With the lines around it the same is said twice.
+        .map_err(|error| anyhow::anyhow!("{}: {}", at(), error.without_snippet()))?;
     let mut given = given.unwrap_or_default();
     let folder = std::path::absolute(path.parent().unwrap_or(Path::new("/")))?;
     let collects = collects(given.remove("collects")).with_context(at)?;
@@ -192,7 +194,9 @@ mod tests {
             ("files: nowhere\n", "files: name a folder"),
             ("checkpoint: 1\n", "checkpoint: give a text"),
             ("keep_checkpoint: 1\n", "keep_checkpoint: give true or false"),
-            ("grants: {tcp: [\"127.0.0.1:80\"]}\n", "grants.tcp: in a case nothing stands in for it"),
+            ("grants: {tcp: [\"127.0.0.1:80\"]}\n", "grants.tcp: a case reaches nothing real"),
+            ("grants: {unix: [/run/x.sock]}\n", "it can grant http"),
+            ("collects: [\n", "line 2"),
             ("http: {\"a b\": x}\n", "http: \"a b\""),
             ("http: {\"http://a/\": gone.json}\n", "gone.json"),
         ] {

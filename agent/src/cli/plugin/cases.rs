@@ -65,7 +65,16 @@ struct Came {
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let component = match &args.component {
         Some(file) => std::path::absolute(file)?,
-        None => author::build(&args.dir)?.component,
+        None => {
+            let made = author::build(&args.dir)?;
+            if !made.built {
+                print::message(format_args!(
+                    "nothing has changed since {} was built: not built again (`whimbrel plugin build` does)",
+                    made.component.display()
+                ));
+            }
+            made.component
+        }
     };
     let tests = args.dir.join("tests");
     let cases = cases(&tests, &component, &args.cases)?;

@@ -105,14 +105,14 @@ fn read(name: String, path: &Path, component: &Path) -> anyhow::Result<Case> {
 
 /// What is granted and has nothing that stands in for it would be the real one.
 fn on_stage(grants: &Grants) -> anyhow::Result<()> {
-    let real = [
-        ("write", !grants.write.is_empty()),
-        ("tcp", !grants.tcp.is_empty()),
-        ("udp", !grants.udp.is_empty()),
-        ("unix", !grants.unix.is_empty()),
-    ];
+    let real =
+        [("tcp", !grants.tcp.is_empty()), ("udp", !grants.udp.is_empty()), ("unix", !grants.unix.is_empty())];
     if let Some((key, _)) = real.iter().find(|(_, granted)| *granted) {
-        bail!("grants.{key}: in a case nothing stands in for it; try it with `whimbrel plugin dev`");
+        bail!(
+            "grants.{key}: a case reaches nothing real, and there is no stand-in for sockets; it can grant http, answered \
+             under `http:`, read and write, among its files, system, env and secrets; try what needs {key} with \
+             `whimbrel plugin dev`"
+        );
     }
     Ok(())
 }
@@ -183,6 +183,7 @@ mod tests {
         assert_eq!(case.collector.config, json!({"a": 1}));
         assert_eq!(case.collector.grants.secrets[0].0, "token");
         assert!(case.files.ends_with("files"));
+        assert_eq!(read_text("grants: {write: [/var/lib/x]}\n").unwrap().collector.grants.write.len(), 1);
     }
 
     #[test]

@@ -94,7 +94,8 @@ fn collectors(status: &Value) -> Vec<Vec<String>> {
             words::plain(&collector["items"]),
             words::plain(&collector["missed"]),
             faults(collector),
-            words::bytes(collector["memory_bytes"].as_u64()),
+            // Of a program it is not known.
+            words::bytes(collector["memory_bytes"].as_u64().filter(|_| collector["outside_sandbox"] != true)),
         ]);
     }
     rows

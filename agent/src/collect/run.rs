@@ -191,7 +191,7 @@ impl Place {
     pub(super) fn show(&self, config: &config::Collector) {
         self.board.write(|s| {
             s.plugin = config.plugin.to_string();
-            s.limits.set(&config.limits);
+            s.limits.set(config);
         });
     }
 

@@ -417,9 +417,8 @@ impl Task {
             Verdict::RestartAfter(pause) => pause,
             Verdict::SetAside { faults } => {
                 return Err(self.set_aside(format!(
-                    "set aside after {faults} faults in ten minutes, until its configuration or component changes, \
-                     `whimbrel plugin resume {}`, or the agent is restarted; the last: {fault}",
-                    self.place.name
+                    "set aside after {faults} faults in ten minutes, {}; the last: {fault}",
+                    self.until()
                 )));
             }
         };
@@ -430,6 +429,19 @@ impl Task {
         self.pause(pause).await?;
         self.place.board.write(|s| s.restarts += 1);
         Ok(())
+    }
+
+    /// How long it is set aside, in words.
+    pub(super) fn until(&self) -> String {
+        let what = match &self.config.plugin {
+            config::PluginRef::Exec(_) => "program",
+            _ => "component",
+        };
+        let name = &self.place.name;
+        format!(
+            "until its configuration or its {what} changes and is reloaded, `whimbrel plugin resume {name}`, or the agent \
+             is restarted"
+        )
     }
 
     /// Waits, unless the collector ends or changes; a resume cuts it short.

@@ -431,19 +431,6 @@ impl Task {
         Ok(())
     }
 
-    /// How long it is set aside, in words.
-    pub(super) fn until(&self) -> String {
-        let what = match &self.config.plugin {
-            config::PluginRef::Exec(_) => "program",
-            _ => "component",
-        };
-        let name = &self.place.name;
-        format!(
-            "until its configuration or its {what} changes and is reloaded, `whimbrel plugin resume {name}`, or the agent \
-             is restarted"
-        )
-    }
-
     /// Waits, unless the collector ends or changes; a resume cuts it short.
     async fn pause(&mut self, pause: Duration) -> Result<(), Ended> {
         tokio::select! {

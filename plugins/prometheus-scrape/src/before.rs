@@ -54,13 +54,7 @@ impl Room {
 pub(crate) fn compressed(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     // Writing into memory does not fail.
-    let written = encoder.write_all(text).and_then(|()| encoder.finish());
-    written
-        .map(|mut bytes| {
-            bytes.shrink_to_fit();
-            bytes
-        })
-        .unwrap_or_default()
+    encoder.write_all(text).and_then(|()| encoder.finish()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -124,11 +124,13 @@ impl Prepared {
         self.starts = starts;
         let mut converted = converted.map_err(|error| error.to_string())?;
         let series = std::mem::take(&mut converted.series);
-        let text = match body {
+        let mut text = match body {
             _ if !config.stale_markers || series.is_empty() => return Ok((converted, None)),
             Cow::Borrowed(text) => compressed(text),
             Cow::Owned(_) => answer.body,
         };
+        // It is kept: what it grew by when it came is not.
+        text.shrink_to_fit();
         Ok((converted, Some(Before { text, format, series })))
     }
 

@@ -23,7 +23,6 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value as Json;
 use whimbrel::{
     clock::SystemClock,
-    collect,
     config::OnFull,
     plugins::builtin::BUILTIN,
     store::{Batch, Store},
@@ -146,8 +145,7 @@ impl Services for MadeUp {
         _checkpoint: Option<Vec<u8>>,
     ) -> Pin<Box<dyn Future<Output = Result<(), GuestError>> + Send + '_>> {
         Box::pin(async move {
-            let (_, bytes) = collect::encode(batch, NOW)?;
-            store(&self.store, &bytes).await;
+            store(&self.store, &batch.request).await;
             Ok(())
         })
     }

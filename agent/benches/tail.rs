@@ -46,10 +46,9 @@ impl Services for Sink {
         checkpoint: Option<Vec<u8>>,
     ) -> Pin<Box<dyn Future<Output = Result<(), GuestError>> + Send + '_>> {
         Box::pin(async move {
-            let Pushed::Otlp(_, bytes) = batch else { panic!("the SDK pushes otlp bytes") };
             let batch = Batch {
                 signal: Signal::Logs,
-                request: &bytes,
+                request: &batch.request,
                 source: "collectors/files",
                 checkpoint: checkpoint.as_deref(),
             };

@@ -6,11 +6,16 @@
 //!
 //! Deliberately absent: decoding; batching (small events of receivers share a commit in the WAL's writer).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::oneshot;
 use whimbrel_otlp::{PartError, Resource, Signal, WalkError};
-use whimbrel_wal::{AppendError, ForgetError, Lane, NewRecord, ReadError, StoredRecord, Wal, WhenFull};
+use whimbrel_wal::{
+    AppendError, ForgetError, Lane, NewRecord, Prepared, ReadError, StoredRecord, Wal, WhenFull,
+};
 
 use crate::{
     clock::{self, Clock},
@@ -19,6 +24,10 @@ use crate::{
 
 /// What the agent's resource usually adds to a batch of one resource, bytes; more only costs a reallocation.
 const RESOURCE_ROOM: usize = 512;
+/// Most buffers kept that batches were merged in, and the largest of them, in bytes: fresh pages for each batch cost as
+/// much as walking it.
+const KEPT: usize = 2;
+const BIG: usize = 512 << 10;
 /// How long a source under `block` waits for room before it is told "not now".
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -59,6 +68,23 @@ pub struct Stored {
     pub records: u32,
     /// Uncompressed bytes.
     pub bytes: u64,
+}
+
+impl Stored {
+    /// This one.
+    fn record(record: &NewRecord<'_>) -> Self {
+        Self { items: u64::from(record.items), records: 1, bytes: record.payload.len() as u64 }
+    }
+}
+
+/// What a batch came to.
+enum Merged {
+    /// Nothing to store.
+    Nothing,
+    /// One record.
+    Record(Prepared, Stored),
+    /// More than one may hold.
+    TooLarge,
 }
 
 impl std::ops::AddAssign for Stored {
@@ -102,6 +128,25 @@ pub struct Store {
     clock: Arc<dyn Clock>,
     collectors_when_full: WhenFull,
     receivers_when_full: WhenFull,
+    buffers: Arc<Buffers>,
+}
+
+/// Memory that batches were merged in, for the next ones.
+#[derive(Default)]
+struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    fn take(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if buffer.capacity() <= BIG && kept.len() < KEPT {
+            kept.push(buffer);
+        }
+    }
 }
 
 /// The WAL's lane of a signal. On disk: never to be changed.
@@ -135,6 +180,7 @@ impl Store {
             clock,
             collectors_when_full: when_full(collectors_when_full),
             receivers_when_full: when_full(receivers_when_full),
+            buffers: Arc::default(),
         }
     }
 
@@ -150,14 +196,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; a caller may try again later unless it is `Invalid` or `TooLarge`.
     pub async fn append(&self, batch: Batch<'_>) -> Result<Stored, StoreError> {
-        let mut merged = Vec::with_capacity(batch.request.len() + RESOURCE_ROOM);
-        let walked = whimbrel_otlp::merge_resource(batch.signal, batch.request, &self.resource, &mut merged)?;
-        if walked.items == 0 && batch.checkpoint.is_none() {
-            return Ok(Stored::default());
-        }
-        if merged.len() <= whimbrel_wal::MAX_RECORD {
-            let payload = if walked.items == 0 { &[] } else { &merged[..] };
-            return self.append_record(self.of(&batch, payload, walked.items), None).await;
+        let mut merged = self.buffers.take();
+        let ready = self.merge(&batch, &mut merged);
+        match ready? {
+            Merged::Nothing => {
+                self.buffers.give_back(merged);
+                return Ok(Stored::default());
+            }
+            Merged::Record(prepared, stored) => {
+                // It is compressed: the next batch may have the memory while this one becomes durable.
+                self.buffers.give_back(merged);
+                return self.append_prepared(prepared, stored).await;
+            }
+            Merged::TooLarge => {}
         }
         let parts = whimbrel_otlp::part(batch.signal, &merged, whimbrel_wal::MAX_RECORD)?;
         let mut stored = Stored::default();
@@ -169,6 +220,22 @@ impl Store {
             stored += self.append_record(record, None).await?;
         }
         Ok(stored)
+    }
+
+    /// Merges a batch into the empty buffer `merged`, and compresses it where it fits in one record.
+    fn merge(&self, batch: &Batch<'_>, merged: &mut Vec<u8>) -> Result<Merged, StoreError> {
+        merged.reserve(batch.request.len() + RESOURCE_ROOM);
+        let walked = whimbrel_otlp::merge_resource(batch.signal, batch.request, &self.resource, merged)?;
+        if walked.items == 0 && batch.checkpoint.is_none() {
+            return Ok(Merged::Nothing);
+        }
+        if merged.len() > whimbrel_wal::MAX_RECORD {
+            return Ok(Merged::TooLarge);
+        }
+        let payload = if walked.items == 0 { &[] } else { &merged[..] };
+        let record = self.of(batch, payload, walked.items);
+        let stored = Stored::record(&record);
+        Ok(Merged::Record(self.wal.prepare(record)?, stored))
     }
 
     /// Makes a batch of a receiver durable, as `wal.sync` says. Nothing is put to it; it is parted where it is larger
@@ -225,12 +292,15 @@ impl Store {
         record: NewRecord<'_>,
         frame: Option<Vec<u8>>,
     ) -> Result<Stored, StoreError> {
-        let stored =
-            Stored { items: u64::from(record.items), records: 1, bytes: record.payload.len() as u64 };
+        let stored = Stored::record(&record);
         let prepared = match frame {
             Some(frame) => self.wal.prepare_frame(record, frame)?,
             None => self.wal.prepare(record)?,
         };
+        self.append_prepared(prepared, stored).await
+    }
+
+    async fn append_prepared(&self, prepared: Prepared, stored: Stored) -> Result<Stored, StoreError> {
         let (tell, told) = oneshot::channel();
         self.wal.append(prepared, move |result| {
             // Nobody waits any more when the caller was cancelled; the record is durable all the same.

@@ -16,7 +16,6 @@ use crate::{
     limits::{Limiter, Limits},
     meter::Meter,
     services::{Batch, Denied, Entity, GuestError, Level, LogLine, Services},
-    size,
     text::clean,
     wasi::{Outside, Wasi},
 };
@@ -163,12 +162,8 @@ impl Guest {
         self.limits.resources
     }
 
-    /// `emit.push`.
-    pub(crate) async fn push(
-        &mut self,
-        batch: Batch,
-        checkpoint: Option<Vec<u8>>,
-    ) -> Result<Result<(), GuestError>, Stop> {
+    /// Begins an `emit.push`. Answers how many bytes the guest may still hand over in this call.
+    pub(crate) fn begin_push(&mut self) -> Result<u64, Stop> {
         self.call.asked += 1;
         if self.call.asked > self.limits.pushes {
             let message = format!(
@@ -177,18 +172,29 @@ impl Guest {
             );
             return Err(Stop::new(FaultKind::Output, message));
         }
-        let bytes = size::of(&batch) + checkpoint.as_ref().map_or(0, |it| it.len() as u64);
-        if self.call.bytes.saturating_add(bytes) > self.limits.output {
-            self.call.refused += 1;
-            if self.call.refused > MAX_REFUSALS {
-                let message = format!(
-                    "it went on pushing after the {} bytes that it may hand over in one call (`limits.output`)",
-                    self.limits.output
-                );
-                return Err(Stop::new(FaultKind::Output, message));
-            }
-            return Ok(Err(GuestError::TooLarge(self.limits.output)));
+        Ok(self.limits.output.saturating_sub(self.call.bytes))
+    }
+
+    /// Ends one that is more than what may still be handed over.
+    pub(crate) fn refuse(&mut self) -> Result<GuestError, Stop> {
+        self.call.refused += 1;
+        if self.call.refused > MAX_REFUSALS {
+            let message = format!(
+                "it went on pushing after the {} bytes that it may hand over in one call (`limits.output`)",
+                self.limits.output
+            );
+            return Err(Stop::new(FaultKind::Output, message));
         }
+        Ok(GuestError::TooLarge(self.limits.output))
+    }
+
+    /// Ends one that is whole, and counts so many bytes.
+    pub(crate) async fn push(
+        &mut self,
+        batch: Batch,
+        checkpoint: Option<Vec<u8>>,
+        bytes: u64,
+    ) -> Result<Result<(), GuestError>, Stop> {
         self.meter.pause();
         let since = Instant::now();
         let answer = self.services.push(batch, checkpoint).await;

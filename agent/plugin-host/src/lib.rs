@@ -48,7 +48,6 @@ mod limits;
 mod meter;
 pub mod schema;
 pub mod services;
-mod size;
 pub mod text;
 mod ticker;
 mod wasi;

@@ -1,6 +1,7 @@
 //! What the embedder provides to a guest, and the types that cross.
 //!
-//! The typed records are the contract's own (generated from `wit/`); nothing here knows OTLP or the WAL.
+//! Whatever a guest hands over leaves as OTLP, whichever version of the contract it speaks. The records of `snapshot` are
+//! the contract's own (generated from `wit/`). Nothing here knows the WAL.
 
 use std::{
     fmt,
@@ -11,12 +12,11 @@ use std::{
     time::Duration,
 };
 
+use whimbrel_otlp::Signal;
+
 use crate::address::Origin;
 
-pub use crate::contract::{
-    Attribute, Data, Entity, Figure, Histogram, HistogramPoint, LogRecord, Metric, Number, Point,
-    ResourceLogs, ResourceMetrics, Scope, Signal, Sum, Temporality, Value,
-};
+pub use crate::contract::{Attribute, Entity, Figure, Value};
 
 /// What an instance is given by the agent. One object an instance; all calls for it come one at a time.
 ///
@@ -63,15 +63,13 @@ pub trait Services: Send + Sync {
     }
 }
 
-/// What a guest pushes in one call.
+/// What a guest pushes in one call: one OTLP export request. One that the guest encoded itself is unchecked.
 #[derive(Debug, Clone)]
-pub enum Batch {
-    /// Typed metrics.
-    Metrics(Vec<ResourceMetrics>),
-    /// Typed logs.
-    Logs(Vec<ResourceLogs>),
-    /// An export request of one signal, encoded by the guest, unchecked.
-    Otlp(Signal, Vec<u8>),
+pub struct Batch {
+    /// Which of the three.
+    pub signal: Signal,
+    /// The export request, protobuf.
+    pub request: Vec<u8>,
 }
 
 /// A line that a guest wrote. Free of control characters but line feed and tab.

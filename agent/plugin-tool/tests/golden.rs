@@ -84,8 +84,7 @@ impl Services for Replay {
         batch: Batch,
         _checkpoint: Option<Vec<u8>>,
     ) -> Pin<Box<dyn Future<Output = Result<(), GuestError>> + Send + '_>> {
-        let Batch::Otlp(_, bytes) = batch else { panic!("the SDK pushes otlp bytes") };
-        self.0.lock().unwrap().pushed.push(bytes);
+        self.0.lock().unwrap().pushed.push(batch.request);
         Box::pin(std::future::ready(Ok(())))
     }
 

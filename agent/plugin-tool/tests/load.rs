@@ -381,36 +381,3 @@ async fn what_a_guest_logs_arrives_with_its_fields() {
     assert_eq!((line.level, line.message.as_str()), (Level::Warn, "message"));
     assert_eq!(line.fields, [("key".to_owned(), "value".to_owned())]);
 }
-
-#[tokio::test]
-async fn typed_metrics_arrive_as_the_guest_laid_them_out() {
-    use whimbrel_plugin_host::{
-        Batch,
-        services::{Attribute, Data, Metric, Number, Point, ResourceMetrics, Value},
-    };
-    let bench = Bench::new();
-    let (items, list) = support::typed::gauge(12, 2);
-    let collect = format!(
-        "(call $push (i32.const 0) (i32.const {list}) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0)
-            (i32.const 0) (i32.const 2048)) (i32.const 2048)"
-    );
-    let (mut instance, services) = bench.start(&collects(&items, &collect), Limits::default()).await;
-    instance.collect(DEADLINE).await.unwrap();
-    let seen = services.seen();
-    let (Batch::Metrics(batch), None) = &seen.batches[0] else { panic!("{:?}", seen.batches) };
-    let [ResourceMetrics { resource, scope: None, metrics }] = batch.as_slice() else { panic!("{batch:?}") };
-    let [Metric { name, unit, description, data: Data::Gauge(points) }] = metrics.as_slice() else {
-        panic!("{metrics:?}")
-    };
-    assert!(resource.is_empty());
-    assert_eq!((name.as_str(), unit.as_str(), description.as_str()), ("m", "By", "d"));
-    assert_eq!(points.len(), 12);
-    let Point { attributes, start_ns: 0, time_ns: 11, value: Number::Double(value) } = &points[11] else {
-        panic!("{:?}", points[11])
-    };
-    assert_eq!(value.to_bits(), 11f64.to_bits());
-    let [_, Attribute { key, value: Value::Text(text) }] = attributes.as_slice() else {
-        panic!("{attributes:?}")
-    };
-    assert_eq!((key.as_str(), text.as_str()), ("key.1", "value-1"));
-}

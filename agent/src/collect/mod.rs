@@ -3,16 +3,16 @@
 //! The `roster` holds those that run, and lets a reload change it. One task a collector (`run`) owns the instance,
 //! keeps the schedule (`schedule`) and, after a fault, does what the policy says (`supervise`). Orders from outside
 //! reach it through `reins`; what is to take over from a running plugin is made ready in `successor`, and what is taken
-//! while none runs has its probation in `adopt`. What a guest may ask of the agent is answered by `services`; typed
-//! batches become OTLP in `encode`. A guest that loops, traps or floods costs its own data only.
+//! while none runs has its probation in `adopt`. What a guest may ask of the agent is answered by `services`, the host's
+//! figures among it by `figures`. A guest that loops, traps or floods costs its own data only.
 //!
 //! A program that is run instead of a plugin (`exec`) has the same task, schedule and status, and no sandbox.
 //!
 //! Deliberately absent: limits and the sandbox (crate `whimbrel-plugin-host`), durability (`store`).
 
 mod adopt;
-mod encode;
 mod exec;
+mod figures;
 mod lateness;
 mod limits;
 mod reins;
@@ -27,7 +27,6 @@ mod supervise;
 pub mod trial;
 mod turns;
 
-pub use encode::request as encode;
 pub use exec::{Unfit, is_lasting, programs_are_confined_by, unfit};
 pub use lateness::Late;
 pub use limits::{LimitUse, LimitsUse};

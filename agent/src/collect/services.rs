@@ -1,6 +1,6 @@
 //! What a guest's imports are answered with: one object an instance.
 //!
-//! A push is encoded (typed batches only), handed to the store, and answered when it is durable. Nothing here
+//! A push is handed to the store, and answered when it is durable. Nothing here
 //! trusts what a guest says: sizes and rates are bounded by the plugin host before a call gets here.
 
 use std::{
@@ -16,7 +16,7 @@ use whimbrel_plugin_host::services::{
     Batch, Denied, Entity, GuestError, Level, LogLine, Services, parts_denied,
 };
 
-use super::{encode, status::Board};
+use super::{figures, status::Board};
 use crate::{
     clock::{self, Clock},
     config::Secret,
@@ -63,11 +63,9 @@ impl CollectorServices {
             let why = "another instance has taken over from the last checkpoint";
             return Err(GuestError::Unavailable(why.to_owned()));
         }
-        let now = clock::unix_ns(&*self.clock);
-        let (signal, request) = encode::request(batch, now)?;
         let batch = store::Batch {
-            signal,
-            request: &request,
+            signal: batch.signal,
+            request: &batch.request,
             source: &self.source,
             checkpoint: checkpoint.as_deref(),
         };
@@ -110,7 +108,7 @@ impl Services for CollectorServices {
     }
 
     fn snapshot(&self, part: &str, select: &[(String, String)]) -> Result<Vec<Entity>, GuestError> {
-        encode::snapshot(&self.system, part, select)
+        figures::snapshot(&self.system, part, select)
     }
 
     fn log(&self, line: LogLine) {

@@ -14,7 +14,7 @@ use whimbrel_plugin_host::{
     services::{Batch, Denied, Entity, GuestError, LogLine, Services},
 };
 
-use super::{encode, run::setup};
+use super::{figures, run::setup};
 use crate::{
     clock::{self, Clock},
     config,
@@ -220,7 +220,7 @@ impl Recorder {
     }
 
     fn record(&self, batch: Batch, checkpoint: Option<Vec<u8>>) -> Result<(), GuestError> {
-        let (signal, request) = encode::request(batch, clock::unix_ns(&*self.clock))?;
+        let Batch { signal, request } = batch;
         whimbrel_otlp::walk(signal, &request).map_err(|e| GuestError::Invalid(e.to_string()))?;
         let mut seen = self.lock();
         seen.batches.push((signal, request));
@@ -241,7 +241,7 @@ impl Services for Recorder {
     }
 
     fn snapshot(&self, part: &str, select: &[(String, String)]) -> Result<Vec<Entity>, GuestError> {
-        encode::snapshot(&self.system, part, select)
+        figures::snapshot(&self.system, part, select)
     }
 
     fn log(&self, line: LogLine) {

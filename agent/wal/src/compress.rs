@@ -1,7 +1,8 @@
 //! Compression, in the caller's thread: payload to one zstd frame and back.
 //!
 //! A frame always says its content size and needs no dictionary, so that it can go out as it is. Contexts are
-//! kept for the next call (it is twice as fast on small payloads), but never a big one, and only a few.
+//! kept for the next call (it is twice as fast on small payloads), with the memory that a frame is made in (fresh pages
+//! cost a tenth as much as the compressing), but never big ones, and only a few.
 
 use std::{
     io,
@@ -13,7 +14,7 @@ use zstd::bulk::{Compressor, Decompressor};
 /// Most compression contexts kept.
 const KEPT: usize = 2;
 
-/// A context above this is given back: one record of several MiB must not cost the memory for ever.
+/// A context that is larger, with its memory, is given back: one record of several MiB must not cost that for ever.
 const BIG_CONTEXT: usize = 1024 * 1024;
 
 /// How a payload is stored; the upper byte of a record header's codec field.
@@ -38,7 +39,13 @@ impl Codec {
 #[derive(Default)]
 pub(crate) struct Compressors {
     level: i32,
-    kept: Mutex<Vec<Compressor<'static>>>,
+    kept: Mutex<Vec<Context>>,
+}
+
+struct Context {
+    compressor: Compressor<'static>,
+    /// What the last frame was made in.
+    buffer: Vec<u8>,
 }
 
 impl Compressors {
@@ -57,17 +64,20 @@ impl Compressors {
             return Ok((Codec::Plain, payload.to_vec()));
         }
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut compressor = match kept {
-            Some(compressor) => compressor,
-            None => Compressor::new(self.level)?,
+        let mut context = match kept {
+            Some(context) => context,
+            None => Context { compressor: Compressor::new(self.level)?, buffer: Vec::new() },
         };
-        let mut frame = compressor.compress(payload)?;
-        // The bound it was made with is about the payload's length; records wait in memory.
-        frame.shrink_to_fit();
-        if compressor.context_mut().sizeof() <= BIG_CONTEXT {
+        let Context { compressor, buffer } = &mut context;
+        buffer.clear();
+        buffer.reserve(zstd::zstd_safe::compress_bound(payload.len()));
+        compressor.compress_to_buffer(payload, buffer)?;
+        // A copy, because the bound is about the payload's length, and records wait in memory.
+        let frame = buffer.to_vec();
+        if compressor.context_mut().sizeof() + buffer.capacity() <= BIG_CONTEXT {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             if kept.len() < KEPT {
-                kept.push(compressor);
+                kept.push(context);
             }
         }
         Ok((Codec::Zstd, frame))
@@ -159,5 +169,18 @@ mod tests {
         compressors.compress(&vec![3; 3_000_000]).unwrap();
         assert!(compressors.kept.lock().unwrap().is_empty());
         compressors.compress(&[3; 100]).unwrap();
+    }
+
+    #[test]
+    fn a_big_frame_is_not_kept_and_a_small_one_serves_again() {
+        let compressors = Compressors::new(1);
+        compressors.compress(&vec![3; 3_000_000]).unwrap();
+        assert!(compressors.kept.lock().unwrap().is_empty());
+        for len in [100_000, 10] {
+            let (_, frame) = compressors.compress(&vec![7; len]).unwrap();
+            assert_eq!(frame.capacity(), frame.len());
+            assert_eq!(decompress(&frame, len as u32).unwrap(), vec![7; len]);
+            assert!(compressors.kept.lock().unwrap()[0].buffer.capacity() >= 100_000);
+        }
     }
 }

@@ -8,6 +8,7 @@ mod http;
 mod network;
 mod points;
 mod process;
+mod typed;
 
 use serde::Deserialize;
 use whimbrel_sdk::{Collector, Context, Emit, Error, More, collector, info};
@@ -68,6 +69,8 @@ pub enum Step {
     Points(usize, usize),
     /// The same as a typed batch.
     Typed(usize, usize),
+    /// Pushes a typed batch that says this.
+    Say(typed::Typed),
 }
 
 /// The collector.
@@ -134,6 +137,7 @@ impl Step {
             Step::Print(text) => process::print(text),
             Step::Complain(text) => process::complain(text),
             Step::Exit(code) => process::exit(*code),
+            Step::Say(what) => typed::push(*what),
             // These want more than themselves.
             Step::Points(..) | Step::Typed(..) => Err("points are pushed".to_owned()),
         }

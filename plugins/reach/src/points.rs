@@ -16,18 +16,16 @@ const LOAD: Metric<'_> = Metric::gauge("bench.load", "1", "Points of a bench.");
 #[derive(Debug, Default)]
 pub(crate) struct Series {
     encoded: Vec<Attributes>,
-    attributes: usize,
+    plain: Vec<Vec<(String, String)>>,
 }
 
 impl Series {
     /// So many, with so many attributes each.
     pub(crate) fn new(points: usize, attributes: usize) -> Self {
-        let of = |point| {
-            let mut all = Attributes::new();
-            (0..attributes).for_each(|key| all.push(&key_of(key), &value_of(point)));
-            all
-        };
-        Self { encoded: (0..points).map(of).collect(), attributes }
+        let of = |point| (0..attributes).map(|key| (key_of(key), value_of(point))).collect();
+        let plain: Vec<Vec<_>> = (0..points).map(of).collect();
+        let encoded = |pairs: &Vec<(String, String)>| pairs.iter().map(|(key, value)| (key, value)).collect();
+        Self { encoded: plain.iter().map(encoded).collect(), plain }
     }
 
     /// A point of each, through the SDK.
@@ -39,12 +37,15 @@ impl Series {
         out.flush()
     }
 
-    /// The same as a typed batch.
+    /// The same as a typed batch, which owns its texts.
     pub(crate) fn push_typed(&self) -> Result<(), String> {
         let time_ns = clock::now_ns();
-        let attribute = |key, point| Attribute { key: key_of(key), value: Value::Text(value_of(point)) };
-        let point = |n| Point {
-            attributes: (0..self.attributes).map(|key| attribute(key, n)).collect(),
+        let attribute = |(key, value): &(String, String)| Attribute {
+            key: key.clone(),
+            value: Value::Text(value.clone()),
+        };
+        let point = |(n, pairs): (usize, &Vec<(String, String)>)| Point {
+            attributes: pairs.iter().map(attribute).collect(),
             start_ns: 0,
             time_ns,
             value: Number::Double(n as f64),
@@ -53,7 +54,7 @@ impl Series {
             name: LOAD.name.to_owned(),
             unit: LOAD.unit.to_owned(),
             description: LOAD.description.to_owned(),
-            data: Data::Gauge((0..self.encoded.len()).map(point).collect()),
+            data: Data::Gauge(self.plain.iter().enumerate().map(point).collect()),
         };
         let batch = Batch::Metrics(vec![ResourceMetrics {
             resource: Vec::new(),

@@ -290,7 +290,12 @@ fn append_point(out: &mut Vec<u8>, series: &Attributes, start_ns: u64, time_ns: 
     fields[10..18].copy_from_slice(&time_ns.to_le_bytes());
     fields[18] = value_tag;
     fields[19..].copy_from_slice(&bits.to_le_bytes());
-    out.extend_from_slice(&fields[9 - start_len..]);
+    // Of constant lengths, which are written as words and need no copying function.
+    if start_ns == 0 {
+        out.extend_from_slice(&fields[9..]);
+    } else {
+        out.extend_from_slice(&fields);
+    }
     out.extend_from_slice(attributes);
 }
 

@@ -4,10 +4,7 @@
 
 mod v0_1;
 
-pub use v0_1::types::{
-    Attribute, Data, Histogram, HistogramPoint, LogRecord, Metric, Number, Point, ResourceLogs,
-    ResourceMetrics, Scope, Signal, Sum, Temporality, Value,
-};
+pub use v0_1::types::{Attribute, Value};
 pub use v0_1::{Entity, Figure};
 
 pub(crate) use v0_1::{Collector, CollectorPre, Context, add_to_linker, check_exports, error_from_guest};

@@ -4,9 +4,12 @@ use wasmtime::component::{
     Component, ComponentNamedList, HasSelf, Lift, Linker, Lower, types::ComponentItem,
 };
 
+mod emit;
+mod records;
+
 use crate::{
     guest::Guest,
-    services::{Batch, GuestError, Level},
+    services::{GuestError, Level},
     wasi::{Certificate, Flaw},
 };
 
@@ -16,7 +19,6 @@ mod bindings {
         path: "../../wit/v0.1",
         world: "collector",
         imports: {
-            "whimbrel:plugin/emit.push": async | trappable,
             "whimbrel:plugin/certificates.peer": async | trappable,
             default: trappable,
         },
@@ -31,26 +33,15 @@ pub(super) use wit::types;
 
 pub(crate) use bindings::{Collector, CollectorPre, exports::whimbrel::plugin::lifecycle::Context};
 
-/// Makes everything that a plugin may import available to it.
+/// Makes everything that a plugin may import available to it. All of it is generated but for `emit`, whose records are
+/// read where they lie.
 pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    Collector::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
-}
-
-impl wit::types::Host for Guest {}
-
-impl wit::emit::Host for Guest {
-    async fn push(
-        &mut self,
-        batch: types::Batch,
-        checkpoint: Option<Vec<u8>>,
-    ) -> wasmtime::Result<Result<(), types::Error>> {
-        let batch = match batch {
-            types::Batch::Metrics(metrics) => Batch::Metrics(metrics),
-            types::Batch::Logs(logs) => Batch::Logs(logs),
-            types::Batch::Otlp((signal, bytes)) => Batch::Otlp(signal, bytes),
-        };
-        Ok(Guest::push(self, batch, checkpoint).await?.map_err(error_to_guest))
-    }
+    emit::add_to_linker(linker)?;
+    wit::clock::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    wit::log::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    wit::secrets::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    wit::system::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)?;
+    wit::certificates::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
 }
 
 impl wit::clock::Host for Guest {

@@ -147,6 +147,8 @@ impl Bench {
     }
 }
 
+/// What the guest's clock shows.
+pub(crate) const NOW: u64 = 1_700_000_000_000_000_000;
 pub(crate) const DEADLINE: Duration = Duration::from_millis(200);
 
 pub(crate) fn fault(of: Result<Collected, CollectError>) -> Fault {
@@ -191,14 +193,10 @@ impl Recorder {
         self.seen.lock().unwrap()
     }
 
-    /// The bytes of the otlp batches.
+    /// The requests of the batches.
     pub(crate) fn pushed(&self) -> Vec<Vec<u8>> {
         let seen = self.seen();
-        let bytes = seen.batches.iter().map(|(batch, _)| match batch {
-            Batch::Otlp(_, bytes) => bytes.clone(),
-            other => panic!("not otlp: {other:?}"),
-        });
-        bytes.collect()
+        seen.batches.iter().map(|(batch, _)| batch.request.clone()).collect()
     }
 }
 
@@ -237,6 +235,6 @@ impl Services for Recorder {
     }
 
     fn now_ns(&self) -> u64 {
-        1_700_000_000_000_000_000
+        NOW
     }
 }

@@ -112,10 +112,7 @@ mod tests {
         let fitted = shortened(Some(80));
         assert!(table(&fitted).lines().all(|line| line.chars().count() <= 80), "{fitted:?}");
         let cell = &fitted[1][1];
-        assert!(
-            cell.starts_with("oci://registry.example.com/team/uptime:1.2") && cell.contains('…'),
-            "{cell}"
-        );
+        assert!(cell.starts_with("oci://registry.example.com/team/uptime:1") && cell.contains('…'), "{cell}");
         assert!(cell.ends_with(&digest[48..]), "{cell}");
         assert_eq!((&fitted[0], &fitted[1][2]), (&rows[0], &rows[1][2]));
         assert_eq!(shortened(Some(20))[1][1].chars().count(), SHORTEST, "no shorter");

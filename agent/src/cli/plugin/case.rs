@@ -197,7 +197,7 @@ mod tests {
             ("keep_checkpoint: 1\n", "keep_checkpoint: give true or false"),
             ("grants: {tcp: [\"127.0.0.1:80\"]}\n", "grants.tcp: a case reaches nothing real"),
             ("grants: {unix: [/run/x.sock]}\n", "it can grant http"),
-            ("collects: [\n", "line 2"),
+            ("collects: [\n", "at line 1, column 11"),
             ("http: {\"a b\": x}\n", "http: \"a b\""),
             ("http: {\"http://a/\": gone.json}\n", "gone.json"),
         ] {

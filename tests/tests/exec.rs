@@ -164,6 +164,21 @@ fn what_a_program_does_wrong_is_its_own_fault_and_named() {
     }
     let good = seen(&mut agent, &home, "good", "it goes on", |one| one["collects"].as_u64() > Some(3));
     assert_eq!(good["faults"], 0, "{good}");
+    let limits: Vec<_> = good["limits"].as_object().expect("by name").keys().cloned().collect();
+    assert_eq!(limits, ["deadline", "log_rate", "output"], "what no program has is not shown");
+
+    // What was repaired is back with the next reload, and the others are left as they are.
+    fs::set_permissions(&plain, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    fs::write(&plain, "#!/bin/sh\necho fine\n").expect("a file can be written there");
+    fs::write(&text, "#!/bin/sh\necho fine\n").expect("a file can be written there");
+    let reload = home.run(&["reload"]);
+    let said = String::from_utf8_lossy(&[reload.stdout, reload.stderr].concat()).into_owned();
+    assert!(said.contains("absent") && !said.contains("good"), "{said}");
+    for name in ["plain", "text"] {
+        seen(&mut agent, &home, name, "it runs again", |one| {
+            one["state"] == "running" && one["collects"].as_u64() > Some(0) && one["faults"] == 1
+        });
+    }
     agent.terminate();
 }
 

@@ -100,6 +100,11 @@ impl Type {
         }
     }
 
+    /// Whether its points count from a start.
+    pub(crate) fn counts(self) -> bool {
+        matches!(self, Self::Counter | Self::Histogram | Self::Summary)
+    }
+
     /// Whether a sample of a family of this type may be called the family's name and `suffix`. Programs that write
     /// Prometheus' own format with OpenMetrics' names are understood too.
     pub(crate) fn has_suffix(self, suffix: &str) -> bool {

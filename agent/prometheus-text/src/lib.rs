@@ -26,6 +26,6 @@ mod problem;
 mod scan;
 
 pub use format::{Format, Limits, Type};
-pub use otlp::{Conversion, Converted, Dropped, Request, Starts, convert, unit};
+pub use otlp::{Conversion, Converted, Dropped, Request, Series, Starts, convert, convert_gone, unit};
 pub use parse::{Event, Events, Exemplar, Labels, Sample, parse};
 pub use problem::{ParseError, Problem};

@@ -5,7 +5,7 @@ use whimbrel_otlp::{
     write::{Scope, Value},
 };
 use whimbrel_prometheus_text::{
-    Conversion, Converted, Format, Limits, ParseError, Problem, Starts, convert, unit,
+    Conversion, Converted, Format, Limits, ParseError, Problem, Series, Starts, convert, convert_gone, unit,
 };
 
 const NOW: u64 = 1_700_000_000_000_000_000;
@@ -233,4 +233,70 @@ fn what_is_not_wanted_is_left_out_and_counted() {
 fn nothing_comes_of_nothing() {
     let found = with("", &conversion(Format::Text), &mut Starts::new()).expect("sound");
     assert_eq!(found, Converted::default());
+}
+
+/// What is said of the series that the second text has no more, as OTLP/JSON.
+fn gone(before: &str, after: &str, format: Format) -> String {
+    let mut starts = Starts::new();
+    let first = with(before, &conversion(format), &mut starts).expect("sound");
+    let later = Conversion { now_ns: NOW + 7, ..conversion(format) };
+    let second = with(after, &later, &mut starts).expect("sound");
+    let gone = first.series.without(&second.series);
+    let requests = convert_gone(before.as_bytes(), &later, &gone, &starts).expect("it was read before");
+    assert_eq!(requests.iter().map(|request| request.points).sum::<usize>(), gone.len());
+    let converted = Converted { requests, ..Converted::default() };
+    for request in &converted.requests {
+        assert_eq!(walk(Signal::Metrics, &request.bytes).expect("sound").items as usize, request.points);
+    }
+    shown(&converted)
+}
+
+#[test]
+fn a_series_of_any_kind_that_is_gone_gets_a_point_without_a_value() {
+    let stay = "# TYPE stays gauge\nstays 1\n";
+    for (text, kind, start) in [
+        ("# TYPE x gauge\nx{a=\"1\"} 1\n", "\"gauge\"", false),
+        ("x{a=\"1\"} 1\n", "\"gauge\"", false),
+        ("# TYPE x counter\nx_total{a=\"1\"} 1\n", "\"isMonotonic\":true", true),
+        ("# TYPE x histogram\nx_bucket{a=\"1\",le=\"+Inf\"} 1\nx_count{a=\"1\"} 1\n", "\"histogram\"", true),
+        ("# TYPE x summary\nx{a=\"1\",quantile=\"0.5\"} 1\nx_count{a=\"1\"} 1\n", "\"summary\"", true),
+    ] {
+        let json = gone(&format!("{text}{stay}"), stay, Format::Text);
+        let start = if start { format!("\"startTimeUnixNano\":\"{NOW}\",") } else { String::new() };
+        has(&json, kind);
+        has(&json, "{\"key\":\"a\",\"value\":{\"stringValue\":\"1\"}}");
+        has(&json, &format!("{start}\"timeUnixNano\":\"{}\"", NOW + 7));
+        has(&json, "\"flags\":1");
+        for other in ["stays", "asDouble", "quantile", "bucketCounts", "\"count\":\"1\""] {
+            assert!(!json.contains(other), "{other} in {json}");
+        }
+    }
+}
+
+#[test]
+fn only_what_is_gone_is_said_to_be_gone() {
+    let text = "# TYPE x gauge\nx{a=\"1\"} 1\nx{a=\"2\"} 2\ny 3\n";
+    assert_eq!(gone(text, text, Format::Text), "");
+    assert_eq!(gone(text, "y 9\n# TYPE x gauge\nx{a=\"2\"} 7\nx{a=\"1\"} 8\nnew 1\n", Format::Text), "");
+    let json = gone(text, "# TYPE x gauge\nx{a=\"2\"} 2\n", Format::Text);
+    assert_eq!(json.matches("\"flags\":1").count(), 2, "{json}");
+    // Another type is another series, and so is one of another resource or scope.
+    let json = gone("# TYPE x gauge\nx 1\n", "# TYPE x counter\nx 1\n", Format::Text);
+    has(&json, "\"gauge\"");
+    let json = gone("target_info{v=\"1\"} 1\nx 1\n", "target_info{v=\"2\"} 1\nx 1\n", Format::Text);
+    has(&json, "{\"key\":\"v\",\"value\":{\"stringValue\":\"1\"}}");
+    let json = gone("x{otel_scope_name=\"a\"} 1\n", "x{otel_scope_name=\"b\"} 1\n", Format::Text);
+    has(&json, "\"name\":\"a\"");
+}
+
+#[test]
+fn whoever_says_the_time_says_the_end_and_what_never_was_does_not_end() {
+    let text = "timed 1 1600000000000\n# TYPE h histogram\nh_sum 2\nx 1\n";
+    let json = gone(text, "", Format::Text);
+    assert_eq!(json.matches("\"flags\":1").count(), 1, "{json}");
+    has(&json, "\"name\":\"x\"");
+    let untimed = Conversion { honor_timestamps: false, ..conversion(Format::Text) };
+    let found = with(text, &untimed, &mut Starts::new()).expect("sound");
+    assert_eq!(found.series.len(), 2, "its time does not count: it is a series like others");
+    assert!(found.series.without(&Series::default()) == found.series);
 }

@@ -151,7 +151,10 @@ fn of_collectors(status: &AgentStatus) -> Vec<Family> {
                 used.add(&labels, most);
             }
         }
-        memory.add(&name, collector.memory_bytes);
+        // A program has no linear memory.
+        if !collector.outside_sandbox {
+            memory.add(&name, collector.memory_bytes);
+        }
         took.add(&name, collector.last_collect_us);
         for (reason, count) in [
             ("invalid", collector.refused.invalid),

@@ -41,7 +41,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         return Ok(if checked.is_ok() { Exit::Done } else { Exit::Configuration });
     }
     let loaded = checked?;
-    print::text(summary(&loaded))?;
+    print::text(summary(&loaded, print::width()))?;
     for line in &uncovered {
         print::message(format!("warning: {line}"));
     }
@@ -90,19 +90,24 @@ fn report<'r>(checked: &'r Result<Loaded, Problems>, uncovered: &'r [String]) ->
     }
 }
 
-/// What would run, as a person reads it.
-fn summary(loaded: &Loaded) -> String {
+/// What stands before each table: the title of its section.
+const MARGIN: usize = 12;
+
+/// What would run, as a person reads it, on a terminal of this width.
+fn summary(loaded: &Loaded, width: Option<usize>) -> String {
     let mut text = format!("{}: good\n\n", loaded.names.join(", "));
     let mut section = |title: &str, rows: Vec<Vec<String>>| {
         let titles = std::iter::once(title).chain(std::iter::repeat(""));
         let lines = print::table(&rows);
         for (title, line) in titles.zip(lines.lines()) {
-            text.push_str(&format!("{title:12}{line}\n"));
+            text.push_str(&format!("{title:MARGIN$}{line}\n"));
         }
     };
     let Config { data_dir, collectors, receivers, wal, exporters, health, control_socket, .. } =
         &loaded.config;
-    section("collectors", or_none(collectors.iter().map(collector).collect()));
+    let mut rows: Vec<_> = collectors.iter().map(collector).collect();
+    print::shorten(&mut rows, 1, width.map(|width| width.saturating_sub(MARGIN)));
+    section("collectors", or_none(rows));
     if !receivers.is_empty() {
         section("receivers", receivers.iter().map(receiver).collect());
     }

@@ -12,6 +12,7 @@ mod granting;
 mod list;
 mod reference;
 mod resume;
+mod scratch;
 mod trial;
 pub(super) mod verify;
 

@@ -8,6 +8,8 @@ use std::{
 
 /// A terminal that says it is narrower does not know its size.
 const NARROWEST: usize = 20;
+/// What is left of a long text in a column, at least.
+const SHORTEST: usize = 30;
 
 /// A text to stdout, as it is.
 ///
@@ -56,6 +58,27 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
     table
 }
 
+/// Has this column take no more than what the others leave of the terminal, where there is one: what is longer loses its
+/// middle, since a reference is known by its beginning and its digest by its end.
+pub(super) fn shorten(rows: &mut [Vec<String>], column: usize, width: Option<usize>) {
+    let Some(width) = width else { return };
+    let line = table(rows).lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    let widest = rows.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max().unwrap_or(0);
+    let most = widest.saturating_sub(line.saturating_sub(width)).max(SHORTEST);
+    rows.iter_mut().filter_map(|row| row.get_mut(column)).for_each(|cell| *cell = without_middle(cell, most));
+}
+
+/// At most so many characters.
+fn without_middle(text: &str, most: usize) -> String {
+    let length = text.chars().count();
+    if length <= most {
+        return text.to_owned();
+    }
+    let end = most / 3;
+    let start = most.saturating_sub(end + 1);
+    text.chars().take(start).chain(['…']).chain(text.chars().skip(length - end)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +92,30 @@ mod tests {
             table(&rows),
             "collectors  host          10s\n            nginx-status\ndata        /var\n"
         );
+    }
+
+    #[test]
+    fn a_long_reference_gives_way_on_a_terminal_and_nothing_else_does() {
+        let digest = "0123456789abcdef".repeat(4);
+        let long = format!("oci://registry.example.com/team/uptime:1.2.3@sha256:{digest}");
+        let rows = vec![
+            vec!["host".to_owned(), "builtin:host".to_owned(), "every 10s".to_owned()],
+            vec!["uptime".to_owned(), long.clone(), "every 1m".to_owned()],
+        ];
+        let shortened = |width| {
+            let mut rows = rows.clone();
+            shorten(&mut rows, 1, width);
+            rows
+        };
+        assert_eq!(shortened(None), rows, "whoever reads a file has room");
+        assert_eq!(shortened(Some(200)), rows);
+        let fitted = shortened(Some(80));
+        assert!(table(&fitted).lines().all(|line| line.chars().count() <= 80), "{fitted:?}");
+        let cell = &fitted[1][1];
+        assert!(cell.starts_with("oci://registry.example.com/team/uptime:1") && cell.contains('…'), "{cell}");
+        assert!(cell.ends_with(&digest[48..]), "{cell}");
+        assert_eq!((&fitted[0], &fitted[1][2]), (&rows[0], &rows[1][2]));
+        assert_eq!(shortened(Some(20))[1][1].chars().count(), SHORTEST, "no shorter");
+        shorten(&mut [], 1, Some(80));
     }
 }

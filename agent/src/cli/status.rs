@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if args.json {
         print::json(&status)?;
     } else {
-        print::text(rendered(&status))?;
+        print::text(rendered(&status, print::width()))?;
     }
     Ok(Exit::Done)
 }
@@ -44,7 +44,7 @@ pub(super) fn ask(socket: &Path) -> anyhow::Result<Value> {
     Ok(serde_json::from_slice(&body)?)
 }
 
-fn rendered(status: &Value) -> String {
+fn rendered(status: &Value, width: Option<usize>) -> String {
     let mut out = format!(
         "whimbrel {} · pid {} · up {} · {} · {}\n",
         words::plain(&status["version"]),
@@ -61,7 +61,10 @@ fn rendered(status: &Value) -> String {
         out.push_str(&format!("note: configured and not applied before a restart: {}\n", waiting.join(", ")));
     }
     out.push_str("\ncollectors\n");
-    out.push_str(&print::table(&collectors(status)));
+    let mut rows = collectors(status);
+    // What is not loaded yet has no name but its reference.
+    print::shorten(&mut rows, 2, width);
+    out.push_str(&print::table(&rows));
     if words::list(&status["receivers"]).next().is_some() {
         out.push_str("\nreceivers\n");
         out.push_str(&print::table(&receivers(status)));
@@ -94,7 +97,8 @@ fn collectors(status: &Value) -> Vec<Vec<String>> {
             words::plain(&collector["items"]),
             words::plain(&collector["missed"]),
             faults(collector),
-            words::bytes(collector["memory_bytes"].as_u64()),
+            // Of a program it is not known.
+            words::bytes(collector["memory_bytes"].as_u64().filter(|_| collector["outside_sandbox"] != true)),
         ]);
     }
     rows

@@ -82,6 +82,19 @@ impl Task {
         Some(Ended::Anew)
     }
 
+    /// How long it is set aside, in words.
+    pub(super) fn until(&self) -> String {
+        let what = match &self.config.plugin {
+            config::PluginRef::Exec(_) => "program",
+            _ => "component",
+        };
+        let name = &self.place.name;
+        format!(
+            "until its configuration or its {what} changes and is reloaded, `whimbrel plugin resume {name}`, or the agent \
+             is restarted"
+        )
+    }
+
     /// A fault of what runs counts for it, also where another takes its place: it may have to go on.
     pub(super) fn count_against(&mut self) {
         let clock = &self.place.ground.clock;

@@ -20,6 +20,10 @@ pub struct LimitUse {
     pub hits: u64,
 }
 
+/// The limits that the agent itself holds a program to. It has no tables and no handles, and of its memory, its
+/// processor time and its files only the kernel knows when they met their limits.
+const OF_PROGRAMS: [&str; 3] = ["deadline", "output", "log_rate"];
+
 /// All limits of one collector, by their key in the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -27,17 +31,21 @@ pub struct LimitsUse(BTreeMap<&'static str, LimitUse>);
 
 impl LimitsUse {
     /// Of a collector that begins.
-    pub(super) fn new(limits: &config::Limits) -> Self {
+    pub(super) fn new(config: &config::Collector) -> Self {
         let mut all = Self::default();
-        all.set(limits);
+        all.set(config);
         all
     }
 
     /// Other limits hold from now on. The most that was used stays; how often one was met counts anew where it changed.
-    pub(super) fn set(&mut self, limits: &config::Limits) {
-        let config::Limits { memory, deadline, init, output, tables, resources, log_rate, stack } = limits;
+    pub(super) fn set(&mut self, config: &config::Collector) {
+        let config::Limits { memory, deadline, init, output, tables, resources, log_rate, stack } =
+            &config.limits;
+        let is_program = matches!(config.plugin, config::PluginRef::Exec(_));
+        let applies = |name: &str| !is_program || OF_PROGRAMS.contains(&name);
+        self.0.retain(|name, _| applies(name));
         let micros = |of: &std::time::Duration| u64::try_from(of.as_micros()).unwrap_or(u64::MAX);
-        for (name, unit, limit, measured) in [
+        let all = [
             ("memory", "bytes", *memory, true),
             ("deadline", "microseconds", micros(deadline), true),
             ("init", "microseconds", micros(init), true),
@@ -46,7 +54,8 @@ impl LimitsUse {
             ("resources", "handles", u64::from(*resources), false),
             ("log_rate", "lines_per_second", u64::from(*log_rate), false),
             ("stack", "bytes", *stack, false),
-        ] {
+        ];
+        for (name, unit, limit, measured) in all.into_iter().filter(|(name, ..)| applies(name)) {
             let used = measured.then_some(0);
             let one = self.0.entry(name).or_insert(LimitUse { unit, limit, used, hits: 0 });
             if std::mem::replace(&mut one.limit, limit) != limit {
@@ -114,13 +123,42 @@ mod tests {
 
     use super::*;
 
-    fn limits() -> config::Limits {
-        config::Limits::for_interval(Duration::from_secs(1))
+    fn collector(plugin: config::PluginRef) -> config::Collector {
+        let interval = Duration::from_secs(1);
+        config::Collector {
+            name: "x".to_owned(),
+            plugin,
+            interval,
+            config: serde_json::json!({}),
+            grants: config::Grants::default(),
+            limits: config::Limits::for_interval(interval),
+            trust: whimbrel_plugin_host::Trust::default(),
+        }
+    }
+
+    fn plugin() -> config::Collector {
+        collector(config::PluginRef::Builtin("x".to_owned()))
+    }
+
+    fn program() -> config::Collector {
+        collector(config::PluginRef::Exec(Box::new(config::Exec {
+            program: "/bin/true".into(),
+            arguments: Vec::new(),
+            output: config::ExecOutput::Nagios,
+            directory: "/".into(),
+            environment: Vec::new(),
+            user: None,
+            group: None,
+            as_root: false,
+            cpu_time: Duration::from_secs(1),
+            open_files: 16,
+            processes: 16,
+        })))
     }
 
     #[test]
     fn the_most_that_was_used_is_kept_and_hits_are_added_up() {
-        let mut all = LimitsUse::new(&limits());
+        let mut all = LimitsUse::new(&plugin());
         for amount in [3, 9, 4] {
             all.used("memory", amount);
         }
@@ -138,15 +176,30 @@ mod tests {
 
     #[test]
     fn hits_are_of_the_limit_that_stands() {
-        let mut all = LimitsUse::new(&limits());
+        let mut all = LimitsUse::new(&plugin());
         all.used("output", 5);
         all.hit("output", 2);
         all.hit("memory", 3);
-        all.set(&config::Limits { output: 77, ..limits() });
+        let mut other = plugin();
+        other.limits.output = 77;
+        all.set(&other);
         assert_eq!(all.0["output"], LimitUse { unit: "bytes", limit: 77, used: Some(5), hits: 0 });
         assert_eq!(all.0["memory"].hits, 3, "its limit is as before");
         all.hit("output", 1);
-        all.set(&config::Limits { output: 77, ..limits() });
+        all.set(&other);
         assert_eq!(all.0["output"].hits, 1);
+    }
+
+    #[test]
+    fn a_program_has_the_limits_that_the_agent_holds_it_to_and_no_others() {
+        let names = |all: &LimitsUse| all.iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let mut all = LimitsUse::new(&program());
+        assert_eq!(names(&all), ["deadline", "log_rate", "output"]);
+        all.hit("output", 2);
+        all.hit("memory", 1);
+        all.set(&plugin());
+        assert_eq!((names(&all).len(), all.0["output"].hits, all.0["memory"].hits), (8, 2, 0));
+        all.set(&program());
+        assert_eq!(names(&all).len(), 3, "what became a program has no memory to show any more");
     }
 }

@@ -1,6 +1,6 @@
 //! The collectors that run, and how they are changed while others go on.
 //!
-//! A collector is changed when its configuration is, or the file of its component. Of two states of the roster
+//! A collector is changed when its configuration is, or the file of its component or program. Of two states of the roster
 //! [`difference`] says what to do; [`Roster::apply`] does it: new ones start at once, those that are gone are stopped in
 //! good order, side by side, and of changed ones the new is made ready beside the old, which goes on until then and
 //! goes on for good if the new does not start. What is the same is not touched, and misses no collect; neither is what
@@ -302,7 +302,8 @@ fn difference(
             continue;
         }
         if now.is_none() && stamp.is_some() {
-            tracing::warn!(collector = one.name, component = %one.plugin, "its component is gone; what runs goes on");
+            let what = if is_program(one) { "program" } else { "component" };
+            tracing::warn!(collector = one.name, "its {what}, {}, is gone; what runs goes on", one.plugin);
         }
         changes.unchanged += 1;
     }
@@ -311,9 +312,13 @@ fn difference(
     changes
 }
 
+fn is_program(collector: &config::Collector) -> bool {
+    matches!(collector.plugin, config::PluginRef::Exec(_))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path, time::Duration};
+    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
     use serde_json::json;
     use whimbrel_plugin_host::Trust;
@@ -398,5 +403,39 @@ mod tests {
         assert_eq!(same(&running), changes(&[], &[], &["x"], 0), "another file of the same length");
         fs::remove_file(&file).unwrap();
         assert_eq!(same(&running), changes(&[], &[], &[], 1), "what runs goes on");
+    }
+
+    #[test]
+    fn a_repaired_program_is_a_change_and_so_is_one_that_may_be_executed_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("check");
+        let one = collector(
+            "x",
+            PluginRef::Exec(Box::new(config::Exec {
+                program: file.clone(),
+                arguments: Vec::new(),
+                output: config::ExecOutput::Nagios,
+                directory: "/".into(),
+                environment: Vec::new(),
+                user: None,
+                group: None,
+                as_root: false,
+                cpu_time: Duration::from_secs(1),
+                open_files: 16,
+                processes: 16,
+            })),
+            1000,
+        );
+        let since = |stamp| difference(&[(&one, stamp)], std::slice::from_ref(&one), stamp_of);
+        fs::write(&file, "#!/there/is/none\n").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(since(None), changes(&[], &[], &["x"], 0), "there it is");
+        let before = stamp_of(&one);
+        assert_eq!(since(before), changes(&[], &[], &[], 1));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(since(before), changes(&[], &[], &["x"], 0), "it may be executed");
+        let before = stamp_of(&one);
+        fs::write(&file, "#!/bin/sh\n").unwrap();
+        assert_eq!(since(before), changes(&[], &[], &["x"], 0), "it was repaired");
     }
 }

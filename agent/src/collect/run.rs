@@ -191,7 +191,7 @@ impl Place {
     pub(super) fn show(&self, config: &config::Collector) {
         self.board.write(|s| {
             s.plugin = config.plugin.to_string();
-            s.limits.set(&config.limits);
+            s.limits.set(config);
         });
     }
 
@@ -417,9 +417,8 @@ impl Task {
             Verdict::RestartAfter(pause) => pause,
             Verdict::SetAside { faults } => {
                 return Err(self.set_aside(format!(
-                    "set aside after {faults} faults in ten minutes, until its configuration or component changes, \
-                     `whimbrel plugin resume {}`, or the agent is restarted; the last: {fault}",
-                    self.place.name
+                    "set aside after {faults} faults in ten minutes, {}; the last: {fault}",
+                    self.until()
                 )));
             }
         };

@@ -82,13 +82,14 @@ pub struct CollectorStatus {
     pub put_back: u64,
     /// Why what the configuration says does not run, and what ran before does.
     pub refused_change: Option<String>,
-    /// What it may use, has used, and how often it met each limit, by the limit's key.
+    /// What it may use, has used, and how often it met each limit, by the limit's key. Of a program: those that the
+    /// agent itself holds it to.
     pub limits: LimitsUse,
     /// How late its last collects began.
     pub late: Late,
     /// Log lines over the rate, dropped.
     pub log_lines_dropped: u64,
-    /// Linear memory after the last collect, bytes.
+    /// Linear memory after the last collect, bytes; 0 of a program.
     pub memory_bytes: u64,
     /// Microseconds the last collect took, waiting for the WAL included.
     pub last_collect_us: u64,
@@ -179,7 +180,7 @@ impl Board {
             replaced: 0,
             put_back: 0,
             refused_change: None,
-            limits: LimitsUse::new(&config.limits),
+            limits: LimitsUse::new(config),
             late: Late::default(),
             log_lines_dropped: 0,
             memory_bytes: 0,

@@ -1,6 +1,6 @@
 //! Components shipped inside the agent, and the reading of files.
 
-use std::{borrow::Cow, fs, io, os::unix::fs::MetadataExt as _, path::Path};
+use std::{borrow::Cow, fs, io, os::unix::fs::MetadataExt as _};
 
 use crate::config::{PluginRef, signature_file};
 
@@ -19,11 +19,14 @@ const LARGEST_COMPONENT: u64 = 256 << 20;
 /// A file of signatures larger than this is none.
 const LARGEST_SIGNATURES: u64 = 1 << 20;
 
-/// What tells one state of a component's file, and of the signatures beside it, from another.
+/// What tells one state of a component's file, and of the signatures beside it, from another; of a program's, too, which
+/// has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    component: State,
+    file: State,
     signatures: Option<State>,
+    /// Whose a program is and who may execute it: user, group, mode.
+    rights: Option<(u32, u32, u32)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,20 +38,33 @@ struct State {
     modified: (i64, i64),
 }
 
-/// The state of a component's file; `None` for what is builtin, and for a file that is not there.
+/// The state of a component's or a program's file; `None` for what is builtin, and for a file that is not there.
 pub fn stamp(plugin: &PluginRef) -> Option<Stamp> {
-    let PluginRef::Path(path) = plugin else { return None };
-    Some(Stamp { component: state(path)?, signatures: state(&signature_file(path)) })
+    match plugin {
+        PluginRef::Path(path) => {
+            let signatures = fs::metadata(signature_file(path)).ok();
+            Some(Stamp {
+                file: state(&fs::metadata(path).ok()?),
+                signatures: signatures.as_ref().map(state),
+                rights: None,
+            })
+        }
+        PluginRef::Exec(exec) => {
+            let found = fs::metadata(&exec.program).ok()?;
+            let rights = Some((found.uid(), found.gid(), found.mode()));
+            Some(Stamp { file: state(&found), signatures: None, rights })
+        }
+        PluginRef::Builtin(_) | PluginRef::Registry(_) => None,
+    }
 }
 
-fn state(path: &Path) -> Option<State> {
-    let found = fs::metadata(path).ok()?;
-    Some(State {
+fn state(found: &fs::Metadata) -> State {
+    State {
         device: found.dev(),
         inode: found.ino(),
         size: found.size(),
         modified: (found.mtime(), found.mtime_nsec()),
-    })
+    }
 }
 
 /// The bytes of a component. An unknown builtin is `NotFound`, and the error names those there are.

@@ -1,4 +1,5 @@
-//! Asks for a reload when a file of the configuration, of a component or of its signatures, is another one than before.
+//! Asks for a reload when a file of the configuration, of a component or of its signatures, or of a program, is another
+//! one than before.
 //!
 //! Folders are watched, not files: editors and package managers put a new file in the place of the old, and Kubernetes
 //! swaps a symbolic link beside it. What the kernel tells is only a reason to look; what counts is whether one of the
@@ -171,14 +172,15 @@ struct Followed {
     folders: Vec<PathBuf>,
 }
 
-/// Device, inode, size, seconds and nanoseconds of the last change.
-type Stamp = (u64, u64, u64, i64, i64);
+/// Device, inode, size, seconds and nanoseconds of the last change, and mode: a program may have become executable.
+type Stamp = (u64, u64, u64, i64, i64, u32);
 
 impl Followed {
     fn of(loaded: &Loaded) -> Self {
         let components = loaded.config.collectors.iter().filter_map(|one| match &one.plugin {
-            PluginRef::Path(path) => Some([path.clone(), signature_file(path)]),
-            PluginRef::Builtin(_) | PluginRef::Registry(_) | PluginRef::Exec(_) => None,
+            PluginRef::Path(path) => Some(vec![path.clone(), signature_file(path)]),
+            PluginRef::Exec(exec) => Some(vec![exec.program.clone()]),
+            PluginRef::Builtin(_) | PluginRef::Registry(_) => None,
         });
         let components = components.flatten();
         let mut followed = Self { files: BTreeMap::new(), folders: loaded.folders.clone() };
@@ -242,7 +244,7 @@ impl Followed {
 
 fn stamp(path: &Path) -> Option<Stamp> {
     let found = fs::metadata(path).ok()?;
-    Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+    Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec(), found.mode()))
 }
 
 #[cfg(test)]

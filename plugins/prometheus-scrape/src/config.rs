@@ -45,6 +45,9 @@ pub struct Config {
     /// Whether `_total`, `_info` and units are taken off names.
     #[serde(default)]
     pub trim_suffixes: bool,
+    /// Whether a series that is gone gets a last point that says so.
+    #[serde(default = "yes")]
+    pub stale_markers: bool,
     /// How many redirects are followed.
     #[serde(default = "three")]
     pub redirects: u32,

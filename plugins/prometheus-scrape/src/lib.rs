@@ -2,21 +2,25 @@
 //!
 //! Text becomes OTLP in `whimbrel-prometheus-text`, by the OpenTelemetry specification "Prometheus and OpenMetrics
 //! Compatibility". Here is what lies around it: the requests, several at a time, their bounds, the resource of each
-//! target, the figures of each scrape, and since when each series counts, which is kept over restarts.
+//! target, the figures of each scrape, which series are gone from it, and since when each counts, which is kept over
+//! restarts.
 //!
 //! A target that fails is told by `up`, and spoils no other: of a text with a mistake nothing is handed on.
 
+mod before;
 mod config;
 mod memory;
 mod target;
 
 use std::time::Duration;
 
+use whimbrel_prometheus_text::Request;
 use whimbrel_sdk::http::{Outcome, all};
 use whimbrel_sdk::{
     Attributes, Collector, Context, Emit, Error, Metric, More, Signal, clock, collector, warn,
 };
 
+use before::Room;
 pub use config::{Config, Filter, Target};
 use memory::Memory;
 use target::Prepared;
@@ -40,6 +44,8 @@ pub struct Scrape {
     config: Config,
     targets: Vec<Prepared>,
     memory: Memory,
+    /// For the last scrapes of all targets.
+    room: Room,
 }
 
 /// What is told of each scrape.
@@ -78,7 +84,7 @@ impl Collector for Scrape {
                 }
             }
         }
-        Ok(Self { config, targets, memory: Memory::default() })
+        Ok(Self { config, targets, memory: Memory::default(), room: Room::default() })
     }
 
     fn collect(&mut self, out: &mut Emit) -> Result<More, Error> {
@@ -95,7 +101,7 @@ impl Collector for Scrape {
         let mut refused = Ok(());
         all(requests, self.config.at_once, |index, outcome| {
             let target = &mut self.targets[index];
-            let (one, pushed) = take(target, &self.config, outcome, out);
+            let (one, pushed) = take(target, &self.config, &mut self.room, outcome, out);
             scraped[index] = Some(one);
             if refused.is_ok() {
                 refused = pushed;
@@ -115,25 +121,39 @@ impl Collector for Scrape {
     }
 }
 
-/// Reads an answer, and pushes what it says.
+/// Reads an answer, and pushes what it says, and what it says no more.
 fn take(
     target: &mut Prepared,
     config: &Config,
+    room: &mut Room,
     outcome: Outcome,
     out: &mut Emit,
 ) -> (Scraped, Result<(), Error>) {
     let Outcome { result, took, .. } = outcome;
     let began_ns = clock::now_ns().saturating_sub(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     let result =
-        result.map_err(|error| error.to_string()).and_then(|answer| target.read(config, &answer, began_ns));
-    target.say(&result);
-    let Ok(converted) = result else {
-        return (Scraped { took, up: false, samples: 0, kept: 0 }, Ok(()));
+        result.map_err(|error| error.to_string()).and_then(|answer| target.read(config, answer, began_ns));
+    target.say(result.as_ref().map(|(converted, _)| converted));
+    let mut push = |requests: Vec<Request>| {
+        requests.into_iter().try_for_each(|request| out.otlp(Signal::Metrics, request.bytes))
     };
-    let kept = converted.samples.saturating_sub(converted.dropped.unwanted);
-    let scraped = Scraped { took, up: true, samples: converted.samples, kept };
+    let (scraped, now, pushed) = match result {
+        Ok((converted, now)) => {
+            let kept = converted.samples.saturating_sub(converted.dropped.unwanted);
+            let scraped = Scraped { took, up: true, samples: converted.samples, kept };
+            (scraped, now, push(converted.requests))
+        }
+        Err(_) => (Scraped { took, up: false, samples: 0, kept: 0 }, None, Ok(())),
+    };
     let pushed =
-        converted.requests.into_iter().try_for_each(|request| out.otlp(Signal::Metrics, request.bytes));
+        pushed.and_then(|()| push(target.gone(config, now.as_ref().map(|now| &now.series), began_ns)));
+    // What could not be pushed as gone is still to be told: then the next scrape is compared with the same.
+    if pushed.is_ok() && !room.replace(&mut target.before, now) && !std::mem::replace(&mut room.told, true) {
+        warn!(
+            "too much to remember which series there were: when some of this target go, it is not told";
+            "url" => target.url, "most" => before::MOST
+        );
+    }
     (scraped, pushed)
 }
 

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 use whimbrel_otlp::write::Scope;
-use whimbrel_prometheus_text::{Conversion, Converted, Format, Limits, Starts, convert};
+use whimbrel_prometheus_text::{
+    Conversion, Converted, Format, Limits, ParseError, Request as Points, Series, Starts, convert,
+    convert_gone,
+};
 use whimbrel_sdk::http::{Answer, Error as HttpError, Request, Url};
 use whimbrel_sdk::{Attributes, Described as _, Error, Value, info, secrets, warn};
 
+use crate::before::{Before, compressed};
 use crate::{Config, Scrape};
 
 /// As Prometheus asks.
@@ -30,6 +34,8 @@ pub(crate) struct Prepared {
     pub(crate) url: String,
     resource: Vec<(String, Resource)>,
     pub(crate) starts: Starts,
+    /// The scrape before, if it went well and there was room for it.
+    pub(crate) before: Option<Before>,
     /// What was wrong the last time: each problem is said once.
     problem: Option<String>,
     /// Whether it was said that something of it is left out.
@@ -77,6 +83,7 @@ impl Prepared {
             url: url.to_string(),
             resource: resource(config, index, url, instance),
             starts: Starts::new(),
+            before: None,
             problem: None,
             dropped: false,
         })
@@ -96,13 +103,13 @@ impl Prepared {
         self.resource.iter().map(|(key, value)| (key.as_str(), value.into())).collect()
     }
 
-    /// What an answer says, as requests of OTLP.
+    /// What an answer says, as requests of OTLP; and what is to be kept of it, if series that go are to be told.
     pub(crate) fn read(
         &mut self,
         config: &Config,
-        answer: &Answer,
+        answer: Answer,
         now_ns: u64,
-    ) -> Result<Converted, String> {
+    ) -> Result<(Converted, Option<Before>), String> {
         if answer.status != 200 {
             return Err(format!("it answered {}, and not 200", answer.status));
         }
@@ -110,12 +117,52 @@ impl Prepared {
         let format = Format::of_content_type(content_type).ok_or_else(|| {
             format!("it answered `{content_type}`, and not text of Prometheus or OpenMetrics")
         })?;
-        let body = decoded(answer, config.max_body)?;
+        let body = decoded(&answer, config.max_body)?;
         let mut starts = std::mem::take(&mut self.starts);
+        let converted =
+            self.converting(config, format, now_ns, |conversion| convert(&body, conversion, &mut starts));
+        self.starts = starts;
+        let mut converted = converted.map_err(|error| error.to_string())?;
+        let series = std::mem::take(&mut converted.series);
+        let mut text = match body {
+            _ if !config.stale_markers || series.is_empty() => return Ok((converted, None)),
+            Cow::Borrowed(text) => compressed(text),
+            Cow::Owned(_) => answer.body,
+        };
+        // It is kept: what it grew by when it came is not.
+        text.shrink_to_fit();
+        Ok((converted, Some(Before { text, format, series })))
+    }
+
+    /// Points that say of series of the scrape before that they are not in this one; of all, if there is none.
+    pub(crate) fn gone(&self, config: &Config, now: Option<&Series>, now_ns: u64) -> Vec<Points> {
+        let Some(before) = &self.before else { return Vec::new() };
+        let gone = match now {
+            Some(now) => before.series.without(now),
+            None => before.series.clone(),
+        };
+        if gone.is_empty() {
+            return Vec::new();
+        }
+        // It was read before: that it can't be read again can't be, and if it could, nothing would be told.
+        let Ok(text) = unzipped(&before.text, config.max_body) else { return Vec::new() };
+        let converted = self.converting(config, before.format, now_ns, |conversion| {
+            convert_gone(&text, conversion, &gone, &self.starts)
+        });
+        converted.unwrap_or_default()
+    }
+
+    fn converting<T>(
+        &self,
+        config: &Config,
+        format: Format,
+        now_ns: u64,
+        convert: impl FnOnce(&Conversion<'_>) -> Result<T, ParseError>,
+    ) -> Result<T, ParseError> {
         let resource = self.attributes();
         let wanted = |name: &str| config.metrics.wants(name);
         let plugin = Scrape::PLUGIN;
-        let conversion = Conversion {
+        convert(&Conversion {
             format,
             limits: Limits { samples: config.max_samples, ..Limits::default() },
             now_ns,
@@ -125,10 +172,7 @@ impl Prepared {
             trim_suffixes: config.trim_suffixes,
             wanted: if config.metrics.is_open() { None } else { Some(&wanted) },
             most_points: MOST_POINTS,
-        };
-        let converted = convert(&body, &conversion, &mut starts);
-        self.starts = starts;
-        converted.map_err(|error| error.to_string())
+        })
     }
 
     /// Whether nothing would tell the metrics of one from those of the other.
@@ -137,8 +181,8 @@ impl Prepared {
     }
 
     /// In the agent's log, when a problem begins, changes, or ends.
-    pub(crate) fn say(&mut self, result: &Result<Converted, String>) {
-        let problem = result.as_ref().err();
+    pub(crate) fn say(&mut self, result: Result<&Converted, &String>) {
+        let problem = result.err();
         if problem != self.problem.as_ref() {
             match problem {
                 Some(problem) => warn!("a target can't be scraped: {problem}"; "url" => self.url),
@@ -192,16 +236,18 @@ fn resource(config: &Config, index: usize, url: &Url, instance: &str) -> Vec<(St
 fn decoded(answer: &Answer, most: u64) -> Result<Cow<'_, [u8]>, String> {
     match answer.headers.get("content-encoding").unwrap_or("identity").trim() {
         "identity" | "" => Ok(Cow::Borrowed(&answer.body)),
-        "gzip" | "x-gzip" => {
-            let mut body = Vec::new();
-            let mut reader = MultiGzDecoder::new(answer.body.as_slice()).take(most.saturating_add(1));
-            let read = reader.read_to_end(&mut body);
-            read.map_err(|error| format!("its answer is not gzip as it says: {error}"))?;
-            if body.len() as u64 > most {
-                return Err(HttpError::TooLarge(most).to_string());
-            }
-            Ok(Cow::Owned(body))
-        }
+        "gzip" | "x-gzip" => unzipped(&answer.body, most).map(Cow::Owned),
         other => Err(format!("it answered in the encoding `{other}`, which was not asked for")),
     }
+}
+
+fn unzipped(bytes: &[u8], most: u64) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    let mut reader = MultiGzDecoder::new(bytes).take(most.saturating_add(1));
+    let read = reader.read_to_end(&mut body);
+    read.map_err(|error| format!("its answer is not gzip as it says: {error}"))?;
+    if body.len() as u64 > most {
+        return Err(HttpError::TooLarge(most).to_string());
+    }
+    Ok(body)
 }

@@ -213,6 +213,72 @@ fn since_when_a_series_counts_is_kept_over_restarts_and_begins_anew_with_a_reset
     assert!(run.lines()[0].message.contains("not mine"), "{:?}", run.lines());
 }
 
+/// Names, with the attribute `q`, of the points without a value.
+fn ended(points: &[Point]) -> Vec<String> {
+    let ended = points.iter().filter(|point| point.value == PointValue::None);
+    let mut named: Vec<_> = ended
+        .map(|point| format!("{}{}", point.metric.name, point.attributes.text("q").unwrap_or_default()))
+        .collect();
+    named.sort();
+    named
+}
+
+#[test]
+fn a_series_that_is_gone_gets_one_last_point_without_a_value() {
+    let jobs = "# TYPE jobs_total counter\njobs_total{q=\"a\"} 5\njobs_total{q=\"b\"} 6\nload 1\n";
+    let fewer = "# TYPE jobs_total counter\njobs_total{q=\"a\"} 7\n";
+    let zipped = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(jobs.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    for first in [text(jobs), text(zipped).header("content-encoding", "gzip")] {
+        let host =
+            [first, text(fewer), text(fewer), text(jobs), Reply::new(500, "busy"), Reply::new(500, "busy")]
+                .into_iter()
+                .fold(Host::new().config(ONE), |host, reply| host.http(URL, reply));
+        let mut run = start(host);
+        let mut next = || {
+            run.advance(Duration::from_secs(10));
+            points(&mut run)
+        };
+        let began = find(&next(), "load").time_ns;
+        let found = next();
+        assert_eq!(ended(&found), ["jobs_totalb", "load"]);
+        let load = find(&found, "load");
+        assert_eq!(load.time_ns, began + 10_000_000_000, "at the scrape that has it no more");
+        assert_eq!(load.source.resource.text("service.instance.id"), Some("node:9100"));
+        assert_eq!(ended(&next()), [""; 0], "once");
+        assert_eq!(ended(&next()), [""; 0], "they are back");
+        assert_eq!(ended(&next()), ["jobs_totala", "jobs_totalb", "load"], "the scrape failed");
+        assert_eq!(ended(&next()), [""; 0], "and fails again");
+    }
+}
+
+#[test]
+fn nobody_is_told_of_ends_who_does_not_want_to_be_and_filtered_series_have_none() {
+    let of = |config: &str| {
+        let host = Host::new().config(config).http(URL, text(TEXT)).http(URL, text(""));
+        let mut run = start(host);
+        assert_eq!(ended(&points(&mut run)), [""; 0]);
+        ended(&points(&mut run))
+    };
+    let with = |more: &str| format!(r#"{{"targets": [{{"url": "{URL}"}}], {more}}}"#);
+    assert_eq!(of(&with(r#""stale_markers": true"#)), ["jobs_totala", "load"]);
+    assert_eq!(of(&with(r#""stale_markers": false"#)), [""; 0]);
+    assert_eq!(of(&with(r#""metrics": {"exclude": ["jobs*"]}"#)), ["load"]);
+}
+
+#[test]
+fn an_end_that_could_not_be_told_is_told_later() {
+    let host = [TEXT, "", ""].iter().fold(Host::new().config(ONE), |host, body| host.http(URL, text(*body)));
+    let mut run = start(host);
+    points(&mut run);
+    run.refuse_push(Error::Unavailable("the WAL is full".to_owned()));
+    run.collect().unwrap_err();
+    assert_eq!(ended(&points(&mut run)), ["jobs_totala", "load"]);
+}
+
 #[test]
 fn a_push_that_is_refused_fails_the_collect_and_the_next_one_goes_on() {
     let mut run = start(Host::new().config(ONE).http(URL, text(TEXT)));

@@ -156,6 +156,19 @@ impl<'a> MetricWriter<'a> {
         close_medium(self.out, start);
     }
 
+    /// A point of any kind that says that the series has no value any more: the flag `NO_RECORDED_VALUE`.
+    pub fn no_value(&mut self, series: &Attributes, start_ns: u64, time_ns: u64) {
+        let (attributes, flags) = match self.kind {
+            Kind::CumulativeHistogram => (9, 10),
+            Kind::Gauge | Kind::CumulativeSum { .. } | Kind::Summary => (7, 8),
+        };
+        let start = open_medium(self.out, message(1));
+        put_times(self.out, start_ns, time_ns);
+        series.append_as(message(attributes), self.out);
+        self.out.extend_from_slice(&[varint(flags), 1]);
+        close_medium(self.out, start);
+    }
+
     /// Ends the metric, with what is known about it besides.
     pub fn end(self, metadata: &Attributes) {
         if let Kind::CumulativeSum { .. } | Kind::CumulativeHistogram = self.kind {

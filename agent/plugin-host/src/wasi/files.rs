@@ -152,7 +152,7 @@ impl Granted {
         let looked = tokio::task::spawn_blocking(move || {
             let (real, folder) = resolved(full);
             let reserved = outside.is_reserved(&folder);
-            (real, folder, reserved)
+            (real, outside.named(folder), reserved)
         });
         let Ok((real, folder, reserved)) = looked.await else { return };
         if real.starts_with(&root.path) && (usage == Use::Read || root.writable) {

@@ -12,7 +12,7 @@ use wasmtime_wasi::{
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView as _, p2::bindings::http};
 use wasmtime_wasi_io::bindings::wasi::io;
 
-use super::{files, names, sockets};
+use super::{files, names, sockets, timers};
 use crate::{description::Description, guest::Guest};
 
 type Link = fn(&mut Linker<Guest>) -> wasmtime::Result<()>;
@@ -35,9 +35,7 @@ pub(crate) const SUPPORTED: &[(&str, Link)] = &[
     ("wasi:cli/terminal-stdin", |l| cli::terminal_stdin::add_to_linker::<Guest, WasiCli>(l, Guest::cli)),
     ("wasi:cli/terminal-stdout", |l| cli::terminal_stdout::add_to_linker::<Guest, WasiCli>(l, Guest::cli)),
     ("wasi:cli/terminal-stderr", |l| cli::terminal_stderr::add_to_linker::<Guest, WasiCli>(l, Guest::cli)),
-    ("wasi:clocks/monotonic-clock", |l| {
-        clocks::monotonic_clock::add_to_linker::<Guest, WasiClocks>(l, Guest::clocks)
-    }),
+    ("wasi:clocks/monotonic-clock", |l| timers::add_to_linker(l)),
     ("wasi:clocks/wall-clock", |l| clocks::wall_clock::add_to_linker::<Guest, WasiClocks>(l, Guest::clocks)),
     ("wasi:filesystem/preopens", |l| {
         filesystem::preopens::add_to_linker::<Guest, files::Files>(l, Guest::files)

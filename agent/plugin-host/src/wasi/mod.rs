@@ -5,7 +5,8 @@
 //! the grant that would allow it ([`Denied`](crate::Denied)).
 //!
 //! ```text
-//!  clocks, random, io, cli      wasmtime-wasi as it is; stdout and stderr become log lines (output)
+//!  clocks, random, io, cli      wasmtime-wasi as it is; stdout and stderr become log lines (output), and the monotonic
+//!                               clock and its timers go with the contract's (timers)
 //!  filesystem                   wasmtime-wasi behind checks (files): folders only, no devices, no pipes, no procfs
 //!  sockets                      wasmtime-wasi behind checks (sockets), names by our resolver (names)
 //!  http                         wasmtime-wasi-http, with our own way out (http)
@@ -32,6 +33,7 @@ mod output;
 mod outside;
 mod sockets;
 mod stage;
+mod timers;
 mod tls;
 
 use std::{
@@ -73,6 +75,7 @@ pub(crate) struct Wasi {
     output: Arc<output::Output>,
     open: open::Open,
     shortage: Arc<open::Shortage>,
+    monotonic: timers::Monotonic,
 }
 
 impl Wasi {
@@ -118,6 +121,7 @@ impl Wasi {
             output,
             open: open::Open::new(limits.resources, outside.descriptors(), Arc::clone(&shortage)),
             shortage,
+            monotonic: timers::Monotonic::new(services),
         }
     }
 

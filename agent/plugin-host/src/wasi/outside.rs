@@ -121,6 +121,14 @@ impl Outside {
         self.stage.as_ref().map_or_else(|| folder.to_owned(), |stage| stage.place(folder))
     }
 
+    /// What a plugin knows a folder as.
+    pub(super) fn named(&self, real: PathBuf) -> PathBuf {
+        match &self.stage {
+            Some(stage) => stage.named(&real),
+            None => real,
+        }
+    }
+
     /// Keeps plugins from another address: the agent begins to listen there.
     pub fn reserve(&self, listener: SocketAddr) {
         self.reserved.write().unwrap_or_else(PoisonError::into_inner).listeners.push(listener);

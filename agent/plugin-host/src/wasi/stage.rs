@@ -2,7 +2,7 @@
 //! requests. Grants are checked as always; nothing of the real outside is reached.
 
 use std::{
-    fmt, io,
+    fmt, fs, io,
     net::IpAddr,
     path::{Component, Path, PathBuf},
     pin::Pin,
@@ -40,6 +40,13 @@ impl Stage {
         let names = folder.components().filter(|part| matches!(part, Component::Normal(_)));
         names.fold(self.files.clone(), |path, name| path.join(name))
     }
+
+    /// What the plugin knows a real path as; what is not below the stage stays as it is.
+    pub(super) fn named(&self, real: &Path) -> PathBuf {
+        // Links are followed in what is told of.
+        let root = fs::canonicalize(&self.files).unwrap_or_else(|_| self.files.clone());
+        real.strip_prefix(root).map_or_else(|_| real.to_owned(), |inside| Path::new("/").join(inside))
+    }
 }
 
 /// Knows no name.
@@ -71,5 +78,7 @@ mod tests {
         let stage = Stage { files: "/tests/files".into(), answers: Box::new(Nobody) };
         assert_eq!(stage.place(Path::new("/proc/net")), Path::new("/tests/files/proc/net"));
         assert_eq!(stage.place(Path::new("/../../etc/./x")), Path::new("/tests/files/etc/x"));
+        assert_eq!(stage.named(Path::new("/tests/files/etc/x")), Path::new("/etc/x"));
+        assert_eq!(stage.named(Path::new("/tests/other")), Path::new("/tests/other"));
     }
 }

@@ -13,10 +13,10 @@ use clap::Args;
 use serde::Serialize;
 use whimbrel_plugin_host::{Description, asks};
 
-use super::{project::Project, recipe};
+use super::{fresh, project::Project, recipe};
 use crate::{
     assemble::Ingredients,
-    describe::schema,
+    describe::{describe, schema},
     inspect::{incidental, size},
 };
 
@@ -36,6 +36,10 @@ pub(crate) struct BuildArgs {
     /// The plugin's folder
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     dir: PathBuf,
+    /// Keep the component of the last build where it is certain that another would be the same; in Python, which takes
+    /// ten seconds. The other languages' own tools know what has changed, and are asked
+    #[arg(long)]
+    if_changed: bool,
     /// Print what was made as JSON
     #[arg(long)]
     json: bool,
@@ -54,6 +58,8 @@ struct Made {
     /// The same of what it imports only because its interpreter or its standard library does.
     incidental: Vec<String>,
     interpreted: bool,
+    /// Whether it was made now; else nothing had changed since.
+    built: bool,
     took_ms: u64,
 }
 
@@ -62,7 +68,12 @@ impl BuildArgs {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let since = Instant::now();
         let project = Project::open(&self.dir)?;
-        let description = build(&project)?;
+        let kept = if self.if_changed { kept(&project) } else { None };
+        let built = kept.is_none();
+        let description = match kept {
+            Some(description) => description,
+            None => build(&project)?,
+        };
         let asks = asks(&description);
         let grants = |incidental| {
             let wanted = asks.iter().filter(|asked| asked.incidental == incidental);
@@ -77,6 +88,7 @@ impl BuildArgs {
             grants: grants(false),
             incidental: grants(true),
             interpreted: description.is_interpreted(),
+            built,
             took_ms: u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
         let text = if self.json { format!("{}\n", serde_json::to_string(&made)?) } else { render(&made) };
@@ -98,6 +110,7 @@ fn build(project: &Project) -> anyhow::Result<Description> {
             Some(schema(&bytes).with_context(|| file.display().to_string())?)
         }
     };
+    let inputs = fresh::inputs(project);
     let ingredients = Ingredients {
         made: recipe::make(project)?,
         world: None,
@@ -112,7 +125,16 @@ fn build(project: &Project) -> anyhow::Result<Description> {
     let (path, new) = (project.component(), folder.join(format!(".{}.wasm.new", project.name)));
     fs::write(&new, &component).with_context(|| format!("{} can't be written", new.display()))?;
     fs::rename(&new, &path).with_context(|| format!("{} can't be written", path.display()))?;
+    fresh::remember(project, inputs.as_deref(), &component)
+        .with_context(|| format!("what was built can't be remembered in {}", folder.display()))?;
     Ok(description)
+}
+
+/// The component that is there, if a build would make the same.
+fn kept(project: &Project) -> Option<Description> {
+    let component = fs::read(project.component()).ok()?;
+    let inputs = fresh::inputs(project)?;
+    fresh::is_fresh(project, &inputs, &component).then(|| describe(&component).ok())?
 }
 
 /// From where the author stands, if it is below.
@@ -122,14 +144,10 @@ fn shown(path: &Path) -> PathBuf {
 }
 
 fn render(made: &Made) -> String {
-    let took = Duration::from_millis(made.took_ms);
-    let mut text = format!(
-        "{}: {}, {}, in {:.1} s\n",
-        made.component.display(),
-        made.title,
-        size(made.size),
-        took.as_secs_f64()
-    );
+    let took = Duration::from_millis(made.took_ms).as_secs_f64();
+    let how =
+        if made.built { format!("in {took:.1} s") } else { "as it was: nothing has changed".to_owned() };
+    let mut text = format!("{}: {}, {}, {how}\n", made.component.display(), made.title, size(made.size));
     let list =
         |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join("\n            ") };
     // Writing to a String cannot fail.

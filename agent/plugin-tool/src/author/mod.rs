@@ -18,6 +18,7 @@ mod new;
 mod template;
 
 mod build;
+mod fresh;
 mod recipe;
 
 pub(crate) use build::BuildArgs;

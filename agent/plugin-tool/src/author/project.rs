@@ -87,8 +87,10 @@ impl Project {
             }
             Err(source) => return Err(ProjectError::Read { path, source }),
         };
-        let manifest: Manifest = serde_yaml::from_str(&text)
-            .map_err(|error| ProjectError::Manifest { path: path.clone(), detail: error.to_string() })?;
+        let manifest: Manifest = serde_yaml::from_str(&text).map_err(|error| {
+            // With the lines around it the same is said twice.
+            ProjectError::Manifest { path: path.clone(), detail: error.without_snippet().to_string() }
+        })?;
         check_name(&manifest.name)?;
         let config_schema = match &manifest.config_schema {
             None => Some(root.join(SCHEMA)).filter(|schema| schema.is_file()),
@@ -177,7 +179,10 @@ mod tests {
         ] {
             let error = project(text).unwrap_err().to_string();
             assert!(error.contains(part), "{part:?} is not in: {error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
         }
+        let unknown = project("name: a\nlanguage: c\nlicense: MIT\n").unwrap_err().to_string();
+        assert!(unknown.contains("line 3") && unknown.matches("`license`").count() == 1, "{unknown}");
         let nowhere = Project::open(Path::new("/nowhere")).unwrap_err().to_string();
         assert!(
             nowhere.contains("/nowhere/plugin.yaml is not there") && nowhere.contains("plugin new"),

@@ -166,8 +166,13 @@ impl Version {
 }
 
 impl Tool {
+    /// The file that is called, and what it is called with first.
+    pub(crate) fn parts(&self) -> (&Path, &[OsString]) {
+        (&self.program, &self.first)
+    }
+
     /// As it says itself; `None`: it does not say.
-    fn version(&self, told_by: ToldBy, folder: &Path) -> Option<String> {
+    pub(crate) fn version(&self, told_by: ToldBy, folder: &Path) -> Option<String> {
         match told_by {
             ToldBy::Arguments(arguments) => {
                 let mut command = Command::new(&self.program);

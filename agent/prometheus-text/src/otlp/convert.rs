@@ -8,8 +8,9 @@ use std::{
 use whimbrel_otlp::write::{Attributes, Scope, Value};
 
 use super::{
-    family::{Family, Meta, Writing},
+    family::{Family, Meta, What, Writing},
     scopes::Scopes,
+    series::Series,
     starts::Starts,
 };
 use crate::{
@@ -57,6 +58,8 @@ pub struct Converted {
     pub samples: usize,
     /// What did not become points.
     pub dropped: Dropped,
+    /// What did, but for series with times of their own.
+    pub series: Series,
 }
 
 /// One export request.
@@ -101,28 +104,43 @@ pub fn convert(
     conversion: &Conversion<'_>,
     starts: &mut Starts,
 ) -> Result<Converted, ParseError> {
-    let mut converter = Converter::new(text, conversion, starts);
-    let mut events = parse(text, conversion.format, &conversion.limits);
-    while let Some(event) = events.next() {
-        converter.take(event?).map_err(|problem| ParseError { line: events.line(), problem })?;
-    }
-    Ok(converter.end())
+    let what = What::Values(&mut *starts);
+    let converted = Converter::new(text, conversion, what).run(text)?;
+    starts.end_turn();
+    Ok(converted)
+}
+
+/// Of a text that was converted before, points that say of these series that they have no value any more: OTLP's flag
+/// `NO_RECORDED_VALUE`, at [`Conversion::now_ns`]. `conversion` is otherwise what it was then.
+///
+/// # Errors
+/// As [`convert`]: the text or the conversion is another than then.
+pub fn convert_gone(
+    text: &[u8],
+    conversion: &Conversion<'_>,
+    gone: &Series,
+    starts: &Starts,
+) -> Result<Vec<Request>, ParseError> {
+    let converted = Converter::new(text, conversion, What::Gone { gone, starts }).run(text)?;
+    Ok(converted.requests)
 }
 
 struct Converter<'c, 'a> {
     conversion: &'c Conversion<'c>,
-    starts: &'c mut Starts,
+    what: What<'c>,
     scopes: Scopes,
     meta: HashMap<Cow<'a, str>, Meta<'a>>,
     open: Option<Family<'a>>,
     /// Families that ended; in OpenMetrics they don't come again.
     ended: HashSet<Cow<'a, str>>,
     waiting: usize,
+    /// Of the series that were written.
+    hashes: Vec<u64>,
     converted: Converted,
 }
 
 impl<'c, 'a> Converter<'c, 'a> {
-    fn new(text: &'a [u8], conversion: &'c Conversion<'c>, starts: &'c mut Starts) -> Self {
+    fn new(text: &'a [u8], conversion: &'c Conversion<'c>, what: What<'c>) -> Self {
         // What is said about resource and scopes may stand behind what it is about.
         let mut target = Vec::new();
         let mut about_scopes = Vec::new();
@@ -151,14 +169,23 @@ impl<'c, 'a> Converter<'c, 'a> {
         about_scopes.into_iter().for_each(|labels| scopes.learn(labels));
         Self {
             conversion,
-            starts,
+            what,
             scopes,
             meta: HashMap::new(),
             open: None,
             ended: HashSet::new(),
             waiting: 0,
+            hashes: Vec::new(),
             converted: Converted::default(),
         }
+    }
+
+    fn run(mut self, text: &'a [u8]) -> Result<Converted, ParseError> {
+        let mut events = parse(text, self.conversion.format, &self.conversion.limits);
+        while let Some(event) = events.next() {
+            self.take(event?).map_err(|problem| ParseError { line: events.line(), problem })?;
+        }
+        Ok(self.end())
     }
 
     fn take(&mut self, event: Event<'a>) -> Result<(), Problem> {
@@ -284,7 +311,8 @@ impl<'c, 'a> Converter<'c, 'a> {
         let meta = self.meta.get(&family.name).unwrap_or(&nothing);
         let mut writing = Writing {
             scopes: &mut self.scopes,
-            starts: self.starts,
+            what: &mut self.what,
+            hashes: &mut self.hashes,
             dropped: &mut self.converted.dropped,
             waiting: self.waiting,
             most: self.conversion.most_points.max(1),
@@ -301,7 +329,7 @@ impl<'c, 'a> Converter<'c, 'a> {
         if self.waiting > 0 {
             self.converted.requests.push(Request { bytes: self.scopes.take(), points: self.waiting });
         }
-        self.starts.end_turn();
+        self.converted.series = Series::of(self.hashes);
         self.converted
     }
 }

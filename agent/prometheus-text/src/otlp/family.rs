@@ -4,7 +4,12 @@ use std::{borrow::Cow, collections::HashMap};
 
 use whimbrel_otlp::write::{Attributes, Exemplar, HistogramPoint, Kind, MetricWriter, SummaryPoint, Value};
 
-use super::{convert::Dropped, scopes::Scopes, starts::Starts};
+use super::{
+    convert::Dropped,
+    scopes::Scopes,
+    series::Series as Hashes,
+    starts::{Starts, key},
+};
 use crate::{
     format::Type,
     parse::{self, Labels, Sample},
@@ -39,6 +44,8 @@ struct Series {
     scope: usize,
     attributes: Attributes,
     time_ns: u64,
+    /// The time is the sample's own.
+    timed: bool,
     /// Of a gauge or a sum.
     value: Option<f64>,
     created_ns: Option<u64>,
@@ -86,6 +93,7 @@ impl<'a> Family<'a> {
         sample.labels.retain(|(_, value)| !value.is_empty());
         sample.labels.sort();
         let attributes: Attributes = sample.labels.iter().map(|(k, v)| (k, Value::Text(v))).collect();
+        let timed = sample.time_ns.is_some();
         let time_ns = sample.time_ns.map_or(now_ns, |ns| u64::try_from(ns).unwrap_or(0));
         let known = self.index.get(&(scope, attributes.clone())).copied();
         let index = match known.filter(|index| self.series[*index].time_ns == time_ns) {
@@ -97,6 +105,7 @@ impl<'a> Family<'a> {
             }
         };
         let series = &mut self.series[index];
+        series.timed |= timed;
         if !series.set(part, sample.value) {
             dropped.duplicates += 1;
             return;
@@ -126,7 +135,7 @@ impl<'a> Family<'a> {
     pub(super) fn write(
         mut self,
         meta: &Meta<'_>,
-        conversion: &mut Writing<'_>,
+        conversion: &mut Writing<'_, '_>,
         mut full: impl FnMut(&mut Scopes, usize),
     ) {
         let Some(kind) = kind(self.kind) else {
@@ -136,6 +145,8 @@ impl<'a> Family<'a> {
         // Metrics belong to scopes; within one the order stays.
         self.series.sort_by_key(|series| series.scope);
         let metadata = Attributes::new().with("prometheus.type", self.kind.as_str());
+        // A series of another type is another one.
+        let salt = conversion.scopes.resource_hash() ^ (self.kind as u64);
         let unit = meta.unit.map(super::unit).unwrap_or_default();
         let mut rest = self.series.as_mut_slice();
         while let Some(first) = rest.first() {
@@ -153,12 +164,33 @@ impl<'a> Family<'a> {
             for series in now {
                 series.parts.sort_by(|a, b| a.0.total_cmp(&b.0));
                 let series = &*series;
-                let start = |value| match series.created_ns {
-                    Some(created) if created <= series.time_ns => created,
-                    _ => conversion.starts.of(&self.metric, hash, &series.attributes, series.time_ns, value),
+                let created_ns = series.created_ns.filter(|created| *created <= series.time_ns);
+                let own = key(&self.metric, hash ^ salt.rotate_left(1), &series.attributes);
+                let starts = match conversion.what {
+                    What::Values(starts) => starts,
+                    What::Gone { gone, starts } => {
+                        if !series.timed && gone.has(own) {
+                            let start_ns = created_ns
+                                .or_else(|| starts.known(&self.metric, hash, &series.attributes))
+                                .filter(|_| self.kind.counts());
+                            out.no_value(&series.attributes, start_ns.unwrap_or(0), series.time_ns);
+                            points += 1;
+                        }
+                        continue;
+                    }
+                };
+                let start = |value| {
+                    created_ns.unwrap_or_else(|| {
+                        starts.of(&self.metric, hash, &series.attributes, series.time_ns, value)
+                    })
                 };
                 match series.write(kind, self.kind, start, &mut out) {
-                    Ok(()) => points += 1,
+                    Ok(()) => {
+                        points += 1;
+                        if !series.timed {
+                            conversion.hashes.push(own);
+                        }
+                    }
                     Err(Unfit::NoCount) => conversion.dropped.without_count += 1,
                     Err(Unfit::Malformed) => conversion.dropped.malformed += 1,
                 }
@@ -175,12 +207,23 @@ impl<'a> Family<'a> {
     }
 }
 
+/// What of a text is written.
+#[derive(Debug)]
+pub(super) enum What<'c> {
+    /// All series with their values.
+    Values(&'c mut Starts),
+    /// These series, as gone.
+    Gone { gone: &'c Hashes, starts: &'c Starts },
+}
+
 /// What writing a family needs and changes.
 #[derive(Debug)]
-pub(super) struct Writing<'c> {
-    pub(super) scopes: &'c mut Scopes,
-    pub(super) starts: &'c mut Starts,
-    pub(super) dropped: &'c mut Dropped,
+pub(super) struct Writing<'w, 'c> {
+    pub(super) scopes: &'w mut Scopes,
+    pub(super) what: &'w mut What<'c>,
+    /// Of the series that were written with a value.
+    pub(super) hashes: &'w mut Vec<u64>,
+    pub(super) dropped: &'w mut Dropped,
     /// Points that wait in the scopes.
     pub(super) waiting: usize,
     pub(super) most: usize,
@@ -198,6 +241,7 @@ impl Series {
             scope,
             attributes,
             time_ns,
+            timed: false,
             value: None,
             created_ns: None,
             count: None,

@@ -15,9 +15,11 @@
 mod convert;
 mod family;
 mod scopes;
+mod series;
 mod starts;
 mod units;
 
-pub use convert::{Conversion, Converted, Dropped, Request, convert};
+pub use convert::{Conversion, Converted, Dropped, Request, convert, convert_gone};
+pub use series::Series;
 pub use starts::Starts;
 pub use units::unit;

@@ -80,6 +80,13 @@ impl Scopes {
         index
     }
 
+    /// What stands for the resource, in this run of the program.
+    pub(super) fn resource_hash(&self) -> u64 {
+        let mut hash = Fnv::new();
+        std::hash::Hash::hash(&self.resource, &mut hash);
+        std::hash::Hasher::finish(&hash)
+    }
+
     pub(super) fn hash(&self, scope: usize) -> u64 {
         self.all[scope].hash
     }

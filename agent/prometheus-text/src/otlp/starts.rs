@@ -72,6 +72,11 @@ impl Starts {
         seen.start_ns
     }
 
+    /// The same of a series that is gone; `None`: nothing is known of it any more.
+    pub(super) fn known(&self, metric: &str, scope: u64, series: &Attributes) -> Option<u64> {
+        self.seen.get(&key(metric, scope, series)).map(|seen| seen.start_ns)
+    }
+
     /// An exposition was read to its end: what has not been there for long is forgotten.
     pub(super) fn end_turn(&mut self) {
         let turn = self.turn;
@@ -115,7 +120,7 @@ impl Starts {
 
 /// FNV-1a of what names a series. It is the same in every build, as a checkpoint needs it; who makes two series of
 /// one target meet spoils their start times alone.
-fn key(metric: &str, scope: u64, series: &Attributes) -> u64 {
+pub(super) fn key(metric: &str, scope: u64, series: &Attributes) -> u64 {
     let mut hash = Fnv::new();
     hash.write(metric.as_bytes());
     hash.write(&[0xff]);

@@ -24,6 +24,8 @@ pub(super) struct Made {
     pub(super) component: PathBuf,
     pub(super) title: String,
     pub(super) size: u64,
+    /// Whether it was made now; else nothing had changed since.
+    pub(super) built: bool,
     pub(super) took_ms: u64,
 }
 
@@ -58,13 +60,18 @@ pub(super) fn is_project(folder: &Path) -> bool {
     folder.join(MANIFEST).exists()
 }
 
-/// A build of the plugin in this folder, to be started. What goes wrong stands on stderr.
+/// A build of the plugin in this folder, to be started; what is there already is taken where it is certain that another
+/// would be the same. What goes wrong stands on stderr.
 ///
 /// # Errors
 /// `whimbrel-plugin` is not to be found.
 pub(super) fn build_command(folder: &Path) -> anyhow::Result<Command> {
     let mut command = tool()?;
-    command.args(["build", "--json", "--dir"]).arg(folder).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command
+        .args(["build", "--json", "--if-changed", "--dir"])
+        .arg(folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit());
     Ok(command)
 }
 

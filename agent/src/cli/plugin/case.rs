@@ -69,7 +69,9 @@ pub(super) fn cases(folder: &Path, component: &Path, wanted: &[String]) -> anyho
 fn read(name: String, path: &Path, component: &Path) -> anyhow::Result<Case> {
     let at = || path.display().to_string();
     let text = fs::read_to_string(path).with_context(at)?;
-    let given: Option<Map<String, Value>> = serde_yaml::from_str(&text).with_context(at)?;
+    let given: Option<Map<String, Value>> = serde_yaml::from_str(&text)
+        // With the lines around it the same is said twice.
+        .map_err(|error| anyhow::anyhow!("{}: {}", at(), error.without_snippet()))?;
     let mut given = given.unwrap_or_default();
     let folder = std::path::absolute(path.parent().unwrap_or(Path::new("/")))?;
     let collects = collects(given.remove("collects")).with_context(at)?;
@@ -103,14 +105,14 @@ fn read(name: String, path: &Path, component: &Path) -> anyhow::Result<Case> {
 
 /// What is granted and has nothing that stands in for it would be the real one.
 fn on_stage(grants: &Grants) -> anyhow::Result<()> {
-    let real = [
-        ("write", !grants.write.is_empty()),
-        ("tcp", !grants.tcp.is_empty()),
-        ("udp", !grants.udp.is_empty()),
-        ("unix", !grants.unix.is_empty()),
-    ];
+    let real =
+        [("tcp", !grants.tcp.is_empty()), ("udp", !grants.udp.is_empty()), ("unix", !grants.unix.is_empty())];
     if let Some((key, _)) = real.iter().find(|(_, granted)| *granted) {
-        bail!("grants.{key}: in a case nothing stands in for it; try it with `whimbrel plugin dev`");
+        bail!(
+            "grants.{key}: a case reaches nothing real, and there is no stand-in for sockets; it can grant http, answered \
+             under `http:`, read and write, among its files, system, env and secrets; try what needs {key} with \
+             `whimbrel plugin dev`"
+        );
     }
     Ok(())
 }
@@ -181,6 +183,7 @@ mod tests {
         assert_eq!(case.collector.config, json!({"a": 1}));
         assert_eq!(case.collector.grants.secrets[0].0, "token");
         assert!(case.files.ends_with("files"));
+        assert_eq!(read_text("grants: {write: [/var/lib/x]}\n").unwrap().collector.grants.write.len(), 1);
     }
 
     #[test]
@@ -192,7 +195,9 @@ mod tests {
             ("files: nowhere\n", "files: name a folder"),
             ("checkpoint: 1\n", "checkpoint: give a text"),
             ("keep_checkpoint: 1\n", "keep_checkpoint: give true or false"),
-            ("grants: {tcp: [\"127.0.0.1:80\"]}\n", "grants.tcp: in a case nothing stands in for it"),
+            ("grants: {tcp: [\"127.0.0.1:80\"]}\n", "grants.tcp: a case reaches nothing real"),
+            ("grants: {unix: [/run/x.sock]}\n", "it can grant http"),
+            ("collects: [\n", "at line 1, column 11"),
             ("http: {\"a b\": x}\n", "http: \"a b\""),
             ("http: {\"http://a/\": gone.json}\n", "gone.json"),
         ] {

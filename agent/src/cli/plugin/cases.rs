@@ -3,8 +3,8 @@
 //!
 //! A case is a file `tests/NAME.yaml` of the plugin's folder (`case`). What it comes to stands in
 //! `tests/golden/NAME.json`: batches as OTLP/JSON, lines of the log, requests, denials, failures. Times and sizes are
-//! told, and held to the limits by the sandbox. Nothing of the outside is reached: files are those of a folder, requests
-//! are answered by the case (`answers`).
+//! told, and held to the limits by the sandbox. Nothing of the outside is reached: files are those of a folder, or of a
+//! copy of it where the case may write (`scratch`), requests are answered by the case (`answers`).
 
 use std::{
     fs,
@@ -24,6 +24,7 @@ use super::{
     case::{Case, cases},
     golden::differences,
     reference::scratch_cache,
+    scratch::Scratch,
 };
 use crate::{
     cli::{
@@ -65,7 +66,16 @@ struct Came {
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let component = match &args.component {
         Some(file) => std::path::absolute(file)?,
-        None => author::build(&args.dir)?.component,
+        None => {
+            let made = author::build(&args.dir)?;
+            if !made.built {
+                print::message(format_args!(
+                    "nothing has changed since {} was built: not built again (`whimbrel plugin build` does)",
+                    made.component.display()
+                ));
+            }
+            made.component
+        }
     };
     let tests = args.dir.join("tests");
     let cases = cases(&tests, &component, &args.cases)?;
@@ -106,7 +116,13 @@ fn row(case: &Case, word: &str, result: &Came) -> Vec<String> {
 }
 
 async fn play(case: &Case, component: &Path, cache: &Path) -> anyhow::Result<Came> {
-    let stage = Stage { files: case.files.clone(), answers: Box::new(case.answers.clone()) };
+    let writable = &case.collector.grants.write;
+    let scratch = match writable.is_empty() {
+        true => None,
+        false => Some(Scratch::new(&case.files, writable).with_context(|| case.name.clone())?),
+    };
+    let files = scratch.as_ref().map_or(case.files.as_path(), Scratch::root).to_owned();
+    let stage = Stage { files, answers: Box::new(case.answers.clone()) };
     let host =
         Host::new(HostOptions { outside: Arc::new(Outside::staged(stage)), ..HostOptions::new(cache) })?;
     let clock = Arc::new(SteppedClock::default());
@@ -159,6 +175,9 @@ async fn play(case: &Case, component: &Path, cache: &Path) -> anyhow::Result<Cam
         let text = String::from_utf8(bytes)
             .unwrap_or_else(|error| format!("base64:{}", BASE64.encode(error.as_bytes())));
         seen.insert("checkpoint".to_owned(), json!(text));
+    }
+    if let Some(scratch) = scratch {
+        seen.insert("written".to_owned(), Value::Object(scratch.changes()?));
     }
     result.seen = Value::Object(seen);
     Ok(result)

@@ -242,12 +242,11 @@ impl Bench {
     /// Puts a new component in the place of the old one; answers how often it is to be asked, or nothing where the
     /// old one goes on or the agent runs it.
     async fn take(&mut self, made: &Made) -> Option<Duration> {
-        print::message(format_args!(
-            "{}, {}, built in {:.1} s",
-            made.title,
-            words::bytes(Some(made.size)),
-            made.took_ms as f64 / 1000.0
-        ));
+        let how = match made.built {
+            true => format!("built in {:.1} s", made.took_ms as f64 / 1000.0),
+            false => "as it was built before: no source has changed".to_owned(),
+        };
+        print::message(format_args!("{}, {}, {how}", made.title, words::bytes(Some(made.size))));
         if let Some(socket) = &self.agent {
             let told = match admin::reload(socket).await {
                 Ok((status, answer)) => reload::told(status, &answer),

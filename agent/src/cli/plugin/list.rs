@@ -34,18 +34,19 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     if args.json {
         print::json(&json!({ "running": running, "builtin": BUILTIN_PLUGINS }))?;
     } else {
-        print::text(rendered(running.as_ref()))?;
+        print::text(rendered(running.as_ref(), print::width()))?;
     }
     Ok(Exit::Done)
 }
 
-fn rendered(running: Option<&Value>) -> String {
+fn rendered(running: Option<&Value>, width: Option<usize>) -> String {
     let mut rows = vec![words::row(&["collector", "plugin", "state", "from"])];
     for collector in running.into_iter().flat_map(words::list) {
         let named = words::plain(&collector["plugin"]);
         let identity = collector["identity"].as_str().map_or_else(|| "not loaded".to_owned(), str::to_owned);
         rows.push(vec![words::plain(&collector["name"]), identity, words::plain(&collector["state"]), named]);
     }
+    print::shorten(&mut rows, 3, width);
     let builtin: Vec<String> = BUILTIN_PLUGINS.iter().map(|name| format!("builtin:{name}")).collect();
     let builtin = format!("shipped: {}\n", builtin.join(", "));
     match running {
@@ -64,11 +65,11 @@ mod tests {
         let running =
             json!([{"name": "host", "plugin": "builtin:host", "identity": "host 0.1.0", "state": "running"}]);
         assert_eq!(
-            rendered(Some(&running)),
+            rendered(Some(&running), None),
             "collector  plugin      state    from\nhost       host 0.1.0  running  builtin:host\n\n\
              shipped: builtin:file-tail, builtin:heartbeat, builtin:host, builtin:http-check, builtin:prometheus-scrape\n"
         );
-        assert!(rendered(None).starts_with("no agent is running\nshipped: "));
-        assert!(rendered(Some(&json!([]))).starts_with("the agent runs no collector\n"));
+        assert!(rendered(None, None).starts_with("no agent is running\nshipped: "));
+        assert!(rendered(Some(&json!([])), None).starts_with("the agent runs no collector\n"));
     }
 }

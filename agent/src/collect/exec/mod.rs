@@ -4,7 +4,8 @@
 //! the crate `whimbrel-prometheus-text`, and what is made of that in `emit`. A run ends before the next begins: what was
 //! due meanwhile is missed, and counted.
 //!
-//! A program that can't be run as it is (`fitness`) is set aside at once: trying again would find the same. One whose
+//! A program that can't be run as it is (`fitness`) is set aside at once: trying again would find the same, until its
+//! file is another one, which a reload finds as it finds another component. One whose
 //! start fails for now is tried again after a pause, and set aside like a plugin that faults again and again. One that
 //! runs and fails has faulted for that collect only, and is run again when it is due: a check that fails while what it
 //! checks is down must be there when that is up again.
@@ -160,11 +161,7 @@ impl Task {
         if let Some(ended) = self.go_back(NO_START, &problem) {
             return ended;
         }
-        let name = &self.place.name;
-        self.set_aside(format!(
-            "{problem}; set aside until its configuration changes, `whimbrel plugin resume {name}`, or the agent is \
-             restarted"
-        ))
+        self.set_aside(format!("{problem}; set aside {}", self.until()))
     }
 
     async fn run_once(&mut self, exec: &Exec) -> Run {

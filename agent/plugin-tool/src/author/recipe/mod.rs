@@ -14,7 +14,12 @@ use std::{fs, path::Path};
 
 use anyhow::Context as _;
 
-use super::{language::Language, project::Project, tools::Preparation, wasi};
+use super::{
+    language::Language,
+    project::Project,
+    tools::{Needed, Preparation},
+    wasi,
+};
 
 /// Builds the plugin's core module or component.
 ///
@@ -42,15 +47,20 @@ pub(crate) fn adapters(language: Language) -> anyhow::Result<Vec<(String, Vec<u8
     }
 }
 
-/// What builds a plugin in this language, in words.
-pub(crate) fn builder(language: Language) -> &'static str {
+/// What builds a plugin in this language.
+pub(crate) fn needed(language: Language) -> &'static Needed {
     match language {
-        Language::Rust => rust::CARGO.what,
-        Language::C => c::NEEDED.what,
-        Language::Go => go::NEEDED.what,
-        Language::Js => js::NEEDED.what,
-        Language::Python => python::NEEDED.what,
+        Language::Rust => &rust::CARGO,
+        Language::C => &c::NEEDED,
+        Language::Go => &go::NEEDED,
+        Language::Js => &js::NEEDED,
+        Language::Python => &python::NEEDED,
     }
+}
+
+/// The same in words.
+pub(crate) fn builder(language: Language) -> &'static str {
+    needed(language).what
 }
 
 /// What gets a new plugin's packages or tools, if they are not there yet, or in another version.
@@ -91,7 +101,7 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::author::{template, tools::Needed};
+    use crate::author::template;
 
     /// The versions stand in the templates too, where the languages' own tools read them.
     #[test]

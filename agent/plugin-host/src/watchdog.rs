@@ -5,16 +5,20 @@
 //! the turn of others) does not count here either, because the meter stands still meanwhile.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::Poll,
 };
+
+use tokio::time::{Sleep, sleep};
 
 use crate::{guest::Stop, meter::Meter, ticker::TICK};
 
 /// Drives the call to its end, or drops it when the meter's deadline has passed. Most calls are over before a timer is
 /// made.
+///
+/// The call is polled once each time that this is: one that gives up its turn has to have given it up.
 ///
 /// # Errors
 /// The call's own; [`Stop`] with a deadline where it was dropped: then the instance can't be entered again.
@@ -22,31 +26,34 @@ pub(crate) async fn within<T>(
     meter: &Arc<Meter>,
     call: impl Future<Output = wasmtime::Result<T>>,
 ) -> wasmtime::Result<T> {
-    let mut call = pin!(call);
-    let at_once = std::future::poll_fn(|context: &mut Context<'_>| match call.as_mut().poll(context) {
-        Poll::Ready(answer) => Poll::Ready(Some(answer)),
-        Poll::Pending => Poll::Ready(None),
-    });
-    if let Some(answer) = at_once.await {
-        return answer;
-    }
-    loop {
-        // A tick more, so that a guest that runs is stopped where it is, with its names.
-        let timer = tokio::time::sleep(meter.left() + TICK);
-        tokio::select! {
-            biased;
-            answer = &mut call => return answer,
-            () = timer => if meter.is_over() {
-                return Err(Stop::deadline(meter, ", waiting for an answer of the host").into());
-            },
+    let (mut call, mut timer) = (pin!(call), pin!(None::<Sleep>));
+    poll_fn(|context| {
+        if let Poll::Ready(answer) = call.as_mut().poll(context) {
+            return Poll::Ready(answer);
         }
-    }
+        loop {
+            if let Some(timer) = timer.as_mut().as_pin_mut() {
+                match timer.poll(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(()) if meter.is_over() => {
+                        let stop = Stop::deadline(meter, ", waiting for an answer of the host");
+                        return Poll::Ready(Err(stop.into()));
+                    }
+                    Poll::Ready(()) => {}
+                }
+            }
+            // A tick more, so that a guest that runs is stopped where it is, with its names.
+            timer.as_mut().set(Some(sleep(meter.left() + TICK)));
+        }
+    })
+    .await
 }
 
 #[cfg(test)]
 mod tests {
     use std::{
         future::pending,
+        sync::atomic::{AtomicBool, Ordering::SeqCst},
         time::{Duration, Instant},
     };
 
@@ -69,6 +76,20 @@ mod tests {
         assert!(since.elapsed() >= DEADLINE);
         let text = error.to_string();
         assert!(text.contains("deadline of 50ms") && text.contains("waiting for an answer"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_gives_up_its_turn_goes_on_when_the_others_had_theirs() {
+        let meter = meter();
+        let _call = meter.start(Duration::from_secs(60));
+        let others = Arc::new(AtomicBool::new(false));
+        let had = Arc::clone(&others);
+        tokio::spawn(async move { had.store(true, SeqCst) });
+        let gives_up = async {
+            tokio::task::yield_now().await;
+            Ok(others.load(SeqCst))
+        };
+        assert!(within(&meter, gives_up).await.unwrap());
     }
 
     #[tokio::test]

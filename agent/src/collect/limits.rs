@@ -141,19 +141,7 @@ mod tests {
     }
 
     fn program() -> config::Collector {
-        collector(config::PluginRef::Exec(Box::new(config::Exec {
-            program: "/bin/true".into(),
-            arguments: Vec::new(),
-            output: config::ExecOutput::Nagios,
-            directory: "/".into(),
-            environment: Vec::new(),
-            user: None,
-            group: None,
-            as_root: false,
-            cpu_time: Duration::from_secs(1),
-            open_files: 16,
-            processes: 16,
-        })))
+        collector(config::PluginRef::Exec(Box::new(config::Exec::of("/bin/true"))))
     }
 
     #[test]

@@ -409,23 +409,7 @@ mod tests {
     fn a_repaired_program_is_a_change_and_so_is_one_that_may_be_executed_now() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("check");
-        let one = collector(
-            "x",
-            PluginRef::Exec(Box::new(config::Exec {
-                program: file.clone(),
-                arguments: Vec::new(),
-                output: config::ExecOutput::Nagios,
-                directory: "/".into(),
-                environment: Vec::new(),
-                user: None,
-                group: None,
-                as_root: false,
-                cpu_time: Duration::from_secs(1),
-                open_files: 16,
-                processes: 16,
-            })),
-            1000,
-        );
+        let one = collector("x", PluginRef::Exec(Box::new(config::Exec::of(&file))), 1000);
         let since = |stamp| difference(&[(&one, stamp)], std::slice::from_ref(&one), stamp_of);
         fs::write(&file, "#!/there/is/none\n").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();

@@ -34,6 +34,26 @@ pub struct Exec {
     pub processes: u64,
 }
 
+#[cfg(test)]
+impl Exec {
+    /// A program of a test, without arguments.
+    pub(crate) fn of(program: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            arguments: Vec::new(),
+            output: ExecOutput::Nagios,
+            directory: "/".into(),
+            environment: Vec::new(),
+            user: None,
+            group: None,
+            as_root: false,
+            cpu_time: Duration::from_secs(1),
+            open_files: 16,
+            processes: 16,
+        }
+    }
+}
+
 /// How a program's output is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExecOutput {

@@ -72,31 +72,12 @@ pub fn is_lasting(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{path::PathBuf, time::Duration};
-
     use super::*;
-    use crate::config::ExecOutput;
-
-    fn program(path: impl Into<PathBuf>) -> Exec {
-        Exec {
-            program: path.into(),
-            arguments: Vec::new(),
-            output: ExecOutput::Nagios,
-            directory: PathBuf::from("/"),
-            environment: Vec::new(),
-            user: None,
-            group: None,
-            as_root: false,
-            cpu_time: Duration::from_secs(1),
-            open_files: 16,
-            processes: 16,
-        }
-    }
 
     #[test]
     fn root_is_refused_unless_it_is_said_or_another_is_named() {
         let what = |exec: &Exec, agent| judge(exec, agent).map(|unfit| unfit.to_string());
-        let sh = program("/bin/sh");
+        let sh = Exec::of("/bin/sh");
         assert_eq!(
             what(&sh, 0).as_deref(),
             Some("it would run as root: name a `user`, or say `as_root: true`")
@@ -112,17 +93,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("check");
         let what = |exec: &Exec| judge(exec, 1000).map(|unfit| unfit.what).unwrap_or_default();
-        assert!(what(&program(&file)).contains("No such file"));
+        assert!(what(&Exec::of(&file)).contains("No such file"));
         fs::write(&file, "#!/bin/sh\n").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(what(&program(&file)).contains("not executable"));
-        assert!(what(&program(file.join("below"))).contains("Not a directory"));
-        assert!(what(&program(folder.path())).contains("is a folder"));
+        assert!(what(&Exec::of(&file)).contains("not executable"));
+        assert!(what(&Exec::of(file.join("below"))).contains("Not a directory"));
+        assert!(what(&Exec::of(folder.path())).contains("is a folder"));
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(what(&program(&file)), "");
-        let elsewhere = Exec { directory: folder.path().join("gone"), ..program(&file) };
+        assert_eq!(what(&Exec::of(&file)), "");
+        let elsewhere = Exec { directory: folder.path().join("gone"), ..Exec::of(&file) };
         assert!(what(&elsewhere).contains("working_directory"), "{}", what(&elsewhere));
-        assert!(what(&Exec { directory: file.clone(), ..program(&file) }).contains("is no folder"));
+        assert!(what(&Exec { directory: file.clone(), ..Exec::of(&file) }).contains("is no folder"));
     }
 
     #[test]
